@@ -1,0 +1,43 @@
+"""Every error this project raises on purpose.
+
+    StpError                     the root: one line a person can act on
+    ├── UsageError               what was asked for cannot be done as asked     exit 2
+    │   └── SettingsError        a settings file, preset or --set is wrong      exit 2
+    └── MachineryError           the machine let us down, not the input         exit 3
+        ├── ToolchainError       a prover is missing, damaged or will not start exit 3
+        ├── WorkerError          a checker process or its actor failed for good exit 3
+        └── StoreError           the run's folder or database cannot be used    exit 3
+
+A bad proof is never an error: it is a `Verdict`. The command line turns an `StpError` into its one
+line and its exit code in one place (`stp.cli.main`); nothing else catches the root.
+"""
+
+
+class StpError(Exception):
+    """Says what was expected, what was found and what to do next, in one line."""
+
+    exit_code = 3
+
+
+class UsageError(StpError):
+    exit_code = 2
+
+
+class SettingsError(UsageError):
+    pass
+
+
+class MachineryError(StpError):
+    exit_code = 3
+
+
+class ToolchainError(MachineryError):
+    pass
+
+
+class WorkerError(MachineryError):
+    pass
+
+
+class StoreError(MachineryError):
+    pass

@@ -1,0 +1,120 @@
+"""The values that pass between the parts: statements, proofs, jobs and what checking them gave."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class System(StrEnum):
+    """The proof assistant that a statement is written for."""
+
+    LEAN = "lean"
+    ISABELLE = "isabelle"
+
+
+class Source(StrEnum):
+    """Where a statement came from."""
+
+    DATASET = "dataset"
+    SEED = "seed"
+    CONJECTURE = "conjecture"
+
+
+class Verdict(StrEnum):
+    """What a check says of one proof of one statement; everything but PROVED is a denial.
+
+    Only REJECTED, INCOMPLETE and CHEATED mean "this text is no proof of this statement".
+    """
+
+    PROVED = "proved"
+    REJECTED = "rejected"
+    INCOMPLETE = "incomplete"
+    CHEATED = "cheated"
+    BAD_STATEMENT = "bad_statement"
+    TIMED_OUT = "timed_out"
+    OUT_OF_MEMORY = "out_of_memory"
+    CRASHED = "crashed"
+
+
+#: Verdicts that say something of the machine and nothing of the proof: they leave a pass rate's denominator.
+VOID = frozenset({Verdict.OUT_OF_MEMORY, Verdict.CRASHED})
+#: Verdicts that the same text gets again on any machine; only these are cached.
+REPEATABLE = frozenset(
+    {Verdict.PROVED, Verdict.REJECTED, Verdict.INCOMPLETE, Verdict.CHEATED, Verdict.BAD_STATEMENT}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A theorem without its proof.
+
+    `text` is `theorem NAME SIGNATURE`, with no `:=`. `header` is what stands before it in a file
+    (imports, `open`, notation; "" is the bare prelude). `key` is name-free: two statements with one
+    key say the same thing (see `stp.syntax.lean.statement_key`).
+    """
+
+    system: System
+    header: str
+    name: str
+    text: str
+    key: str
+    source: Source
+    origin: str | None = None
+    """The library declaration that this restates; a proof that uses it does not count."""
+    parents: tuple[str, ...] = ()
+    """Keys of the statements that it was made from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Budgets of one check. Heartbeats are Lean's (thousands of small allocations) and decide; the
+    wall clock is a generous backstop, so that a busy machine does not change verdicts."""
+
+    wall_s: float = 30.0
+    heartbeats: int = 200_000
+    memory_mb: int = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One proof of one statement to check. `proof` is the term after `:=`, for example `by simp`."""
+
+    id: str
+    header: str
+    statement: str
+    proof: str
+    system: System = System.LEAN
+    origin: str | None = None
+    limits: Limits = field(default_factory=Limits)
+    premises: bool = False
+    """Also report the library theorems that the proof uses, each with its statement."""
+
+
+@dataclass(frozen=True, slots=True)
+class Premise:
+    """A library theorem used by a proof: its name, its module and its statement as Lean prints it."""
+
+    name: str
+    module: str
+    statement: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """What checking a `Job` gave. `messages` are for people and never evidence."""
+
+    id: str
+    verdict: Verdict
+    reason: str = ""
+    messages: tuple[str, ...] = ()
+    axioms: tuple[str, ...] = ()
+    premises: tuple[Premise, ...] = ()
+    heartbeats: int = 0
+    times_ms: dict[str, float] = field(default_factory=dict)
+    """`queue`, `statement`, `proof`, `kernel`; never part of what makes two runs equal."""
+    toolchain: str = ""
+
+    @property
+    def proved(self) -> bool:
+        return self.verdict is Verdict.PROVED
