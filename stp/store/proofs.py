@@ -1,0 +1,164 @@
+"""Proofs: how often each was sampled, what the checker said, and the rates that follow."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from stp.store.connection import Connection
+from stp.store.rows import AttemptStage, CorrectProof, Tally, proof_key
+from stp.store.statements import statement_columns, to_statement
+from stp.types import CheckResult, Premise, Statement, Verdict
+
+_PAGE_ROWS = 4096
+
+
+class Proofs(Connection):
+    """The part of `Store` for proofs, attempts and checks. A round range includes both its ends."""
+
+    def add_attempts(self, round: int, stage: AttemptStage, rows: Iterable[tuple[str, str, int]]) -> int:
+        """Add (statement key, proof text, count) rows and return how many attempts that were.
+
+        A statement's attempts of a round and stage come all in one call: what comes for a statement
+        that already has some is a batch done again, and is left out.
+        """
+        counts: Counter[tuple[str, str]] = Counter()
+        for statement, text, count in rows:
+            counts[statement, text.strip()] += count
+        with self.atomic():
+            done = self._attempted_among({statement for statement, _ in counts}, round, stage)
+            new = [
+                (statement, proof_key(statement, text), text, count)
+                for (statement, text), count in sorted(counts.items())
+                if statement not in done
+            ]
+            self._write(
+                "INSERT INTO proofs (statement, key, text) VALUES (?, ?, ?) ON CONFLICT (key) DO NOTHING",
+                (row[:3] for row in new),
+            )
+            self._write(
+                "INSERT INTO attempts (statement, proof, round, stage, count) VALUES (?, ?, ?, ?, ?)",
+                ((statement, key, round, stage, count) for statement, key, _, count in new),
+            )
+        return sum(row[3] for row in new)
+
+    def _attempted_among(self, statements: set[str], round: int, stage: AttemptStage) -> set[str]:
+        rows = self._rows(
+            "SELECT value FROM json_each(?) WHERE EXISTS"
+            " (SELECT 1 FROM attempts WHERE stage = ? AND round = ? AND statement = value)",
+            json.dumps(sorted(statements)),
+            stage,
+            round,
+        )
+        return {statement for (statement,) in rows}
+
+    def attempted(self, round: int, stage: AttemptStage) -> set[str]:
+        """Keys of the statements whose attempts of this round and stage are stored."""
+        rows = self._rows(
+            "SELECT DISTINCT statement FROM attempts WHERE stage = ? AND round = ?", stage, round
+        )
+        return {statement for (statement,) in rows}
+
+    def unchecked(self, round: int, stage: AttemptStage) -> Iterator[tuple[str, Statement, str]]:
+        """(proof key, statement, proof text) of what has no check yet, in the order of the keys.
+
+        Read a page at a time, so that checks can be added and attempts go on while it is read.
+        """
+        statement = proof = ""
+        while True:
+            page = self._rows(
+                f"SELECT p.key, p.text, {statement_columns('s')} FROM attempts a"
+                " CROSS JOIN proofs p ON p.key = a.proof CROSS JOIN statements s ON s.key = a.statement"
+                " WHERE a.stage = ? AND a.round = ? AND (a.statement, a.proof) > (?, ?)"
+                " AND NOT EXISTS (SELECT 1 FROM checks c WHERE c.proof = a.proof)"
+                " ORDER BY a.statement, a.proof LIMIT ?",
+                *(stage, round, statement, proof, _PAGE_ROWS),
+            )
+            for key, text, *columns in page:
+                found = to_statement(columns)
+                yield key, found, text
+                statement, proof = found.key, key
+            if len(page) < _PAGE_ROWS:
+                return
+
+    def add_checks(self, checks: Iterable[tuple[str, CheckResult]]) -> int:
+        """Add the final check of each proof and return how many were new: the first one stands."""
+        return self._write(
+            "INSERT INTO checks (proof, verdict, reason, heartbeats, elapsed_ms, axioms, premises, toolchain)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (proof) DO NOTHING",
+            (
+                (
+                    *(key, check.verdict.value, check.reason, check.heartbeats, _elapsed_ms(check)),
+                    *(json.dumps(check.axioms), _premises_json(check.premises), check.toolchain),
+                )
+                for key, check in checks
+            ),
+        )
+
+    def verdicts(self, round: int, stage: AttemptStage) -> dict[Verdict, int]:
+        """How many attempts got each verdict."""
+        rows = self._rows(
+            "SELECT c.verdict, SUM(a.count) FROM attempts a CROSS JOIN checks c ON c.proof = a.proof"
+            " WHERE a.stage = ? AND a.round = ? GROUP BY c.verdict ORDER BY c.verdict",
+            stage,
+            round,
+        )
+        return {Verdict(verdict): count for verdict, count in rows}
+
+    def tallies(self, round: int, stage: AttemptStage) -> dict[str, Tally]:
+        """What each statement got in one round and stage, test statements included."""
+        rows = self._rows(
+            "SELECT statement, attempts, proved FROM tallies WHERE stage = ? AND round = ?"
+            " ORDER BY statement",
+            stage,
+            round,
+        )
+        return {key: Tally(attempts, proved) for key, attempts, proved in rows}
+
+    def pooled_rates(self, first: int, last: int) -> dict[str, Tally]:
+        """What each statement got in all these rounds together; never test or evaluation."""
+        rows = self._rows(
+            "SELECT key, SUM(attempts), SUM(proved) FROM pass_rates WHERE round BETWEEN ? AND ?"
+            " GROUP BY key ORDER BY key",
+            first,
+            last,
+        )
+        return {key: Tally(attempts, proved) for key, attempts, proved in rows}
+
+    def best_rates(self, first: int, last: int) -> dict[str, float]:
+        """The best pass rate that each statement had in one of these rounds."""
+        rows = self._rows(
+            "SELECT key, MAX(pass_rate) FROM pass_rates WHERE round BETWEEN ? AND ?"
+            " GROUP BY key ORDER BY key",
+            first,
+            last,
+        )
+        return dict(rows)
+
+    def correct_proofs(self, first: int, last: int) -> list[CorrectProof]:
+        """Distinct correct proofs of these rounds' attempts and seeds, in the order (statement, key)."""
+        rows = self._rows(
+            "SELECT p.key, p.statement, p.text, MIN(a.round), SUM(a.count * (a.stage = 'attempt')),"
+            " c.heartbeats, c.premises FROM attempts a CROSS JOIN checks c ON c.proof = a.proof"
+            " CROSS JOIN proofs p ON p.key = a.proof CROSS JOIN statements s ON s.key = a.statement"
+            " WHERE a.stage IN ('attempt', 'seed') AND a.round BETWEEN ? AND ?"
+            " AND c.verdict = 'proved' AND s.split IS NOT 'test'"
+            " GROUP BY p.key ORDER BY p.statement, p.key",
+            first,
+            last,
+        )
+        return [CorrectProof(*(*columns, _premises(premises))) for *columns, premises in rows]
+
+
+def _elapsed_ms(check: CheckResult) -> float:
+    """What the check itself took; the wait in the queue says nothing of the proof."""
+    return float(sum(check.times_ms.get(part, 0.0) for part in ("statement", "proof", "kernel")))
+
+
+def _premises_json(premises: tuple[Premise, ...]) -> str:
+    return json.dumps([(p.name, p.module, p.statement) for p in premises])
+
+
+def _premises(text: str) -> tuple[Premise, ...]:
+    return tuple(Premise(*fields) for fields in json.loads(text))

@@ -1,0 +1,148 @@
+"""What the store takes and gives back beyond the values of `stp.types`: one frozen class a table."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Literal
+
+from stp.types import Premise, Statement
+
+#: Why a proof was sampled; pass rates count "attempt" only.
+AttemptStage = Literal["seed", "attempt", "evaluate"]
+Split = Literal["train", "test"]
+
+
+class Outcome(StrEnum):
+    """How far a conjecture came, in the order of the gates."""
+
+    SAMPLED = "sampled"
+    """Not gated yet."""
+    UNPARSED = "unparsed"
+    DUPLICATE = "duplicate"
+    UNCOMPILED = "uncompiled"
+    TRIVIAL = "trivial"
+    SURPLUS = "surplus"
+    """Passed the gates, beyond the number wanted."""
+    KEPT = "kept"
+
+
+def proof_key(statement_key: str, text: str) -> str:
+    """The key of a proof of one statement; blanks around the text do not matter.
+
+    96 bits: among 10^8 proofs the chance of any collision is below 10^-12.
+    """
+    return hashlib.sha256(f"{statement_key}\0{text.strip()}".encode()).hexdigest()[:24]
+
+
+@dataclass(frozen=True, slots=True)
+class CorrectProof:
+    """A proof that the checker accepted."""
+
+    key: str
+    statement: str
+    text: str
+    round: int
+    """The first of the rounds asked for in which it appeared."""
+    count: int
+    """Times it was sampled in attempts of these rounds; 0: only the seed corpus gave it."""
+    heartbeats: int
+    premises: tuple[Premise, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What one statement got; crashed, out-of-memory and unchecked attempts are left out."""
+
+    attempts: int
+    """At least 1: a statement with nothing to count has no tally."""
+    proved: int
+
+    @property
+    def pass_rate(self) -> float:
+        return self.proved / self.attempts
+
+
+@dataclass(frozen=True, slots=True)
+class Conjecture:
+    """One text that the conjecturer wrote, and what its prompt was made of."""
+
+    round: int
+    input: int
+    sample: int
+    seed: str
+    """Key of the statement whose proof was in the prompt."""
+    seed_proof: str
+    lemma_name: str | None
+    """None: the trivial lemma."""
+    lemma_statement: str | None
+    text: str
+    outcome: Outcome = Outcome.SAMPLED
+    statement: str | None = None
+    """Key of the statement that it became, once KEPT."""
+
+
+@dataclass(frozen=True, slots=True)
+class StageMark:
+    """How far one stage of one round is; finished once `finished_at` is set."""
+
+    round: int
+    name: str
+    started_at: str
+    finished_at: str | None
+    elapsed_s: float
+    """Adds up over restarts, to the last commit of each."""
+    stats: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ProverExample:
+    """Train the prover to write this proof of this statement."""
+
+    statement: str
+    proof: str
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class ConjecturerExample:
+    """Train the conjecturer to write this statement where conjecture (input, sample) was asked for."""
+
+    statement: str
+    input: int
+    sample: int
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class ProverText:
+    """A `ProverExample` with what its training text is made of."""
+
+    statement: Statement
+    proof: str
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class ConjecturerText:
+    """A `ConjecturerExample` with what its training text is made of."""
+
+    seed: Statement
+    seed_proof: str
+    lemma_name: str | None
+    lemma_statement: str | None
+    statement: Statement
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What one statement of a benchmark got in a round; counts include repeats."""
+
+    round: int
+    dataset: str
+    statement: str
+    samples: int
+    proved: int
+    tokens: int
