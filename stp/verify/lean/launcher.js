@@ -1,0 +1,190 @@
+// Runs the embedded Lean (WebAssembly) under Node as a command with standard input and output.
+//
+//   node launcher.js GLUE WASM LIBRARY PROJECT LEAN_ARGUMENT...
+//
+// Lean sees two host folders, read-only: LIBRARY at /lib/lean and PROJECT at /project. Everything else
+// under its root is an empty file system in memory. Covered: host files (no write, no other path), the
+// network (no socket is connected), processes. Not covered: memory and time; the caller bounds those.
+//
+// The same file starts the process and every pthread of it (a Node worker thread). Files, standard
+// input and standard output are served in the thread that asks. As built, such a call is handed to
+// the process's first thread, which looks for it once a millisecond: importing 800 modules took 10 s of
+// waiting, and each check some milliseconds.
+"use strict";
+const fs = require("fs");
+const path = require("path");
+const vm = require("vm");
+const { isMainThread, workerData, Worker } = require("worker_threads");
+
+const STANDARD_STREAMS = 3;
+const FIRST_HOST_FD = 1 << 20; // ours, far above those of the memory file system
+const ENOENT = 44, EBADF = 8, EROFS = 69, EINVAL = 28, EIO = 29; // WASI numbers
+const WRITE_FLAGS = 3 | 64 | 512 | 1024; // access mode, O_CREAT, O_TRUNC, O_APPEND
+const FRAME = Buffer.from("STP1 "); // only such lines of standard output leave the process
+
+const config = isMainThread
+  ? { glue: process.argv[2], wasm: process.argv[3], library: process.argv[4], project: process.argv[5] }
+  : workerData.config;
+const roots = [["/lib/lean", config.library], ["/project", config.project]];
+
+/** The host path of a path in Lean's root, or null where it is not in a folder that we serve. */
+function hostPath(leanPath) {
+  const clean = path.posix.normalize(leanPath);
+  for (const [at, folder] of roots) {
+    if (clean === at || clean.startsWith(at + "/")) return folder + clean.slice(at.length);
+  }
+  return null;
+}
+
+function errno(error) {
+  return error.code === "ENOENT" || error.code === "ENOTDIR" ? ENOENT : EIO;
+}
+
+let pendingOutput = Buffer.alloc(0);
+
+/** Passes on whole framed lines; this build of Lean prints debug lines and dumps that nobody asked for. */
+function writeOutput(chunk) {
+  pendingOutput = pendingOutput.length ? Buffer.concat([pendingOutput, chunk]) : chunk;
+  let newline;
+  while ((newline = pendingOutput.indexOf(10)) >= 0) {
+    if (pendingOutput.subarray(0, FRAME.length).equals(FRAME)) {
+      writeAll(1, pendingOutput.subarray(0, newline + 1));
+    }
+    pendingOutput = pendingOutput.subarray(newline + 1);
+  }
+}
+
+function writeAll(fd, bytes) {
+  for (let sent = 0; sent < bytes.length; ) {
+    try {
+      sent += fs.writeSync(fd, bytes, sent);
+    } catch (error) {
+      if (error.code === "EPIPE") process.exit(0); // the reader is gone, so are we
+      if (error.code !== "EAGAIN") throw error;
+    }
+  }
+}
+
+/** Replaces the imports that reach files, by versions that serve our fds and hand on the others. */
+function hostImports(imports, emscripten) {
+  const open = new Map(); // fd -> {host, position, size}
+  const { text, writeStat, views } = emscripten;
+  const buffers = (iov, count) => {
+    const { HEAPU8, HEAPU32 } = views();
+    return Array.from({ length: count }, (_, i) => {
+      const at = HEAPU32[(iov >> 2) + 2 * i], size = HEAPU32[(iov >> 2) + 2 * i + 1];
+      return Buffer.from(HEAPU8.buffer, at, size);
+    });
+  };
+  const stat = (given) => (leanPath, out) => {
+    const host = hostPath(text(leanPath));
+    if (host === null) return given(leanPath, out);
+    try {
+      return writeStat(out, fs.statSync(host));
+    } catch (error) {
+      return -errno(error);
+    }
+  };
+  const given = { ...imports };
+  return {
+    __syscall_stat64: stat(given.__syscall_stat64),
+    __syscall_lstat64: stat(given.__syscall_lstat64),
+    __syscall_newfstatat(dir, leanPath, out, flags) {
+      const host = hostPath(text(leanPath));
+      return host === null ? given.__syscall_newfstatat(dir, leanPath, out, flags) : stat()(leanPath, out);
+    },
+    __syscall_readlinkat(dir, leanPath, buffer, size) {
+      const host = hostPath(text(leanPath));
+      return host === null ? given.__syscall_readlinkat(dir, leanPath, buffer, size) : -EINVAL; // no links
+    },
+    __syscall_openat(dir, leanPath, flags, mode) {
+      const host = hostPath(text(leanPath));
+      if (host === null) return given.__syscall_openat(dir, leanPath, flags, mode);
+      if (flags & WRITE_FLAGS) return -EROFS;
+      try {
+        const handle = fs.openSync(host, "r");
+        const fd = FIRST_HOST_FD + handle;
+        open.set(fd, { handle, position: 0, size: fs.fstatSync(handle).size });
+        return fd;
+      } catch (error) {
+        return -errno(error);
+      }
+    },
+    __syscall_fstat64(fd, out) {
+      if (fd < FIRST_HOST_FD) return given.__syscall_fstat64(fd, out);
+      return open.has(fd) ? writeStat(out, fs.fstatSync(open.get(fd).handle)) : -EBADF;
+    },
+    fd_read(fd, iov, count, read) {
+      if (fd !== 0 && fd < FIRST_HOST_FD) return given.fd_read(fd, iov, count, read);
+      const file = fd === 0 ? { handle: 0, position: null } : open.get(fd);
+      if (!file) return EBADF;
+      let total = 0;
+      try {
+        for (const buffer of buffers(iov, count)) {
+          if (buffer.length === 0) continue;
+          const n = fs.readSync(file.handle, buffer, 0, buffer.length, file.position);
+          if (file.position !== null) file.position += n;
+          total += n;
+          if (n < buffer.length) break;
+        }
+      } catch (error) {
+        return EIO;
+      }
+      views().HEAPU32[read >> 2] = total;
+      return 0;
+    },
+    fd_write(fd, iov, count, written) {
+      if (fd >= STANDARD_STREAMS) return given.fd_write(fd, iov, count, written);
+      if (fd === 0) return EBADF;
+      const bytes = Buffer.concat(buffers(iov, count));
+      if (fd === 1) writeOutput(bytes);
+      else writeAll(2, bytes);
+      views().HEAPU32[written >> 2] = bytes.length;
+      return 0;
+    },
+    fd_seek(fd, offset, whence, position) {
+      if (fd < FIRST_HOST_FD) return given.fd_seek(fd, offset, whence, position);
+      const file = open.get(fd);
+      if (!file) return EBADF;
+      const target = Number(offset) + [0, file.position, file.size][whence];
+      if (!(target >= 0)) return EINVAL;
+      file.position = target;
+      views().HEAP64[position >> 3] = BigInt(target);
+      return 0;
+    },
+    fd_close(fd) {
+      if (fd < FIRST_HOST_FD) return given.fd_close(fd);
+      const file = open.get(fd);
+      if (!file) return EBADF;
+      open.delete(fd);
+      fs.closeSync(file.handle);
+      return 0;
+    },
+  };
+}
+
+console.log = () => {}; // the glue's own debug lines
+globalThis.require = require;
+globalThis.__filename = "/bin/lean"; // Lean takes its own place, and from it the library's, from here
+globalThis.__dirname = path.dirname(config.glue);
+globalThis.stpHostImports = hostImports;
+globalThis.stpNewThread = () => new Worker(__launcher, { workerData: { config, thread: "em-pthread" } });
+const __launcher = module.filename;
+
+if (isMainThread) {
+  const leanArguments = process.argv.slice(6);
+  process.argv.length = 2;
+  process.chdir("/");
+  globalThis.Module = {
+    arguments: leanArguments,
+    locateFile: (name) => (name.endsWith(".wasm") ? config.wasm : name),
+    preRun: [() => {
+      ENV.LEAN_PATH = "/lib/lean:/project";
+      ENV.LEAN_NUM_THREADS = "1";
+      for (const folder of ["/bin", "/lib/lean", "/project"]) FS.mkdirTree(folder);
+    }],
+    onExit: (code) => process.exit(code),
+    onAbort: () => process.exit(134),
+  };
+}
+vm.runInThisContext(fs.readFileSync(config.glue, "utf8"), { filename: config.glue });

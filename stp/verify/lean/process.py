@@ -1,0 +1,202 @@
+"""One Lean program as a child process: lines of JSON in, framed lines of JSON out.
+
+The child has a process group of its own and dies with the thread that started it, so that nothing is
+left behind whoever is killed. Its replies count only behind the frame and this process's secret nonce;
+what it writes to standard error is kept, the end of it, to say why it died.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import secrets
+import selectors
+import signal
+import subprocess
+import threading
+import time
+from collections import deque
+from typing import Any
+
+import psutil
+
+from stp.errors import ToolchainError
+from stp.verify.lean.toolchain import Toolchain
+
+START_TIMEOUT_S = 300.0
+_READ_BYTES = 1 << 16
+_MAX_REPLY_BYTES = 64 << 20
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class ProcessDied(Exception):
+    """The child ended, or broke the protocol; `str()` says how."""
+
+
+class ReplyTimeout(Exception):
+    """No reply before the deadline."""
+
+
+def _die_with_parent() -> None:
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+class LeanProcess:
+    """A running program of `lean_project`. Not for several threads at once. The owner calls `kill`."""
+
+    def __init__(self, toolchain: Toolchain, program: str) -> None:
+        """Starts it and waits until it is ready.
+
+        Raises:
+            ToolchainError: it does not start, or not within `START_TIMEOUT_S`.
+        """
+        nonce = secrets.token_hex(16)
+        self._frame = f"STP1 {nonce} ".encode()
+        self._stderr: deque[bytes] = deque(maxlen=20)
+        self._outgoing = bytearray(nonce.encode() + b"\n")
+        self._incoming = bytearray()
+        self._scanned = 0
+        self._child = subprocess.Popen(
+            toolchain.command(program),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=toolchain.project,
+            start_new_session=True,
+            preexec_fn=_die_with_parent,
+            env={key: os.environ[key] for key in ("PATH", "HOME", "ELAN_HOME") if key in os.environ},
+        )
+        assert self._child.stdin and self._child.stdout and self._child.stderr
+        self._in, self._out = self._child.stdin.fileno(), self._child.stdout.fileno()
+        os.set_blocking(self._in, False)
+        os.set_blocking(self._out, False)
+        threading.Thread(target=self._keep_stderr, daemon=True).start()
+        try:
+            ready = self.receive(time.monotonic() + START_TIMEOUT_S)
+        except (ProcessDied, ReplyTimeout) as error:
+            self.kill()
+            raise ToolchainError(
+                f"{program}.lean does not start under the {toolchain.kind} Lean: {str(error) or 'no answer'}; "
+                "run: stp doctor"
+            ) from None
+        if "ready" not in ready:
+            self.kill()
+            raise ToolchainError(f"{program}.lean: {ready.get('failed', ready)}; run: stp doctor")
+        self.version = str(ready["ready"])
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
+    def memory_mb(self) -> int:
+        """Resident memory of the child, which for both Leans is where all of it is."""
+        try:
+            return int(psutil.Process(self._child.pid).memory_info().rss >> 20)
+        except psutil.Error:
+            return 0
+
+    def send(self, value: object) -> None:
+        """Queues a request; it leaves while `receive` waits, so that neither side can block the other."""
+        self._outgoing += json.dumps(value).encode() + b"\n"
+        self._pump(write_only=True, deadline=0)
+
+    def receive(self, deadline: float) -> Any:
+        """The next reply.
+
+        Raises:
+            ReplyTimeout: none by then (`time.monotonic()`).
+            ProcessDied: the child ended, or sent what is no reply.
+        """
+        while True:
+            line = self._next_line()
+            if line is not None:
+                if not line.startswith(self._frame):
+                    continue
+                try:
+                    return json.loads(line[len(self._frame) :])
+                except ValueError as error:
+                    raise ProcessDied(f"unreadable reply: {error}") from None
+            if not self._pump(write_only=False, deadline=deadline):
+                raise ReplyTimeout
+
+    def kill(self) -> None:
+        """Ends the child and its group at once. May be called more than once."""
+        try:
+            os.killpg(self._child.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self._child.wait()
+        for pipe in (self._child.stdin, self._child.stdout):
+            if pipe:
+                try:
+                    pipe.close()
+                except OSError:
+                    pass
+
+    def _next_line(self) -> bytes | None:
+        end = self._incoming.find(b"\n", self._scanned)
+        if end < 0:
+            self._scanned = len(self._incoming)
+            if self._scanned > _MAX_REPLY_BYTES:
+                raise ProcessDied("a reply without end")
+            return None
+        line = bytes(self._incoming[:end])
+        del self._incoming[: end + 1]
+        self._scanned = 0
+        return line
+
+    def _pump(self, *, write_only: bool, deadline: float) -> bool:
+        """Moves bytes both ways until something came in or the deadline passed (then False)."""
+        with selectors.DefaultSelector() as selector:
+            if not write_only:
+                selector.register(self._out, selectors.EVENT_READ)
+            if self._outgoing:
+                selector.register(self._in, selectors.EVENT_WRITE)
+            while True:
+                if write_only and not self._outgoing:
+                    return True
+                events = selector.select(max(0.0, deadline - time.monotonic()))
+                if not events:
+                    return False
+                for key, _ in events:
+                    if key.fd == self._in:
+                        self._write_some()
+                        if not self._outgoing:
+                            selector.unregister(self._in)
+                    elif self._read_some():
+                        return True
+
+    def _write_some(self) -> None:
+        try:
+            sent = os.write(self._in, self._outgoing[:_READ_BYTES])
+        except BlockingIOError:
+            return
+        except BrokenPipeError:
+            raise ProcessDied(self._last_words()) from None
+        del self._outgoing[:sent]
+
+    def _read_some(self) -> bool:
+        try:
+            chunk = os.read(self._out, _READ_BYTES)
+        except BlockingIOError:
+            return False
+        if not chunk:
+            raise ProcessDied(self._last_words())
+        self._incoming += chunk
+        return True
+
+    def _keep_stderr(self) -> None:
+        assert self._child.stderr
+        with self._child.stderr as pipe:
+            while chunk := os.read(pipe.fileno(), _READ_BYTES):
+                self._stderr.append(chunk[-2000:])
+
+    def _last_words(self) -> str:
+        try:
+            code: int | str = self._child.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            code = "running, its pipe closed"
+        words = b"".join(self._stderr)[-2000:].decode("utf-8", "replace")
+        return f"it ended ({code}): {words.strip()[-500:]}"

