@@ -1,0 +1,42 @@
+"""What the rest of the project asks of a language model, whatever runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stp.models.prompts import Prompt
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One text that the model wrote. `tokens` counts the end token; an unfinished sample has none:
+    it ran into `max_tokens`, so its text is cut anywhere and proves nothing."""
+
+    text: str
+    tokens: int
+    finished: bool
+
+
+class Generator(Protocol):
+    """A loaded model that writes and embeds."""
+
+    def generate(
+        self, prompts: Sequence[Prompt], *, n: int, temperature: float, max_tokens: int, seed: int
+    ) -> list[list[Sample]]:
+        """`n` samples for each prompt, in the prompts' order.
+
+        Each sample is a function of (seed, prompt, its index below n), not of the prompts beside it:
+        a call may be cut into chunks at will. The same prompt twice therefore gives the same samples
+        twice, and more samples of a prompt need another seed. A prompt that leaves no room for
+        `max_tokens` in the model's context gets an empty list and is never cut.
+        """
+        ...
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Mean-pooled last hidden states of bare texts, (N, hidden)."""
+        ...

@@ -1,0 +1,111 @@
+"""Prompts: snapshots, injection, and that training and inference see the same ids."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stp.errors import UsageError
+from stp.models.prompts import (
+    FORMATS,
+    check_tokenizer,
+    decode_sample,
+    encode_content,
+    encode_prompt,
+    encode_target,
+    prompt_format,
+    signature_of,
+    statement_of,
+)
+from stp.models.tiny import END, train_tokenizer
+
+TINY = FORMATS["tiny"]
+THEOREM = "theorem add_swap (a b : Nat) : a + b = b + a"
+LEMMA = "Nat.add_comm (n m : Nat) : n + m = m + n"
+TOKENIZER = train_tokenizer([THEOREM, LEMMA, "by omega", "by simp [Nat.add_comm]"], 300)
+TEXTS = st.text(max_size=40) | st.sampled_from([END, "<|proof|>", "a <|theorem|> b", "<|lemma|><|end|>"])
+
+
+def test_tiny_prompts_read_as_they_always_did() -> None:
+    assert TINY.prover(THEOREM).text == "<|theorem|>(a b : Nat) : a + b = b + a<|proof|>"
+    assert TINY.conjecturer(LEMMA, THEOREM, "by omega").text == (
+        "<|lemma|>Nat.add_comm (n m : Nat) : n + m = m + n"
+        "<|theorem|>(a b : Nat) : a + b = b + a<|proof|>by omega<|conjecture|>"
+    )
+    assert TINY.conjecturer(None, THEOREM, "by omega").text == (
+        "<|lemma|><|theorem|>(a b : Nat) : a + b = b + a<|proof|>by omega<|conjecture|>"
+    )
+
+
+def test_stp_prompts_read_as_they_always_did() -> None:
+    style = FORMATS["stp"]
+    assert style.prover(THEOREM).text == (
+        "Write a complete Lean 4 proof of this theorem.\n\ntheorem add_swap (a b : Nat) : a + b = b + a :=\n"
+    )
+    assert style.conjecturer(None, THEOREM, "by omega").text == (
+        "Here are a lemma and an easy theorem with its proof, in Lean 4. "
+        "State a harder theorem whose proof uses the lemma.\n\n"
+        "-- Lemma\ntheorem trivial_lemma : True\n\n"
+        "-- Easy theorem\ntheorem add_swap (a b : Nat) : a + b = b + a :=\nby omega\n\n"
+        "-- Hard theorem\ntheorem hard\n"
+    )
+
+
+def test_an_unknown_format_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(UsageError, match="tiny, stp"):
+        prompt_format("alpaca")
+
+
+@pytest.mark.parametrize("name", ["t", "Nat.add_comm'", "foo.«a b».bar", "«x: y»", "h₁.le?"])
+@pytest.mark.parametrize(
+    "signature", ["(a : Nat) : a = a", ": True", "{α : Type} : True", ".{u} (α : Type u) : True"]
+)
+def test_names_come_off_and_go_back_on(name: str, signature: str) -> None:
+    statement = statement_of(signature, name)
+    assert signature_of(statement) == signature
+    assert statement_of(signature_of(statement), name) == statement
+
+
+def test_a_name_may_touch_its_binder() -> None:
+    assert signature_of("theorem foo(a : Nat) : a = a") == "(a : Nat) : a = a"
+
+
+@pytest.mark.parametrize("text", ["", "(a : Nat) : a = a", "lemma x : True", "theorem", "theoremx : True"])
+def test_a_text_without_a_theorem_has_no_signature(text: str) -> None:
+    with pytest.raises(UsageError, match="theorem NAME"):
+        signature_of(text)
+
+
+@given(text=TEXTS)
+def test_any_unicode_survives_the_tiny_tokenizer(text: str) -> None:
+    assert decode_sample(TOKENIZER, encode_target(TOKENIZER, text)) == text
+
+
+@given(text=TEXTS)
+def test_content_cannot_spell_a_special_token(text: str) -> None:
+    assert not set(encode_content(TOKENIZER, text)) & set(TOKENIZER.all_special_ids)
+
+
+@given(lemma=TEXTS, signature=TEXTS, proof=TEXTS)
+def test_a_prompt_has_its_marks_and_no_others(lemma: str, signature: str, proof: str) -> None:
+    ids = encode_prompt(TOKENIZER, TINY.conjecturer(lemma, f"theorem t : {signature}", proof))
+    marks = [TOKENIZER.convert_ids_to_tokens(i) for i in ids if i in TOKENIZER.all_special_ids]
+    assert marks == ["<|lemma|>", "<|theorem|>", "<|proof|>", "<|conjecture|>"]
+
+
+@given(lemma=TEXTS, signature=TEXTS, proof=TEXTS)
+def test_the_ids_of_a_prompt_decode_to_its_text(lemma: str, signature: str, proof: str) -> None:
+    prompt = TINY.conjecturer(lemma, f"theorem t : {signature}", proof)
+    ids = encode_prompt(TOKENIZER, prompt)
+    assert TOKENIZER.decode(ids, skip_special_tokens=False) == prompt.text
+
+
+def test_digits_stand_alone() -> None:
+    tokens = TOKENIZER.convert_ids_to_tokens(encode_content(TOKENIZER, "1234"))
+    assert tokens == ["1", "2", "3", "4"]
+
+
+def test_a_tokenizer_without_the_marks_is_refused() -> None:
+    bare = train_tokenizer([THEOREM], 300)
+    bare.eos_token = None
+    with pytest.raises(UsageError, match="end token"):
+        check_tokenizer(bare, TINY, "folder")

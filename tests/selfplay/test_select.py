@@ -1,0 +1,199 @@
+"""Selection: each rule of steps 1, 4, 6 and 8, and that order never matters."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from math import exp
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stp.selfplay.select import (
+    CorrectProof,
+    Outcome,
+    SeedProof,
+    Tally,
+    attempt_targets,
+    conjecturer_set,
+    prover_set,
+    seed_inputs,
+)
+from stp.settings import AttemptSettings, ConjectureSettings, SelectSettings
+
+SELECT = SelectSettings()
+NO_DROP = SelectSettings(elegancy_drop_frac=0, trivial_lemma_cap_frac=100)
+
+keys = st.text("abcdef", min_size=1, max_size=3)
+lemmas = st.sampled_from(["l1", "l2", "l3"])
+proofs = st.builds(
+    CorrectProof, st.text("xyz", min_size=1, max_size=30), st.integers(0, 10**6), st.frozensets(lemmas)
+)
+
+
+@st.composite
+def outcomes(draw: st.DrawFn) -> Outcome:
+    attempts = draw(st.integers(1, 16))
+    proved = draw(st.integers(0, attempts))
+    found = tuple(draw(st.lists(proofs, min_size=1, max_size=4))) if proved else ()
+    statement = draw(st.text("pq", min_size=1, max_size=20))
+    return Outcome(draw(keys), attempts, proved, statement, draw(st.none() | lemmas), found)
+
+
+seed_proofs = st.builds(
+    SeedProof, keys, st.text("xyz", min_size=1, max_size=4), st.frozensets(lemmas), st.floats(0, 1)
+)
+
+
+def _outcome(key: str, proved: int = 1, lemma: str | None = "l1", **changes: object) -> Outcome:
+    proof = CorrectProof("by simp", 100, frozenset({"l1"}))
+    return replace(Outcome(key, 8, proved, "theorem t : p", lemma, (proof,)), **changes)  # type: ignore[arg-type]
+
+
+# -- step 6 ------------------------------------------------------------------------------------------
+
+
+@given(st.lists(outcomes(), max_size=20), st.randoms())
+def test_conjecturer_set_does_not_depend_on_order(found: list[Outcome], rng) -> None:  # type: ignore[no-untyped-def]
+    found = list({(o.key, o.lemma): o for o in found}.values())
+    expected = conjecturer_set(found, SELECT)
+    rng.shuffle(found)
+    assert conjecturer_set(found, SELECT) == expected
+
+
+@given(st.lists(outcomes(), max_size=20))
+def test_conjecturer_set_is_barely_provable_once_each_and_capped(found: list[Outcome]) -> None:
+    kept = conjecturer_set(found, SelectSettings(elegancy_drop_frac=0))
+    assert all(0 < outcome.pass_rate <= SELECT.band_high for outcome in kept)
+    assert len({outcome.key for outcome in kept}) == len(kept)
+    useful = [outcome for outcome in kept if outcome.lemma is not None]
+    assert all(outcome.uses_lemma for outcome in useful)
+    assert len(kept) - len(useful) <= SELECT.trivial_lemma_cap_frac * len(useful)
+    candidates = {o.key for o in found if 0 < o.pass_rate <= SELECT.band_high and o.uses_lemma}
+    assert {outcome.key for outcome in useful} == candidates
+
+
+@pytest.mark.parametrize(("proved", "kept"), [(0, 0), (1, 1), (2, 1), (3, 0), (8, 0)])
+def test_the_band_excludes_zero_and_includes_its_top(proved: int, kept: int) -> None:
+    proofs = () if proved == 0 else _outcome("a").proofs
+    assert len(conjecturer_set([_outcome("a", proved, proofs=proofs)], SELECT)) == kept
+
+
+def test_lemma_less_conjectures_become_trivial_examples_the_free_ones_first() -> None:
+    useful = [_outcome(f"u{i}") for i in range(4)]
+    ignored = [_outcome(f"a{i}", lemma="l2") for i in range(3)]
+    free = [_outcome("z", lemma=None)]
+    kept = conjecturer_set([*ignored, *useful, *free], SelectSettings(elegancy_drop_frac=0))
+    assert [(o.key, o.lemma) for o in kept if not o.uses_lemma] == [("a0", None), ("z", None)]
+
+
+def test_one_example_a_conjecture_the_one_whose_lemma_was_used() -> None:
+    kept = conjecturer_set([_outcome("a", lemma=None), _outcome("a", lemma="l0"), _outcome("a")], NO_DROP)
+    assert [outcome.lemma for outcome in kept] == ["l1"]
+
+
+def test_the_least_elegant_fifth_goes() -> None:
+    found = [
+        _outcome(f"k{i}", proofs=(replace(_outcome("a").proofs[0], text="x" * (20 - i)),)) for i in range(10)
+    ]
+    kept = conjecturer_set(found, SELECT)
+    assert [outcome.key for outcome in kept] == [f"k{i}" for i in range(8)]
+
+
+def test_elegancy_is_of_the_shortest_proof() -> None:
+    outcome = _outcome("a", statement="1234", proofs=(CorrectProof("123456"), CorrectProof("12")))
+    assert outcome.elegancy == 0.5
+
+
+# -- step 8 ------------------------------------------------------------------------------------------
+
+
+@given(st.lists(outcomes(), max_size=20), st.randoms())
+def test_prover_set_takes_each_proof_of_what_is_not_easy_once(found: list[Outcome], rng) -> None:  # type: ignore[no-untyped-def]
+    examples = prover_set(found, SELECT)
+    expected = set()
+    for key in {outcome.key for outcome in found}:
+        pooled = [outcome for outcome in found if outcome.key == key]
+        if sum(o.proved for o in pooled) * 2 <= sum(o.attempts for o in pooled):
+            expected |= {(key, proof.text) for outcome in pooled for proof in outcome.proofs}
+    assert [(e.key, e.proof) for e in examples] == sorted(expected)
+    rng.shuffle(found)
+    assert prover_set(found, SELECT) == examples
+
+
+@given(st.lists(outcomes(), max_size=10))
+def test_the_weights_of_one_statement_sum_to_at_most_one(found: list[Outcome]) -> None:
+    total: Counter[str] = Counter()
+    for example in prover_set(found, SELECT):
+        assert 0 < example.weight <= 1
+        total[example.key] += example.weight  # type: ignore[assignment]
+    assert all(weight <= 1 + 1e-9 for weight in total.values())
+
+
+def test_a_weight_is_the_formula() -> None:
+    found = (CorrectProof("x" * 100, 120_000), CorrectProof("y" * 50, 0), CorrectProof("y" * 50, 7))
+    first, second = prover_set([_outcome("a", 3, proofs=found)], SELECT)
+    assert first.weight == pytest.approx(exp(-0.1) * exp(-0.02) / 2)
+    assert second.weight == pytest.approx(exp(-0.05) / 2)
+
+
+# -- step 1 ------------------------------------------------------------------------------------------
+
+
+@given(st.lists(seed_proofs, max_size=30), st.integers(0, 5), st.integers(1, 20), st.randoms())
+def test_seed_inputs_keep_their_rules(found: list[SeedProof], seed: int, inputs: int, rng) -> None:  # type: ignore[no-untyped-def]
+    settings = ConjectureSettings(inputs=inputs, samples_total=3 * inputs, lemma_cap_frac=0.2)
+    chosen = seed_inputs(found, settings, seed)
+    assert len(chosen) <= inputs
+    assert len({(one.key, one.lemma) for one in chosen}) == len(chosen)
+    uses = Counter(one.lemma for one in chosen if one.lemma)
+    assert all(count <= max(1, int(0.2 * inputs)) for count in uses.values())
+    for one in chosen:
+        source = [p for p in found if (p.key, p.proof) == (one.key, one.proof) and p.pass_rate > 0.35]
+        assert any(one.lemma is None or one.lemma in p.premises for p in source)
+        assert one.samples == max(1, min(3 * inputs // len(chosen), 8))
+    rng.shuffle(found)
+    assert seed_inputs(found, settings, seed) == chosen
+
+
+def test_trivial_lemmas_come_at_their_rate_and_by_seed() -> None:
+    found = [SeedProof(f"k{i}", "p", frozenset({f"l{i}"}), 0.9) for i in range(400)]
+    settings = ConjectureSettings(inputs=10_000, trivial_lemma_frac=0.25)
+    chosen = seed_inputs(found, settings, 0)
+    assert sum(one.lemma is None for one in chosen) == pytest.approx(100, abs=30)
+    assert sum(one.lemma is not None for one in chosen) == 400
+    assert seed_inputs(found, settings, 1) != chosen
+
+
+def test_a_popular_lemma_stops_at_its_cap() -> None:
+    found = [SeedProof(f"k{i}", "p", frozenset({"add_comm"}), 0.9) for i in range(50)]
+    settings = ConjectureSettings(inputs=100, lemma_cap_frac=0.1, trivial_lemma_frac=0)
+    assert len(seed_inputs(found, settings, 0)) == 10
+
+
+# -- step 4 ------------------------------------------------------------------------------------------
+
+tallies = st.builds(
+    lambda key, proved, more: Tally(key, proved + more, proved), keys, st.integers(0, 8), st.integers(0, 8)
+)
+
+
+@given(st.lists(tallies, max_size=30, unique_by=lambda t: t.key), st.integers(0, 5))
+def test_the_unsolved_and_the_rarely_solved_are_always_tried(found: list[Tally], seed: int) -> None:
+    hard = {t.key for t in found if t.proved == 0 or t.proved / t.attempts < 0.35}
+    assert set(attempt_targets(found, AttemptSettings(solved_retry_frac=0), seed)) == hard
+    assert attempt_targets(found, AttemptSettings(solved_retry_frac=1), seed) == sorted(t.key for t in found)
+    some = AttemptSettings(solved_retry_frac=0.5)
+    chosen = attempt_targets(found, some, seed)
+    assert hard <= set(chosen)
+    assert attempt_targets(found[::-1], some, seed) == chosen
+    alone = [key for tally in found for key in attempt_targets([tally], some, seed)]
+    assert sorted(alone) == chosen
+
+
+def test_easy_statements_are_tried_again_at_their_rate() -> None:
+    found = [Tally(f"k{i}", 8, 8) for i in range(2000)]
+    chosen = attempt_targets(found, AttemptSettings(solved_retry_frac=0.05), 0)
+    assert len(chosen) == pytest.approx(100, abs=40)
+    assert attempt_targets(found, AttemptSettings(solved_retry_frac=0.05), 1) != chosen
