@@ -1,0 +1,181 @@
+"""One checker process and what keeps it honest: clocks, restarts, memory, retries.
+
+Invariants: jobs are answered in order, each exactly once; a reply counts only for the job at the head of
+the pipe; whatever kills the checker costs only that job, the ones behind it are sent again; nothing but a
+framed reply says *proved*.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+from stp.types import CheckResult, Job, Premise, Verdict
+from stp.verify.lean.process import LeanProcess, ProcessDied, ReplyTimeout
+from stp.verify.lean.toolchain import Toolchain
+
+#: Jobs in the checker's pipe: the next one is there when a reply leaves.
+_IN_PIPE = 4
+_MAX_SOURCE_CHARS = 1_000_000
+_MAX_DEPTH = 300
+_OPEN, _CLOSE = frozenset("([{⟨⟦⌊"), frozenset(")]}⟩⟧⌋")
+
+
+class LeanWorker:
+    """Owns one checker process. Not for several threads at once; `close` ends the process."""
+
+    def __init__(self, toolchain: Toolchain, memory_mb: int) -> None:
+        self._toolchain = toolchain
+        self._memory_mb = memory_mb
+        self._process: LeanProcess | None = LeanProcess(toolchain, "Checker")
+        self.restarts = 0
+
+    @property
+    def pid(self) -> int | None:
+        """Of the checker, while there is one."""
+        return self._process.pid if self._process else None
+
+    def check(self, jobs: Sequence[Job]) -> list[CheckResult]:
+        """Results in the order of the jobs; crashed, out-of-memory and stalled ones were retried alone.
+
+        Raises:
+            ToolchainError: the checker cannot be started again.
+        """
+        results = self._run(jobs)
+        for index, (job, result) in enumerate(zip(jobs, results, strict=True)):
+            if _deserves_retry(result):
+                results[index] = self._run([job])[0]
+        return results
+
+    def close(self) -> None:
+        """Ends the checker. May be called more than once."""
+        if self._process:
+            self._process.kill()
+            self._process = None
+
+    def _run(self, jobs: Sequence[Job]) -> list[CheckResult]:
+        results: list[CheckResult | None] = [refuse(job) for job in jobs]
+        waiting = deque(index for index, result in enumerate(results) if result is None)
+        piped: deque[int] = deque()
+        while waiting or piped:
+            process = self._running()
+            try:
+                while waiting and len(piped) < _IN_PIPE:
+                    process.send(_request(jobs[waiting[0]]))
+                    piped.append(waiting.popleft())
+                head = jobs[piped[0]]
+                reply = process.receive(time.monotonic() + head.limits.wall_s)
+                if reply.get("id") != head.id:
+                    raise ProcessDied(f"a reply for {reply.get('id')!r} where {head.id!r} was due")
+                results[piped.popleft()] = self._result(head, reply)
+            except (ReplyTimeout, ProcessDied) as error:
+                if piped:  # else the pipe broke before anything was in it
+                    results[piped[0]] = self._failure(jobs[piped.popleft()], error)
+                waiting.extendleft(reversed(piped))
+                piped.clear()
+                self._drop()
+        self._recycle()
+        return [result for result in results if result is not None]
+
+    def _running(self) -> LeanProcess:
+        if self._process is None:
+            self._process = LeanProcess(self._toolchain, "Checker")
+            self.restarts += 1
+        return self._process
+
+    def _drop(self) -> None:
+        if self._process:
+            self._process.kill()
+            self._process = None
+
+    def _recycle(self) -> None:
+        """Between two batches, replaces a checker that has grown too large."""
+        if self._process and self._process.memory_mb() > self._memory_mb:
+            self._drop()
+
+    def _failure(self, job: Job, error: Exception) -> CheckResult:
+        if isinstance(error, ReplyTimeout):
+            verdict, reason = Verdict.TIMED_OUT, f"no answer within {job.limits.wall_s:g} s"
+        elif "memory" in str(error).lower():
+            verdict, reason = Verdict.OUT_OF_MEMORY, str(error)
+        else:
+            verdict, reason = Verdict.CRASHED, str(error)
+        return CheckResult(job.id, verdict, reason, toolchain=self._toolchain.digest)
+
+    def _result(self, job: Job, reply: dict[str, Any]) -> CheckResult:
+        try:
+            statement_ns, proof_ns, kernel_ns = reply["ns"]
+            return CheckResult(
+                id=job.id,
+                verdict=Verdict(reply["verdict"]),
+                reason=reply["reason"],
+                messages=tuple(reply["messages"]),
+                axioms=tuple(reply["axioms"]),
+                premises=tuple(Premise(*premise) for premise in reply["premises"]),
+                heartbeats=int(reply["heartbeats"]),
+                times_ms={
+                    "statement": statement_ns / 1e6,
+                    "proof": proof_ns / 1e6,
+                    "kernel": kernel_ns / 1e6,
+                },
+                toolchain=self._toolchain.digest,
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ProcessDied(f"a malformed reply: {error!r}") from None
+
+
+def refuse(job: Job) -> CheckResult | None:
+    """The verdict on what is not worth sending: it cannot be a proof, or would only end the checker."""
+    text = f"{job.statement} := {job.proof}"
+    if len(text) + len(job.header) > _MAX_SOURCE_CHARS:
+        reason = f"the source is longer than {_MAX_SOURCE_CHARS} characters"
+    elif "\0" in text or not _is_unicode(text):
+        reason = "the source is not valid Unicode text"
+    elif _depth(text) > _MAX_DEPTH:
+        reason = f"brackets nest deeper than {_MAX_DEPTH}"
+    else:
+        return None
+    return CheckResult(job.id, Verdict.REJECTED, reason)
+
+
+def _deserves_retry(result: CheckResult) -> bool:
+    """Void verdicts, and a wall clock that ran out before the heartbeats did (a busy machine)."""
+    if result.verdict in (Verdict.CRASHED, Verdict.OUT_OF_MEMORY):
+        return True
+    return result.verdict is Verdict.TIMED_OUT and result.heartbeats == 0
+
+
+def _request(job: Job) -> dict[str, object]:
+    request: dict[str, object] = {
+        "id": job.id,
+        "header": job.header,
+        "statement": job.statement,
+        "proof": job.proof,
+        "heartbeats": job.limits.heartbeats,
+        "premises": job.premises,
+    }
+    if job.origin:
+        request["origin"] = job.origin
+    return request
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _depth(text: str) -> int:
+    """How deep brackets nest, words and comments included: an upper bound is enough here."""
+    depth = deepest = 0
+    for char in text:
+        if char in _OPEN:
+            depth += 1
+            deepest = max(deepest, depth)
+        elif char in _CLOSE:
+            depth = max(0, depth - 1)
+    return deepest
