@@ -25,7 +25,7 @@ def printOptions : Options :=
   let o := KVMap.setNat o `pp.maxSteps 100000
   let o := KVMap.setNat o `format.width 100000
   let o := KVMap.setBool o `pp.deepTerms true
-  let o := KVMap.setBool o `pp.numericTypes false
+  let o := KVMap.setBool o `pp.sanitizeNames false
   let o := KVMap.setBool o `pp.fieldNotation.generalized true
   o
 

@@ -107,7 +107,7 @@ def seed_inputs(proofs: Iterable[SeedProof], settings: ConjectureSettings, seed:
     for proof in pool:
         free = [p for p in sorted(proof.premises) if uses[p] < cap and (proof.key, p) not in chosen]
         lemmas: list[str | None] = [rng.choice(free)] if free else []
-        if rng.random() < settings.trivial_lemma_frac and (proof.key, None) not in chosen:
+        if rng.random() < settings.trivial_lemma_frac:
             lemmas.append(None)
         for lemma in lemmas[: settings.inputs - len(chosen)]:
             chosen[proof.key, lemma] = proof.proof

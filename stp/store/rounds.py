@@ -110,12 +110,12 @@ class Rounds(Connection):
         One a proof for the prover, one a statement for the conjecturer: the first one stands.
         """
         return self._write(
-            "INSERT INTO examples (round, role, statement, proof, input, sample, weight)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            "INSERT INTO examples (round, role, statement, proof, input, sample, free, weight)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
             (
-                (round, "prover", e.statement, e.proof, None, None, e.weight)
+                (round, "prover", e.statement, e.proof, None, None, False, e.weight)
                 if isinstance(e, ProverExample)
-                else (round, "conjecturer", e.statement, None, e.input, e.sample, e.weight)
+                else (round, "conjecturer", e.statement, None, e.input, e.sample, e.free, e.weight)
                 for e in examples
             ),
         )
@@ -133,8 +133,8 @@ class Rounds(Connection):
     def conjecturer_texts(self, round: int) -> list[ConjecturerText]:
         """The round's examples for the conjecturer, in the order of their statements."""
         rows = self._rows(
-            f"SELECT {statement_columns('s')}, p.text, c.lemma_name, c.lemma_statement,"
-            f" {statement_columns('t')}, e.weight FROM examples e"
+            f"SELECT {statement_columns('s')}, p.text, IIF(e.free, NULL, c.lemma_name),"
+            f" IIF(e.free, NULL, c.lemma_statement), {statement_columns('t')}, e.weight FROM examples e"
             " JOIN conjectures c ON (c.round, c.input, c.sample) = (e.round, e.input, e.sample)"
             " JOIN statements s ON s.key = c.seed JOIN proofs p ON p.key = c.seed_proof"
             " JOIN statements t ON t.key = e.statement"

@@ -107,12 +107,16 @@ class ProverExample:
 
 @dataclass(frozen=True, slots=True)
 class ConjecturerExample:
-    """Train the conjecturer to write this statement where conjecture (input, sample) was asked for."""
+    """Train the conjecturer to write this statement where conjecture (input, sample) was asked for.
+
+    `free`: no proof of it uses the lemma, so it is an example for the trivial lemma.
+    """
 
     statement: str
     input: int
     sample: int
     weight: float
+    free: bool = False
 
 
 @dataclass(frozen=True, slots=True)

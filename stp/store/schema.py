@@ -98,6 +98,7 @@ CREATE TABLE examples (
   proof TEXT REFERENCES proofs (key),
   input INTEGER,
   sample INTEGER,
+  free INTEGER NOT NULL DEFAULT 0 CHECK (free IN (0, 1)),
   weight REAL NOT NULL,
   FOREIGN KEY (round, input, sample) REFERENCES conjectures (round, input, sample),
   CHECK ((role = 'prover') = (proof IS NOT NULL)),

@@ -19,7 +19,7 @@ _EQUAL = {
     "checks": "proof, verdict",
     "conjectures": "round, input, sample, seed, seed_proof, lemma_name, lemma_statement, text, outcome,"
     " statement",
-    "examples": "round, role, statement, proof, input, sample, weight",
+    "examples": "round, role, statement, proof, input, sample, free, weight",
     "evaluations": "round, dataset, statement, samples, proved, tokens",
     "rounds": "round, stage, finished_at IS NULL",
 }

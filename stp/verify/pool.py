@@ -112,9 +112,7 @@ class Pool:
         self._failure: Exception | None = None
         self._mean_s = 0.05
         self._hosts: list[Host] = []
-        self._threads = [
-            threading.Thread(target=self._start, args=(make,), daemon=True) for make in hosts
-        ]
+        self._threads = [threading.Thread(target=self._start, args=(make,), daemon=True) for make in hosts]
         for thread in self._threads:
             thread.start()
 
@@ -176,9 +174,7 @@ class Pool:
             self._fail(error)
             return
         self._hosts.append(host)
-        others = [
-            threading.Thread(target=self._feed, args=(host,), daemon=True) for _ in range(_FEEDERS - 1)
-        ]
+        others = [threading.Thread(target=self._feed, args=(host,), daemon=True) for _ in range(_FEEDERS - 1)]
         for thread in others:
             thread.start()
         self._feed(host)
@@ -198,7 +194,9 @@ class Pool:
                     future.set_exception(error)
                 self._fail(error)
                 return
-            self._mean_s += 0.2 * (sum(r.times_ms.get("proof", 0) for r in results) / 1e3 / len(results) - self._mean_s)
+            self._mean_s += 0.2 * (
+                sum(r.times_ms.get("proof", 0) for r in results) / 1e3 / len(results) - self._mean_s
+            )
             results = [
                 replace(result, times_ms={**result.times_ms, "queue": 1e3 * (started - queued)})
                 for result, (_, _, queued) in zip(results, batch, strict=True)

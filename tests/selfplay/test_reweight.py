@@ -88,6 +88,11 @@ def test_blocks_do_not_change_the_weights(cap: int) -> None:
         np.testing.assert_array_equal(reweight(conjectures, unproved, cap, 5, block_rows), whole)
 
 
+def test_what_only_rounding_tells_apart_is_a_tie() -> None:
+    conjectures, unproved = np.array([[1.0, 1.0], [1.0 + 1e-12, 1.0]]), np.array([[1.0, 0.0]])
+    assert reweight(conjectures, unproved, 0, 0).tolist() == [2, 0]
+
+
 def test_the_seed_decides_who_comes_first() -> None:
     conjectures, unproved = np.eye(2), np.array([[1.0, 0.1], [1.0, 0.2], [1.0, -1.0], [0.1, 1.0]])
     first = reweight(conjectures, np.tile(unproved, (3, 1))[:5], 2, seed=0)

@@ -166,6 +166,22 @@ def test_trivial_lemmas_come_at_their_rate_and_by_seed() -> None:
     assert seed_inputs(found, settings, 1) != chosen
 
 
+def test_another_proof_of_a_statement_gives_another_of_its_lemmas() -> None:
+    found = [SeedProof("k", proof, frozenset({"l1", "l2"}), 0.9) for proof in ("p", "q")]
+    for seed in range(10):
+        chosen = seed_inputs(found, ConjectureSettings(trivial_lemma_frac=0), seed)
+        assert {(one.proof, one.lemma) for one in chosen} in (
+            {("p", "l1"), ("q", "l2")},
+            {("p", "l2"), ("q", "l1")},
+        )
+
+
+def test_too_many_seeds_are_drawn_at_random() -> None:
+    found = [SeedProof(f"k{i}", "p", frozenset({f"l{i}"}), 0.9) for i in range(100)]
+    settings = ConjectureSettings(inputs=10, trivial_lemma_frac=0)
+    assert len({one.key for seed in range(5) for one in seed_inputs(found, settings, seed)}) > 20
+
+
 def test_a_popular_lemma_stops_at_its_cap() -> None:
     found = [SeedProof(f"k{i}", "p", frozenset({"add_comm"}), 0.9) for i in range(50)]
     settings = ConjectureSettings(inputs=100, lemma_cap_frac=0.1, trivial_lemma_frac=0)

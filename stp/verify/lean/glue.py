@@ -25,7 +25,10 @@ _CHANGES = (
     ("var pthreadPoolSize=4;", "var pthreadPoolSize=2;"),
     # Threads start through our launcher, which knows the folders to serve.
     ('worker_threads["workerData"]=="em-pthread"', 'worker_threads["workerData"]?.thread=="em-pthread"'),
-    ('worker=new Worker(pthreadMainJs,{workerData:"em-pthread",name:"em-pthread"});', "worker=stpNewThread();"),
+    (
+        'worker=new Worker(pthreadMainJs,{workerData:"em-pthread",name:"em-pthread"});',
+        "worker=stpNewThread();",
+    ),
     # File calls are served where they are made (see launcher.js).
     (
         "function getWasmImports(){assignWasmImports();",

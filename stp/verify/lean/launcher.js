@@ -17,6 +17,7 @@ const vm = require("vm");
 const { isMainThread, workerData, Worker } = require("worker_threads");
 
 const STANDARD_STREAMS = 3;
+const STACK_MB = 256; // Node gives a thread 4, which `grind` on library statements overflows, ending the process
 const FIRST_HOST_FD = 1 << 20; // ours, far above those of the memory file system
 const ENOENT = 44, EBADF = 8, EROFS = 69, EINVAL = 28, EIO = 29; // WASI numbers
 const WRITE_FLAGS = 3 | 64 | 512 | 1024; // access mode, O_CREAT, O_TRUNC, O_APPEND
@@ -168,7 +169,10 @@ globalThis.require = require;
 globalThis.__filename = "/bin/lean"; // Lean takes its own place, and from it the library's, from here
 globalThis.__dirname = path.dirname(config.glue);
 globalThis.stpHostImports = hostImports;
-globalThis.stpNewThread = () => new Worker(__launcher, { workerData: { config, thread: "em-pthread" } });
+globalThis.stpNewThread = () => new Worker(__launcher, {
+  workerData: { config, thread: "em-pthread" },
+  resourceLimits: { stackSizeMb: STACK_MB, maxOldGenerationSizeMb: 4096 },
+});
 const __launcher = module.filename;
 
 if (isMainThread) {

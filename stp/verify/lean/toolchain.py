@@ -102,7 +102,10 @@ def _native() -> Toolchain:
 
 def _sources(project: Path) -> tuple[str, ...]:
     launcher = Path(__file__).with_name("launcher.js")
-    return ((project / "STP" / "Checker.lean").read_text(encoding="utf-8"), launcher.read_text(encoding="utf-8"))
+    return (
+        (project / "STP" / "Checker.lean").read_text(encoding="utf-8"),
+        launcher.read_text(encoding="utf-8"),
+    )
 
 
 def _digest(parts: tuple[str, ...]) -> str:

@@ -72,7 +72,8 @@ class LeanWorker:
                 results[piped.popleft()] = self._result(head, reply)
             except (ReplyTimeout, ProcessDied) as error:
                 if piped:  # else the pipe broke before anything was in it
-                    results[piped[0]] = self._failure(jobs[piped.popleft()], error)
+                    head_index = piped.popleft()
+                    results[head_index] = self._failure(jobs[head_index], error)
                 waiting.extendleft(reversed(piped))
                 piped.clear()
                 self._drop()

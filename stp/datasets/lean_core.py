@@ -1,0 +1,145 @@
+"""`lean-core`: theorems of Lean's own library, stated again as goals.
+
+The statements are not in the repository: they are read from the installed Lean (a minute, then cached).
+What is committed is the index: the names whose printed statements elaborate again, each with its key and
+its side of the split. The split goes by the key's hash, so that a statement is on one side whatever it is
+called; statements of equal key count once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tqdm import tqdm
+
+from stp.datasets.files import data_dir, read_rows, write_rows
+from stp.errors import MachineryError, ToolchainError, UsageError
+from stp.settings import VerifySettings
+from stp.syntax.lean import make_statement
+from stp.types import Job, Limits, Source, Statement, Verdict
+from stp.verify.lean import install, toolchain
+from stp.verify.lean.process import LeanProcess
+from stp.verify.pool import default_cache, open_pool
+
+INDEX = "lean-core/index.jsonl.gz"
+MODULES = tuple(
+    f"Init.Data.{name}" for name in ("Nat", "Int", "List", "Option", "Bool", "Fin", "Prod", "Sum", "Array")
+)
+TEST_FRAC = 0.1
+_MAX_CHARS = 300
+#: Last name parts of what Lean makes for itself.
+_GENERATED = frozenset(
+    {"injEq", "sizeOf_spec", "eq_def", "induct", "congr_simp", "noConfusion", "brecOn", "below", "hcongr",
+     "fun_cases", "induct_unfolding", "fun_cases_unfolding", "mutual_induct", "inj"}
+)  # fmt: skip
+#: What a printed statement may not contain: elided proofs, unnameable variables, Lean's own helpers.
+_UNWANTED = ("⋯", "✝", "._")
+_READ_TIMEOUT_S = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class LibraryTheorem:
+    """A theorem of the installed library: its full name, its module, its signature as printed."""
+
+    name: str
+    module: str
+    signature: str
+
+
+def library() -> dict[str, LibraryTheorem]:
+    """The theorems of `MODULES`, by name; read from the installed Lean once, then from the cache."""
+    lean = toolchain.find()
+    program = (lean.project / "STP" / "Library.lean").read_bytes()
+    mark = hashlib.sha256(str(lean.root.name).encode() + program + repr(MODULES).encode()).hexdigest()[:16]
+    path = install.cache_dir() / "lean-core" / f"library-{mark}.jsonl.gz"
+    if not path.is_file():
+        write_rows(path, [
+            {"name": t.name, "module": t.module, "signature": t.signature} for t in _read_library(lean)
+        ])  # fmt: skip
+    return {row["name"]: LibraryTheorem(**row) for row in read_rows(path)}
+
+
+def load(split: Literal["train", "test"] | None = None) -> list[Statement]:
+    """The statements of one side of the split, or all, sorted by key.
+
+    Raises:
+        ToolchainError: the installed library does not state what the index says.
+    """
+    theorems = library()
+    statements = []
+    for row in read_rows(data_dir() / INDEX):
+        if split is None or row["split"] == split:
+            theorem = theorems.get(row["name"])
+            if theorem is None or (statement := restate(theorem)) is None or statement.key != row["key"]:
+                raise ToolchainError(
+                    f"{row['name']}: expected the statement with key {row['key']} in the installed Lean, "
+                    "found another or none; the index belongs to another version: stp data build lean-core"
+                )
+            statements.append(statement)
+    return sorted(statements, key=lambda statement: statement.key)
+
+
+def restate(theorem: LibraryTheorem) -> Statement | None:
+    """The library's theorem as a goal of its own, or None where its printed form is no signature."""
+    name = "core_" + "".join(c if c.isalnum() or c in "_'" else "_" for c in theorem.name)
+    try:
+        return make_statement(
+            f"theorem {name} {theorem.signature}", "", Source.DATASET, name=name, origin=theorem.name
+        )
+    except UsageError:
+        return None
+
+
+def build(limit: int | None = None) -> Path:
+    """Writes the index anew: every statement elaborated again, with no proof, by the checker."""
+    statements: dict[str, Statement] = {}
+    for theorem in sorted(library().values(), key=lambda t: (len(t.name), t.name)):
+        statement = restate(theorem) if _is_wanted(theorem) else None
+        if statement is not None:
+            statements.setdefault(statement.key, statement)
+    chosen = sorted(statements.values(), key=lambda s: s.key)[:limit]
+    by_key = {s.key: s for s in chosen}
+    jobs = [Job(s.key, s.header, s.text, "by sorry", limits=Limits(heartbeats=50_000)) for s in chosen]
+    with open_pool(VerifySettings(pool="local"), cache=default_cache()) as pool:
+        results = tqdm(pool.check(jobs), total=len(jobs), desc="lean-core", unit="statement")
+        kept = {result.id for result in results if result.verdict is Verdict.INCOMPLETE}
+    path = data_dir() / INDEX
+    write_rows(path, [
+        {"name": by_key[key].origin, "key": key, "split": split_of(key)} for key in sorted(kept)
+    ])  # fmt: skip
+    return path
+
+
+def split_of(key: str) -> Literal["train", "test"]:
+    """The side of a statement, by its key alone."""
+    share = int(hashlib.sha256(f"lean-core/{key}".encode()).hexdigest()[:8], 16) / 16**8
+    return "test" if share < TEST_FRAC else "train"
+
+
+def _is_wanted(theorem: LibraryTheorem) -> bool:
+    last = theorem.name.rpartition(".")[2]
+    if last in _GENERATED or last.startswith("eq_") and last[3:].isdigit():
+        return False
+    return len(theorem.signature) <= _MAX_CHARS and not any(part in theorem.signature for part in _UNWANTED)
+
+
+def _read_library(lean: toolchain.Toolchain) -> list[LibraryTheorem]:
+    process = LeanProcess(lean, "Library")
+    try:
+        process.send("")
+        names = process.receive(time.monotonic() + _READ_TIMEOUT_S)
+        modules = [m for m in names if m in MODULES or m.startswith(tuple(f"{p}." for p in MODULES))]
+        theorems = []
+        for module in tqdm(modules, desc="reading Lean's library", unit="module"):
+            process.send(module)
+            for name, text in process.receive(time.monotonic() + _READ_TIMEOUT_S):
+                theorems.append(LibraryTheorem(name, module, text.removeprefix(name).strip()))
+    finally:
+        process.kill()
+    if not theorems:
+        raise MachineryError(f"expected theorems in {MODULES[0]} and others, found none in this Lean")
+    return theorems

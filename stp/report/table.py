@@ -1,0 +1,72 @@
+"""The table of a run, one row a round, that the terminal and the page both show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from stp.report.rates import Rate
+from stp.report.record import FUNNEL, PORTFOLIO, RoundRecord, RunRecord
+
+#: What stands where a round does not have a number.
+NOTHING = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    above: str
+    """The first line of the head, often empty."""
+    name: str
+    cell: Callable[[RoundRecord], str]
+
+
+def table(run: RunRecord) -> list[Column]:
+    """The columns that this run has: each dataset's held-out rates stand beside its portfolio's."""
+    return [
+        Column("", "round", lambda r: str(r.round)),
+        Column("", "state", lambda r: r.state),
+        Column("seed", "proofs", lambda r: number(r.seed_proofs or None)),
+        *(Column("", name, partial(_step, name)) for name in FUNNEL if name != "not_trivial"),
+        Column("barely", "provable", lambda r: number(r.barely_provable)),
+        Column("distinct", "proofs", lambda r: number(r.distinct_proofs)),
+        *(column for dataset in run.datasets for column in _held_out(run, dataset)),
+        Column("", "minutes", lambda r: number(r.minutes, 1)),
+    ]
+
+
+def unfinished(run: RunRecord) -> list[str]:
+    """A sentence for each round whose numbers are not final yet."""
+    notes = []
+    for record in run.rounds:
+        if record.state in ("done", NOTHING):
+            continue
+        sizes = {name: len(rows) for name, rows in record.samples.items() if not name.endswith(PORTFOLIO)}
+        so_far = "".join(f"; {name}: {size} statements evaluated so far" for name, size in sizes.items())
+        notes.append(f"Round {record.round} is not finished ({record.state}){so_far}.")
+    return notes
+
+
+def number(value: float | None, digits: int = 0) -> str:
+    return NOTHING if value is None else f"{value:.{digits}f}"
+
+
+def percent(rate: Rate | None) -> str:
+    return NOTHING if rate is None else f"{100 * rate.mean:.1f}%"
+
+
+def _held_out(run: RunRecord, dataset: str) -> list[Column]:
+    columns = []
+    for name, above in ((dataset, dataset), (dataset + PORTFOLIO, "portfolio")):
+        most = run.samples.get(name, 0)
+        for k in sorted({1, most}) if most else []:
+            columns.append(Column(above, f"pass@{k}", partial(_held_out_rate, name, k)))
+    return columns
+
+
+def _held_out_rate(dataset: str, k: int, record: RoundRecord) -> str:
+    return percent(record.pass_at(dataset, k))
+
+
+def _step(name: str, record: RoundRecord) -> str:
+    return number(record.funnel[name])

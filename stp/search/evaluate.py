@@ -1,0 +1,46 @@
+"""Held-out evaluation: pass@k of a model, and of a portfolio of tactics with as many checks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from tqdm import tqdm
+
+from stp.datasets.seeds import PORTFOLIO
+from stp.search.sample import Budget, Prover, attempt
+from stp.store.rows import Evaluation
+from stp.store.store import Store
+from stp.types import Statement
+
+
+def evaluate(
+    store: Store, prover: Prover, round: int, dataset: str, statements: Sequence[Statement], budget: Budget
+) -> list[Evaluation]:
+    """Samples, checks and counts; the rows are for the caller to store with the stage's end mark."""
+    attempt(store, prover, round, "evaluate", statements, budget)
+    tallies = store.tallies(round, "evaluate")
+    rows = []
+    for statement in statements:
+        tally = tallies.get(statement.key)
+        attempts, proved = (tally.attempts, tally.proved) if tally else (0, 0)
+        rows.append(Evaluation(round, dataset, statement.key, attempts, proved, tokens=0))
+    return rows
+
+
+def evaluate_portfolio(
+    prover: Prover, round: int, dataset: str, statements: Sequence[Statement], checks: int
+) -> list[Evaluation]:
+    """What the first `checks` tactics of the seed portfolio prove, one try each."""
+    jobs = (
+        prover.job(statement, proof, id=statement.key)
+        for statement in statements
+        for proof in PORTFOLIO[:checks]
+    )
+    total = len(statements) * min(checks, len(PORTFOLIO))
+    results = tqdm(prover.pool.check(jobs), total=total, desc="portfolio", unit="proof")
+    proved = Counter(result.id for result in results if result.proved)
+    return [
+        Evaluation(round, f"{dataset}/portfolio", s.key, min(checks, len(PORTFOLIO)), proved[s.key], tokens=0)
+        for s in statements
+    ]
