@@ -45,15 +45,16 @@ def hasPart (part : List Char) : List Char → Bool
   | [] => false
   | c :: cs => if startsWithChars (c :: cs) part then true else hasPart part cs
 
-/-- The first characters of a list, at most so many. -/
-def firstChars : Nat → List Char → List Char
-  | 0, _ => []
-  | _, [] => []
-  | n + 1, c :: cs => c :: firstChars n cs
+/-- A string and the first characters of a list, at most so many. Like everything here that runs along a
+list of unknown length it calls itself last: interpreted frames are large, and the stack is not. -/
+def pushChars (acc : String) : Nat → List Char → String
+  | 0, _ => acc
+  | _, [] => acc
+  | n + 1, c :: cs => pushChars (acc.push c) n cs
 
 /-- A text cut to a length that a reply can carry. -/
 def clip (s : String) : String :=
-  if s.utf8ByteSize ≤ 2000 then s else String.ofList (firstChars 2000 s.toList)
+  if s.utf8ByteSize ≤ 2000 then s else pushChars "" 2000 s.toList
 
 /-- The JSON string of a name. -/
 def nameJson (n : Name) : Json := .str (n.toString false)
@@ -346,20 +347,20 @@ def elabStatement (header : Header) (text : String) : IO (Except String Trusted)
 
 /-! ## The kernel, once more -/
 
-/-- One list behind the other. -/
-def append (xs ys : List α) : List α :=
+/-- The names of both lists, in no order. -/
+def together (xs ys : List Name) : List Name :=
   match xs with
   | [] => ys
-  | x :: rest => x :: append rest ys
+  | x :: rest => together rest (x :: ys)
 
 /-- Constants that a declaration mentions in its type and value. -/
 def constantsOf (info : ConstantInfo) : List Name :=
   let inType := info.type.getUsedConstants.toList
   match info with
-  | .thmInfo v => append v.value.getUsedConstants.toList inType
-  | .defnInfo v => append v.value.getUsedConstants.toList inType
-  | .opaqueInfo v => append v.value.getUsedConstants.toList inType
-  | .inductInfo v => append v.ctors inType
+  | .thmInfo v => together v.value.getUsedConstants.toList inType
+  | .defnInfo v => together v.value.getUsedConstants.toList inType
+  | .opaqueInfo v => together v.value.getUsedConstants.toList inType
+  | .inductInfo v => together v.ctors inType
   | _ => inType
 
 /-- A kernel environment while a submission's declarations are added to it. -/
@@ -453,29 +454,26 @@ def remember (known : Known) (name : Name) (allowed : NameSet) : Known :=
     onChoice := if allowed.contains `Classical.choice then known.onChoice.insert name else known.onChoice
     onSound := if allowed.contains `Quot.sound then known.onSound.insert name else known.onSound }
 
-mutual
-/-- Follows a constant of the header to its axioms. -/
-partial def axiomsBelow (header : Header) (known : Known) (acc : Axioms) (name : Name) : Axioms :=
-  if acc.seen.contains name then acc
-  else
-    let acc := { acc with seen := acc.seen.insert name }
-    if known.followed.contains name then { acc with allowed := knownAxioms known name acc.allowed }
-    else match header.state.env.find? name with
-    | none => { acc with denied := name :: acc.denied }
-    | some info => match info with
-      | .axiomInfo v =>
-        if memName name allowedAxioms then { acc with allowed := acc.allowed.insert name }
-        else if header.hidden && (header.state.env.getModuleIdxFor? name).isSome
-            && !(memName name realAxioms) && !v.isUnsafe then
-          axiomsBelowAll header known acc (constantsOf info)
-        else { acc with denied := name :: acc.denied }
-      | _ => axiomsBelowAll header known acc (constantsOf info)
-
-/-- Follows a list of constants. -/
-partial def axiomsBelowAll (header : Header) (known : Known) (acc : Axioms) : List Name → Axioms
+/-- Follows constants of the header to their axioms; the list holds what is still to follow. -/
+partial def axiomsBelow (header : Header) (known : Known) (acc : Axioms) : List Name → Axioms
   | [] => acc
-  | name :: rest => axiomsBelowAll header known (axiomsBelow header known acc name) rest
-end
+  | name :: rest =>
+    if acc.seen.contains name then axiomsBelow header known acc rest
+    else
+      let acc := { acc with seen := acc.seen.insert name }
+      if known.followed.contains name then
+        axiomsBelow header known { acc with allowed := knownAxioms known name acc.allowed } rest
+      else match header.state.env.find? name with
+      | none => axiomsBelow header known { acc with denied := name :: acc.denied } rest
+      | some info => match info with
+        | .axiomInfo v =>
+          if memName name allowedAxioms then
+            axiomsBelow header known { acc with allowed := acc.allowed.insert name } rest
+          else if header.hidden && (header.state.env.getModuleIdxFor? name).isSome
+              && !(memName name realAxioms) && !v.isUnsafe then
+            axiomsBelow header known acc (together (constantsOf info) rest)
+          else axiomsBelow header known { acc with denied := name :: acc.denied } rest
+        | _ => axiomsBelow header known acc (together (constantsOf info) rest)
 
 /-- The axioms of constants of the header. What a constant rests on is found once in the process's life:
 these constants never change, a submission's own are never among them. -/
@@ -486,12 +484,12 @@ def axiomsOf (header : Header) (allowed : NameSet) (denied : List Name) : List N
     if known.followed.contains name then
       axiomsOf header (knownAxioms known name allowed) denied rest
     else
-      let found := axiomsBelow header known {} name
+      let found := axiomsBelow header known {} [name]
       match found.denied with
       | [] => do
         header.known.set (remember known name found.allowed)
         axiomsOf header (joinAll allowed found.allowed.toList) denied rest
-      | _ => axiomsOf header allowed (append found.denied denied) rest
+      | _ => axiomsOf header allowed (together found.denied denied) rest
 where
   /-- Adds names to a set. -/
   joinAll (set : NameSet) : List Name → NameSet
@@ -544,20 +542,20 @@ def moduleOf (header : Header) (name : Name) : String :=
     | none => ""
 
 /-- Name, module and statement of the theorems among the constants used, each once. -/
-def premisesOf (header : Header) (used : List Name) (seen : NameSet) : IO (List Json) := do
-  match used with
-  | [] => return []
-  | name :: rest =>
+partial def premisesOf (header : Header) (acc : List Json) (seen : NameSet) : List Name → IO (List Json)
+  | [] => return acc
+  | name :: rest => do
     let owner := ownerOf name
-    if seen.contains owner then premisesOf header rest seen
-    else match header.state.env.find? owner with
-      | none => premisesOf header rest (seen.insert owner)
-      | some info =>
-        if ← isTheorem header info then
-          let text ← statementOf header owner
-          let others ← premisesOf header rest (seen.insert owner)
-          return .arr #[nameJson owner, .str (moduleOf header owner), .str text] :: others
-        else premisesOf header rest (seen.insert owner)
+    if seen.contains owner then premisesOf header acc seen rest
+    else
+      let found ← match header.state.env.find? owner with
+        | none => pure false
+        | some info => isTheorem header info
+      if found then
+        let text ← statementOf header owner
+        let premise : Json := .arr #[nameJson owner, .str (moduleOf header owner), .str text]
+        premisesOf header (premise :: acc) (seen.insert owner) rest
+      else premisesOf header acc (seen.insert owner) rest
 
 /-- The first constant used that gives the statement away: the library declaration that it restates, one
 made from it, or one of the same type. -/
@@ -632,7 +630,7 @@ def judge (header : Header) (trusted : Trusted) (submitted : Environment) (origi
         match givenAwayBy with
         | some name => return { verdict := "rejected", reason := s!"uses {name.toString false}, which gives the statement away" }
         | none =>
-          let premises ← if wantPremises then premisesOf header used {} else pure []
+          let premises ← if wantPremises then premisesOf header [] {} used else pure []
           return { verdict := "proved", axioms := allowed.toList, premises }
   | _ => return { verdict := "rejected", reason := "it adds no theorem of that name" }
 
@@ -758,4 +756,4 @@ public def main : IO Unit := do
 where
   /-- The line without its end. -/
   strNonce (line : String) : String :=
-    String.ofList (STP.firstChars 32 line.toList)
+    STP.pushChars "" 32 line.toList

@@ -17,7 +17,6 @@ const vm = require("vm");
 const { isMainThread, workerData, Worker } = require("worker_threads");
 
 const STANDARD_STREAMS = 3;
-const STACK_MB = 256; // Node gives a thread 4, which `grind` on library statements overflows, ending the process
 const FIRST_HOST_FD = 1 << 20; // ours, far above those of the memory file system
 const ENOENT = 44, EBADF = 8, EROFS = 69, EINVAL = 28, EIO = 29; // WASI numbers
 const WRITE_FLAGS = 3 | 64 | 512 | 1024; // access mode, O_CREAT, O_TRUNC, O_APPEND
@@ -171,7 +170,7 @@ globalThis.__dirname = path.dirname(config.glue);
 globalThis.stpHostImports = hostImports;
 globalThis.stpNewThread = () => new Worker(__launcher, {
   workerData: { config, thread: "em-pthread" },
-  resourceLimits: { stackSizeMb: STACK_MB, maxOldGenerationSizeMb: 4096 },
+  resourceLimits: { stackSizeMb: 64 }, // Node's own default, 4, ends the process where Lean's stack is not full
 });
 const __launcher = module.filename;
 

@@ -12,6 +12,10 @@ from typing import Literal
 from stp.errors import ToolchainError
 from stp.verify.lean import install
 
+#: Lean's own default, 8 MB, is overflown by `grind` on one library statement in fifty, which in
+#: WebAssembly ends the process.
+_STACK_KB = 65_536
+
 Kind = Literal["auto", "embedded", "native"]
 
 
@@ -36,6 +40,7 @@ class Toolchain:
             str(Path(__file__).with_name("launcher.js")),
             *(str(self.root / name) for name in ("glue.js", "lean.wasm", "lib")),
             str(self.project),
+            f"--tstack={_STACK_KB}",
             "--run",
             f"/project/STP/{program}.lean",
         ]
