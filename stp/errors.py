@@ -20,24 +20,28 @@ class StpError(Exception):
 
 
 class UsageError(StpError):
+    """What was asked for cannot be done as asked."""
+
     exit_code = 2
 
 
 class SettingsError(UsageError):
-    pass
+    """A settings file, preset or --set is wrong."""
 
 
 class MachineryError(StpError):
+    """The machine let us down, not the input."""
+
     exit_code = 3
 
 
 class ToolchainError(MachineryError):
-    pass
+    """A prover is missing, damaged or will not start."""
 
 
 class WorkerError(MachineryError):
-    pass
+    """A checker process or its actor failed for good."""
 
 
 class StoreError(MachineryError):
-    pass
+    """The run's folder or database cannot be used."""

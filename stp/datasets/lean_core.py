@@ -122,7 +122,7 @@ def split_of(key: str) -> Literal["train", "test"]:
 
 def _is_wanted(theorem: LibraryTheorem) -> bool:
     last = theorem.name.rpartition(".")[2]
-    if last in _GENERATED or last.startswith("eq_") and last[3:].isdigit():
+    if last in _GENERATED or (last.startswith("eq_") and last[3:].isdigit()):
         return False
     return len(theorem.signature) <= _MAX_CHARS and not any(part in theorem.signature for part in _UNWANTED)
 

@@ -33,8 +33,8 @@ PORTFOLIO = (
 )  # fmt: skip
 _HEARTBEATS = 30_000
 _RELATED = 2
-_STATEMENTS = 1200
-_PROOFS_A_STATEMENT = 6
+_STATEMENTS = 800
+_PROOFS_A_STATEMENT = 8
 #: Types whose variables are worth a case split or an induction.
 _INDUCTIVE = frozenset({"Nat", "Int", "List", "Option", "Bool", "Array", "Fin"})
 _SPLITS = (

@@ -6,7 +6,6 @@ unproved y sends it to the nearest conjecture x. With a cap, the y come in a see
 takes the nearest x that still has a place; that is feasible but not always optimal.
 """
 
-# ruff: noqa: N803, N806 - suffixes name the axes: X conjectures, Y unproved, B a block of Y, D dimensions
 from __future__ import annotations
 
 import numpy as np

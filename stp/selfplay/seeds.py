@@ -6,6 +6,7 @@ import hashlib
 import shutil
 from collections import defaultdict
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
@@ -121,7 +122,7 @@ def _examples(corpus: list[Seed], style: PromptFormat) -> list[Example]:
     ]
     for name, by_key in sorted(users.items()):
         ordered = [by_key[key] for key in sorted(by_key)][: _TUPLES_A_LEMMA + 1]
-        for x, y in zip(ordered, ordered[1:], strict=False):
+        for x, y in pairwise(ordered):
             prompt = style.conjecturer(text_of[name], x.statement.text, x.proof)
             examples.append(Example(prompt, signature_of(y.statement.text)))
     free = [group[0] for _, group in sorted(proofs.items())]

@@ -7,6 +7,7 @@ sized by time, not by count: about half a second, less when little is left, so t
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
@@ -23,7 +24,7 @@ import psutil
 from stp.errors import MachineryError, StpError, WorkerError
 from stp.settings import VerifySettings
 from stp.store.cache import ResultCache, cache_key
-from stp.types import CheckResult, Job, Verdict
+from stp.types import CheckResult, Job
 from stp.verify.lean import install, toolchain
 from stp.verify.lean.toolchain import Toolchain
 from stp.verify.lean.worker import LeanWorker
@@ -64,7 +65,8 @@ class RayHost:
     def __init__(self, lean: Toolchain, memory_mb: int) -> None:
         import ray
 
-        self._make = lambda: ray.remote(num_cpus=1, max_restarts=0)(LeanWorker).remote(lean, memory_mb)
+        remote: Any = ray.remote(num_cpus=1, max_restarts=0)(LeanWorker)
+        self._make = lambda: remote.remote(lean, memory_mb)
         self._renewing = threading.Lock()
         self._actor: Any = self._make()
 
@@ -87,10 +89,8 @@ class RayHost:
     def close(self) -> None:
         import ray
 
-        try:
+        with contextlib.suppress(ray.exceptions.RayError):  # it may be gone, and with it its checker
             ray.get(self._actor.close.remote(), timeout=10)
-        except ray.exceptions.RayError:
-            pass  # it is gone, and with it its checker
         ray.kill(self._actor)
 
     def _renew(self, dead: Any) -> None:
@@ -248,7 +248,9 @@ def worker_count(settings: VerifySettings) -> int:
     if settings.pool == "ray" and os.environ.get("RAY_ADDRESS"):
         import ray
 
-        return max(1, int(ray.cluster_resources().get("CPU", 1)))
+        _start_ray()
+        resources: dict[str, float] = ray.cluster_resources()
+        return max(1, int(resources.get("CPU", 1)))
     free_mb = psutil.virtual_memory().available >> 20
     return max(1, min(os.cpu_count() or 1, (free_mb - _SPARE_MB) // _EMBEDDED_MB))
 

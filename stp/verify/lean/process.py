@@ -7,6 +7,7 @@ what it writes to standard error is kept, the end of it, to say why it died.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -31,11 +32,11 @@ _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-class ProcessDied(Exception):
+class ProcessDiedError(Exception):
     """The child ended, or broke the protocol; `str()` says how."""
 
 
-class ReplyTimeout(Exception):
+class ReplyTimeoutError(Exception):
     """No reply before the deadline."""
 
 
@@ -68,14 +69,16 @@ class LeanProcess:
             preexec_fn=_die_with_parent,
             env={key: os.environ[key] for key in ("PATH", "HOME", "ELAN_HOME") if key in os.environ},
         )
-        assert self._child.stdin and self._child.stdout and self._child.stderr
+        assert self._child.stdin
+        assert self._child.stdout
+        assert self._child.stderr
         self._in, self._out = self._child.stdin.fileno(), self._child.stdout.fileno()
         os.set_blocking(self._in, False)
         os.set_blocking(self._out, False)
         threading.Thread(target=self._keep_stderr, daemon=True).start()
         try:
             ready = self.receive(time.monotonic() + START_TIMEOUT_S)
-        except (ProcessDied, ReplyTimeout) as error:
+        except (ProcessDiedError, ReplyTimeoutError) as error:
             self.kill()
             raise ToolchainError(
                 f"{program}.lean does not start under the {toolchain.kind} Lean: {str(error) or 'no answer'}; "
@@ -106,8 +109,8 @@ class LeanProcess:
         """The next reply.
 
         Raises:
-            ReplyTimeout: none by then (`time.monotonic()`).
-            ProcessDied: the child ended, or sent what is no reply.
+            ReplyTimeoutError: none by then (`time.monotonic()`).
+            ProcessDiedError: the child ended, or sent what is no reply.
         """
         while True:
             line = self._next_line()
@@ -117,30 +120,26 @@ class LeanProcess:
                 try:
                     return json.loads(line[len(self._frame) :])
                 except ValueError as error:
-                    raise ProcessDied(f"unreadable reply: {error}") from None
+                    raise ProcessDiedError(f"unreadable reply: {error}") from None
             if not self._pump(write_only=False, deadline=deadline):
-                raise ReplyTimeout
+                raise ReplyTimeoutError
 
     def kill(self) -> None:
         """Ends the child and its group at once. May be called more than once."""
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self._child.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self._child.wait()
         for pipe in (self._child.stdin, self._child.stdout):
             if pipe:
-                try:
+                with contextlib.suppress(OSError):
                     pipe.close()
-                except OSError:
-                    pass
 
     def _next_line(self) -> bytes | None:
         end = self._incoming.find(b"\n", self._scanned)
         if end < 0:
             self._scanned = len(self._incoming)
             if self._scanned > _MAX_REPLY_BYTES:
-                raise ProcessDied("a reply without end")
+                raise ProcessDiedError("a reply without end")
             return None
         line = bytes(self._incoming[:end])
         del self._incoming[: end + 1]
@@ -174,7 +173,7 @@ class LeanProcess:
         except BlockingIOError:
             return
         except BrokenPipeError:
-            raise ProcessDied(self._last_words()) from None
+            raise ProcessDiedError(self._last_words()) from None
         del self._outgoing[:sent]
 
     def _read_some(self) -> bool:
@@ -183,7 +182,7 @@ class LeanProcess:
         except BlockingIOError:
             return False
         if not chunk:
-            raise ProcessDied(self._last_words())
+            raise ProcessDiedError(self._last_words())
         self._incoming += chunk
         return True
 

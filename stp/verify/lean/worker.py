@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from stp.types import CheckResult, Job, Premise, Verdict
-from stp.verify.lean.process import LeanProcess, ProcessDied, ReplyTimeout
+from stp.verify.lean.process import LeanProcess, ProcessDiedError, ReplyTimeoutError
 from stp.verify.lean.toolchain import Toolchain
 
 #: Jobs in the checker's pipe: the next one is there when a reply leaves.
@@ -68,9 +68,9 @@ class LeanWorker:
                 head = jobs[piped[0]]
                 reply = process.receive(time.monotonic() + head.limits.wall_s)
                 if reply.get("id") != head.id:
-                    raise ProcessDied(f"a reply for {reply.get('id')!r} where {head.id!r} was due")
+                    raise ProcessDiedError(f"a reply for {reply.get('id')!r} where {head.id!r} was due")
                 results[piped.popleft()] = self._result(head, reply)
-            except (ReplyTimeout, ProcessDied) as error:
+            except (ReplyTimeoutError, ProcessDiedError) as error:
                 if piped:  # else the pipe broke before anything was in it
                     head_index = piped.popleft()
                     results[head_index] = self._failure(jobs[head_index], error)
@@ -97,7 +97,7 @@ class LeanWorker:
             self._drop()
 
     def _failure(self, job: Job, error: Exception) -> CheckResult:
-        if isinstance(error, ReplyTimeout):
+        if isinstance(error, ReplyTimeoutError):
             verdict, reason = Verdict.TIMED_OUT, f"no answer within {job.limits.wall_s:g} s"
         elif "memory" in str(error).lower():
             verdict, reason = Verdict.OUT_OF_MEMORY, str(error)
@@ -124,7 +124,7 @@ class LeanWorker:
                 toolchain=self._toolchain.digest,
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise ProcessDied(f"a malformed reply: {error!r}") from None
+            raise ProcessDiedError(f"a malformed reply: {error!r}") from None
 
 
 def refuse(job: Job) -> CheckResult | None:

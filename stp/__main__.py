@@ -1,0 +1,5 @@
+"""`python -m stp`."""
+
+from stp.cli import main
+
+main()

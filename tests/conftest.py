@@ -1,0 +1,16 @@
+"""One local checker for all tests that need the real Lean: each takes 2 to 3 GB."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from stp.settings import VerifySettings
+from stp.verify.pool import Pool, open_pool
+
+
+@pytest.fixture(scope="session")
+def lean_pool() -> Iterator[Pool]:
+    with open_pool(VerifySettings(pool="local", workers=1)) as pool:
+        yield pool

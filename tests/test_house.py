@@ -1,0 +1,76 @@
+"""The layout shows the system: imports run one way, heavy things stay at home, every name is explained."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+STP = Path(__file__).parents[1] / "stp"
+ORDER = [
+    {"types", "errors", "settings"}, {"syntax"}, {"store"}, {"verify"}, {"models"}, {"training"},
+    {"datasets"}, {"search"}, {"report"}, {"selfplay"}, {"doctor", "bench"}, {"cli"}, {"__main__"},
+]  # fmt: skip
+RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
+HOMES = {
+    "sqlite3": {"store"}, "sqlite_utils": {"store"}, "ray": {"verify"},
+    "torch": {"models", "training", "selfplay"}, "transformers": {"models", "training"}, "subprocess": {"verify"},
+}  # fmt: skip
+
+
+def modules() -> list[tuple[str, Path, ast.Module]]:
+    files = [path for path in sorted(STP.rglob("*.py")) if path.parent != STP or path.stem != "__init__"]
+    return [
+        (path.relative_to(STP).parts[0].removesuffix(".py"), path, ast.parse(path.read_text()))
+        for path in files
+    ]
+
+
+def imports(tree: ast.Module) -> list[str]:
+    names: list[str] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+    return names
+
+
+def test_imports_run_one_way() -> None:
+    wrong = []
+    for part, path, tree in modules():
+        for name in imports(tree):
+            target = name.split(".")[1] if name.startswith("stp.") else None
+            alone = RANK[part] == RANK.get(str(target)) == 0
+            if target in RANK and RANK[target] >= RANK[part] and target != part and not alone:
+                wrong.append(f"{path.relative_to(STP)} imports {name}")
+    assert not wrong
+
+
+def test_heavy_modules_stay_at_home() -> None:
+    wrong = [
+        f"{path.relative_to(STP)} imports {name}"
+        for part, path, tree in modules()
+        for name in imports(tree)
+        if (homes := HOMES.get(name.split(".")[0])) and part not in homes
+    ]
+    assert not wrong
+
+
+def test_everything_public_is_explained_and_files_stay_short() -> None:
+    for _, path, tree in modules():
+        assert len(path.read_text().splitlines()) <= 500, path
+        for node in tree.body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+                assert ast.get_docstring(node), f"{path}: {node.name}"
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "import sys\nfrom typer.testing import CliRunner\nfrom stp.cli import app\n"
+        "assert CliRunner().invoke(app, ['--help']).exit_code == 0\n"
+        "heavy = {'torch', 'transformers', 'ray', 'sqlite_utils', 'matplotlib'} & sys.modules.keys()\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -1,0 +1,134 @@
+"""What the checker accepts and refuses, by the real Lean; every refusal for the expected reason."""
+
+from __future__ import annotations
+
+import pytest
+
+from stp.types import CheckResult, Job, Limits, Verdict
+from stp.verify.pool import Pool
+
+pytestmark = pytest.mark.lean
+
+COMM = "theorem foo (a b : Nat) : a + b = b + a"
+FALSE = "theorem foo : (2 : Nat) + 2 = 5"
+
+
+def check(pool: Pool, statement: str, proof: str, **options: object) -> CheckResult:
+    return pool.submit(Job("job", options.pop("header", ""), statement, proof, **options)).result()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("statement", "proof"),
+    [
+        (COMM, "by omega"),
+        (COMM, "Nat.add_comm a b"),
+        (COMM, "by\n  induction a with\n  | zero => simp\n  | succ n ih => omega"),
+        (COMM, 'by\n  -- sorry, axiom, #eval\n  have sorry_free : "sorry" = "sorry" := rfl\n  omega'),
+        ("theorem foo.{u} {α : Type u} (l : List α) : (l ++ []) = l", "by simp"),
+        ("theorem foo : 2 ^ 10 = 1024", "by decide +kernel"),
+        ("theorem foo (p : Prop) (h : ¬¬p) : p", "Classical.byContradiction h"),
+        (
+            "theorem foo (n : Nat) : n < n + 1",
+            "go n\nwhere go : (n : Nat) → n < n + 1\n  | 0 => by decide\n  | n + 1 => by omega",
+        ),
+        (
+            "theorem foo (x y : Nat) (h : x = y) : y = x",
+            "by\n  set_option maxRecDepth 2000 in\n  exact h.symm",
+        ),
+    ],
+)
+def test_an_honest_proof_is_proved(lean_pool: Pool, statement: str, proof: str) -> None:
+    result = check(lean_pool, statement, proof)
+    assert result.verdict is Verdict.PROVED, (result.reason, result.messages)
+
+
+@pytest.mark.parametrize(
+    ("statement", "proof", "verdict", "reason"),
+    [
+        (FALSE, "by sorry", Verdict.INCOMPLETE, "sorry"),
+        (FALSE, "sorryAx _ false", Verdict.INCOMPLETE, "sorry"),
+        (FALSE, "by omega", Verdict.REJECTED, "error"),
+        (FALSE, "by simp at", Verdict.REJECTED, "parse"),
+        (FALSE, "", Verdict.REJECTED, "empty"),
+        (FALSE, "by trivial\n\naxiom cheat : False", Verdict.CHEATED, "second command"),
+        (COMM, "by omega\n#eval 1", Verdict.CHEATED, "second command"),
+        (COMM, "by omega\nend", Verdict.CHEATED, "second command"),
+        (FALSE, "by native_decide", Verdict.CHEATED, "nativeDecide"),
+        (FALSE, "by\n  set_option debug.skipKernelTC true in\n  decide", Verdict.CHEATED, "skipKernelTC"),
+        (FALSE, "by\n  set_option maxHeartbeats 0 in\n  decide", Verdict.CHEATED, "maxHeartbeats"),
+        ("theorem foo : True", "unsafe trivial", Verdict.CHEATED, "unsafe"),
+        ("theorem foo : True", "go\nwhere @[simp] go : True := trivial", Verdict.CHEATED, "attr"),
+        ("theorem foo : False", "lcProof", Verdict.CHEATED, "lcProof"),
+        ("theorem foo : True", "Lean.trustCompiler", Verdict.CHEATED, "trustCompiler"),
+    ],
+)
+def test_a_cheat_is_refused_for_its_reason(
+    lean_pool: Pool, statement: str, proof: str, verdict: Verdict, reason: str
+) -> None:
+    result = check(lean_pool, statement, proof)
+    assert result.verdict is verdict, (result.reason, result.messages)
+    assert reason in result.reason + "".join(result.messages)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "theorem foo (a : Nat) : a + c = a",
+        "theorem foo (a : Nat) : a +",
+        "def foo : Nat",
+        "theorem Nat.add_comm (a b : Nat) : a + b = b + a",
+        "theorem foo : (sorry : Prop)",
+        "theorem foo : True := trivial\ntheorem bar : True",
+        "@[simp] theorem foo : True",
+    ],
+)
+def test_a_statement_that_does_not_stand_alone_is_bad(lean_pool: Pool, statement: str) -> None:
+    assert check(lean_pool, statement, "by trivial").verdict is Verdict.BAD_STATEMENT
+
+
+def test_a_proof_that_uses_the_theorem_it_restates_does_not_count(lean_pool: Pool) -> None:
+    by_itself = check(lean_pool, COMM, "Nat.add_comm a b", origin="Nat.add_comm")
+    assert by_itself.verdict is Verdict.REJECTED
+    assert "Nat.add_comm" in by_itself.reason
+    assert check(lean_pool, COMM, "by omega", origin="Nat.add_comm").verdict is Verdict.PROVED
+
+
+def test_heartbeats_bound_a_search_and_the_verdict_says_so(lean_pool: Pool) -> None:
+    hard = "theorem foo (f : Nat → Nat) (h : ∀ x, f x = f (x + 1)) : f 0 = f 100"
+    result = check(lean_pool, hard, "by simp [h]", limits=Limits(60, 500))
+    assert result.verdict in (Verdict.TIMED_OUT, Verdict.REJECTED)
+    assert result.heartbeats < 5_000
+
+
+def test_premises_come_with_module_and_statement(lean_pool: Pool) -> None:
+    result = check(lean_pool, COMM, "by rw [Nat.add_comm]", premises=True)
+    found = {premise.name: premise for premise in result.premises}
+    assert found["Nat.add_comm"].module == "Init.Data.Nat.Basic"
+    assert found["Nat.add_comm"].statement.endswith(": n + m = m + n")
+
+
+def test_nothing_leaks_from_one_job_to_the_next(lean_pool: Pool) -> None:
+    assert check(lean_pool, "theorem foo : True", "trivial").proved
+    assert check(lean_pool, "theorem bar : True", "foo").verdict is Verdict.REJECTED
+    header = 'notation "ℕ" => Nat\nopen Nat\n'
+    assert check(lean_pool, "theorem foo (a : ℕ) : a = a", "rfl", header=header).proved
+    assert check(lean_pool, "theorem foo (a : ℕ) : a = a", "rfl").verdict is Verdict.BAD_STATEMENT
+
+
+def test_what_only_would_end_the_checker_is_not_sent(lean_pool: Pool) -> None:
+    for proof in ("(" * 4000 + "trivial" + ")" * 4000, "by omega\0", "\ud800", "x" * 2_000_000):
+        assert check(lean_pool, COMM, proof).verdict is Verdict.REJECTED
+
+
+def test_a_long_error_message_is_cut_and_not_fatal(lean_pool: Pool) -> None:
+    result = check(
+        lean_pool, "theorem foo (x y n : Nat) (l : x < 2 ^ n) (r : y < 2 ^ n) : x ||| y < 2 ^ n", "by grind"
+    )
+    assert result.verdict is Verdict.REJECTED
+    assert len(result.messages[0]) == 2000
+
+
+def test_everything_not_proposition_or_theorem_that_the_library_assumes_is_denied(lean_pool: Pool) -> None:
+    for name in ("Lean.ofReduceBool", "Lean.ofReduceNat"):
+        result = check(lean_pool, "theorem foo : True", f"(fun _ => trivial) @{name}")
+        assert result.verdict is Verdict.CHEATED, name

@@ -1,0 +1,59 @@
+"""Workers under faults: what is killed is restarted, what it cost is one job, nothing is left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import psutil
+import pytest
+
+from stp.settings import VerifySettings
+from stp.types import Job, Limits, Verdict
+from stp.verify.lean import toolchain
+from stp.verify.lean.worker import LeanWorker
+from stp.verify.pool import open_pool
+
+pytestmark = pytest.mark.lean
+COMM = "theorem foo (a b : Nat) : a + b = b + a"
+
+
+def jobs(count: int) -> list[Job]:
+    return [Job(str(i), "", COMM, "by omega" if i % 2 else "by rfl") for i in range(count)]
+
+
+def test_kills_and_stalls_cost_nobody_else_anything() -> None:
+    worker = LeanWorker(toolchain.find(), memory_mb=8192)
+    try:
+        endless = (
+            "by\n  have h : (10 : Nat) ^ 9 = 10 ^ 9 := by decide +kernel\n  repeat (first | skip | omega)"
+        )
+        stalled = Job("stall", "", COMM, endless, limits=Limits(2.0, 10**9))
+        mixed = [*jobs(6), stalled, *jobs(6)]
+        results = worker.check(mixed)
+        assert [r.id for r in results] == [job.id for job in mixed]
+        assert results[6].verdict is not Verdict.PROVED
+        others = results[:6] + results[7:]
+        assert [r.proved for r in others] == [int(r.id) % 2 == 1 for r in others]
+        assert worker.pid is not None
+        os.kill(worker.pid, signal.SIGKILL)
+        assert [r.proved for r in worker.check(jobs(4))] == [False, True, False, True]
+        assert worker.restarts >= 1
+        pid = worker.pid
+    finally:
+        worker.close()
+    time.sleep(0.2)
+    assert not psutil.pid_exists(pid)
+
+
+def test_a_ray_pool_answers_like_a_local_one_and_leaves_no_checker(lean_pool) -> None:  # type: ignore[no-untyped-def]
+    expected = {r.id: r.verdict for r in lean_pool.check(jobs(20))}
+    with open_pool(VerifySettings(pool="ray", workers=1)) as pool:
+        assert {r.id: r.verdict for r in pool.check(jobs(20))} == expected
+    import ray
+
+    ray.shutdown()
+    time.sleep(1)
+    left = [p for p in psutil.Process().children(recursive=True) if "launcher.js" in " ".join(p.cmdline())]
+    assert len(left) == 1, "the local pool's own checker and no other"
