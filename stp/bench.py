@@ -100,7 +100,8 @@ def _verify() -> dict[str, Any]:
                     pass
                 rates.append(len(jobs) / (time.monotonic() - began))
         numbers[f"{workers} workers"] = {
-            "checks_per_s": median(rates), "all": rates, "proved": proved, "of": len(jobs), "ready_s": ready_s,
+            "checks_per_s": median(rates), "all": rates, "proved": proved, "of": len(jobs),
+            "ready_s": ready_s,
         }  # fmt: skip
     return numbers
 

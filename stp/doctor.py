@@ -37,7 +37,7 @@ def examine() -> list[Finding]:
         _native(),
         Finding(
             "sandbox", "note",
-            "embedded Lean sees two read-only folders and no network; memory and time are bounded from outside",
+            "embedded Lean sees two read-only folders, no network; memory and time are bounded from outside",
         ),
     ]  # fmt: skip
 

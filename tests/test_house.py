@@ -15,7 +15,8 @@ ORDER = [
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 HOMES = {
     "sqlite3": {"store"}, "sqlite_utils": {"store"}, "ray": {"verify"},
-    "torch": {"models", "training", "selfplay"}, "transformers": {"models", "training"}, "subprocess": {"verify"},
+    "torch": {"models", "training", "selfplay"}, "transformers": {"models", "training"},
+    "subprocess": {"verify"},
 }  # fmt: skip
 
 

@@ -27,6 +27,8 @@ _SHOWN_CHARS = 2000
 
 @dataclass(frozen=True, slots=True)
 class Plot:
+    """A picture on the page."""
+
     title: str
     caption: str
     svg: Markup

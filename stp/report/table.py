@@ -15,6 +15,8 @@ NOTHING = "-"
 
 @dataclass(frozen=True, slots=True)
 class Column:
+    """A column of the table: its headings and how a round's cell is written."""
+
     above: str
     """The first line of the head, often empty."""
     name: str

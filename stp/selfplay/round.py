@@ -231,8 +231,8 @@ def _settle(store: Store, folder: Path, settings: Settings) -> None:
             if not isinstance(began.get(section), dict) or began[section].get(key) != value
         ]
         raise UsageError(
-            f"{folder}: the run began with other settings ({'; '.join(changed) or 'seed'}); go on with those, "
-            "or choose another RUN"
+            f"{folder}: the run began with other settings ({'; '.join(changed) or 'seed'}); go on "
+            "with those, or choose another RUN"
         )
     with store.atomic():
         store.set_meta("settings", values)

@@ -52,7 +52,8 @@ def fill(store: Store, settings: Settings) -> dict[str, int]:
         store.add_attempts(0, "seed", [(seed.statement.key, seed.proof, 1) for seed in corpus])
         by_proof = {(seed.statement.key, seed.proof): seed for seed in corpus}
         store.add_checks([
-            (key, _check(by_proof[statement.key, text])) for key, statement, text in store.unchecked(0, "seed")
+            (key, _check(by_proof[statement.key, text])) 
+            for key, statement, text in store.unchecked(0, "seed")
         ])  # fmt: skip
     return {
         "pool": len(pool),

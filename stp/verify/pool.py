@@ -66,7 +66,7 @@ class RayHost:
         import ray
 
         remote: Any = ray.remote(num_cpus=1, max_restarts=0)(LeanWorker)
-        self._make = lambda: remote.remote(lean, memory_mb)
+        self._make: Callable[[], Any] = lambda: remote.remote(lean, memory_mb)
         self._renewing = threading.Lock()
         self._actor: Any = self._make()
 

@@ -58,7 +58,7 @@ def test_an_honest_proof_is_proved(lean_pool: Pool, statement: str, proof: str) 
         (FALSE, "by\n  set_option maxHeartbeats 0 in\n  decide", Verdict.CHEATED, "maxHeartbeats"),
         ("theorem foo : True", "unsafe trivial", Verdict.CHEATED, "unsafe"),
         ("theorem foo : True", "go\nwhere @[simp] go : True := trivial", Verdict.CHEATED, "attr"),
-        ("theorem foo : False", "lcProof", Verdict.CHEATED, "lcProof"),
+        ("theorem foo : False", "lcProof", Verdict.REJECTED, "lcProof"),
         ("theorem foo : True", "Lean.trustCompiler", Verdict.CHEATED, "trustCompiler"),
     ],
 )

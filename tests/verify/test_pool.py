@@ -36,6 +36,7 @@ def test_kills_and_stalls_cost_nobody_else_anything() -> None:
         assert results[6].verdict is not Verdict.PROVED
         others = results[:6] + results[7:]
         assert [r.proved for r in others] == [int(r.id) % 2 == 1 for r in others]
+        assert worker.check(jobs(2))[1].proved
         assert worker.pid is not None
         os.kill(worker.pid, signal.SIGKILL)
         assert [r.proved for r in worker.check(jobs(4))] == [False, True, False, True]

@@ -81,8 +81,8 @@ class LeanProcess:
         except (ProcessDiedError, ReplyTimeoutError) as error:
             self.kill()
             raise ToolchainError(
-                f"{program}.lean does not start under the {toolchain.kind} Lean: {str(error) or 'no answer'}; "
-                "run: stp doctor"
+                f"{program}.lean does not start under the {toolchain.kind} Lean: {str(error) or 'no answer'}"
+                "; run: stp doctor"
             ) from None
         if "ready" not in ready:
             self.kill()

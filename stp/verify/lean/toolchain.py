@@ -53,7 +53,7 @@ def project_dir() -> Path:
         if (folder / "STP" / "Checker.lean").is_file():
             return folder
     raise ToolchainError(
-        f"expected lean_project/STP/Checker.lean in or beside {package}, found none: install the package again"
+        f"expected lean_project/STP/Checker.lean in or beside {package}, found none: install it again"
     )
 
 
