@@ -25,7 +25,7 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $@
 
 selfplay: setup  ## Play ROUNDS rounds of self-play in RUN with CONFIG
-	$(STP) selfplay --rounds $(ROUNDS) --config $(CONFIG) --run $(RUN)
+	$(STP) selfplay --rounds $(ROUNDS) --config "$(CONFIG)" --run "$(RUN)"
 
 test: setup  ## The tests, with the real Lean
 	$(STP) toolchain install lean

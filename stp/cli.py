@@ -6,8 +6,11 @@ import json
 import os
 import sys
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TextIO
+from queue import Queue
+from threading import Thread
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
@@ -15,8 +18,6 @@ from stp import __version__
 from stp.errors import StpError, UsageError
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
-
     from stp.types import CheckResult
     from stp.verify.pool import Pool
 
@@ -43,6 +44,14 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except OSError as error:
+        # A full disk can show anywhere; what was being written is whole or absent, so it can be done again.
+        where = f"{error.filename}: " if error.filename else ""
+        print(
+            f"stp: {where}{error.strerror or error}; mend that and run the same command again",
+            file=sys.stderr,
+        )
+        sys.exit(3)
 
 
 @app.callback(invoke_without_command=True)
@@ -90,12 +99,14 @@ def verify(
     ] = None,
     toolchain: _Kind = "auto",
     workers: Annotated[int, typer.Option(help="Checker processes; 0: as many as fit.")] = 1,
+    premises: Annotated[
+        bool, typer.Option("--premises", help="Also list the library theorems used.")
+    ] = False,
     as_json: _Json = False,
 ) -> None:
     """Check one proof, or a stream of jobs. Exit code 0: proved (or the stream was read), 1: not."""
     from stp.settings import validate
-    from stp.types import Job
-    from stp.verify.job import result_to_json
+    from stp.verify.job import job_from_json, result_to_json
     from stp.verify.pool import open_pool
 
     values = {"pool": "local", "workers": workers, "toolchain": toolchain}
@@ -103,48 +114,74 @@ def verify(
     if jsonl is not None:
         with _open(jsonl) as lines, open_pool(settings) as pool:
             for result in _stream(pool, lines):
-                print(json.dumps(result_to_json(result), ensure_ascii=False), flush=True)
+                # ASCII: a text may hold what the terminal's encoding does not.
+                print(json.dumps(result_to_json(result)), flush=True)
         return
     if statement is None or proof is None:
         raise UsageError("expected --statement and --proof, or --jsonl FILE")
+    value = {"header": header, "statement": statement, "proof": proof, "premises": premises}
+    job = job_from_json(value, "1")
     with open_pool(settings) as pool:
-        result = pool.submit(Job("1", header, statement, proof)).result()
+        if sys.stderr.isatty():
+            print("starting Lean: 10 to 20 s", file=sys.stderr)
+        result = pool.submit(job).result()
     if as_json:
-        print(json.dumps(result_to_json(result), ensure_ascii=False))
+        print(json.dumps(result_to_json(result)))
     else:
         print(result.verdict.value + (f": {result.reason}" if result.reason else ""))
+        for premise in result.premises:
+            print(f"  {premise.name}  ({premise.module})")
         print("".join(result.messages), end="", file=sys.stderr)
     raise typer.Exit(0 if result.proved else 1)
 
 
-def _open(path: str) -> TextIO:
+def _open(path: str) -> BinaryIO:
     try:
-        return sys.stdin if path == "-" else Path(path).open(encoding="utf-8", errors="surrogateescape")
+        return sys.stdin.buffer if path == "-" else Path(path).open("rb")
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
 
 
-def _stream(pool: Pool, lines: TextIO) -> Iterator[CheckResult]:
-    """Results in the order of the lines; one that cannot be read is answered, never lost."""
-    from concurrent.futures import Future
+def _stream(pool: Pool, lines: BinaryIO) -> Iterator[CheckResult]:
+    """Results in the order of the lines, each as soon as it is there: who sends a line and waits for its
+    answer gets it, since the lines are read by a thread of their own, at most `_WINDOW` ahead."""
+    from tqdm import tqdm
 
+    waiting: Queue[Future[CheckResult] | Exception | None] = Queue(_WINDOW)
+
+    def read() -> None:
+        try:
+            for number, line in enumerate(lines, 1):
+                if line.strip():
+                    waiting.put(_submit(pool, line, number))
+            waiting.put(None)
+        except Exception as error:
+            waiting.put(error)
+
+    Thread(target=read, daemon=True).start()
+    with tqdm(desc="verify", unit="proof", disable=None) as bar:
+        while (future := waiting.get()) is not None:
+            if isinstance(future, Exception):
+                raise future
+            yield future.result()
+            bar.update()
+
+
+def _submit(pool: Pool, line: bytes, number: int) -> Future[CheckResult]:
+    """The answer to a line; one that cannot be read is answered too, never lost."""
     from stp.types import CheckResult, Verdict
     from stp.verify.job import job_from_json
 
-    waiting: list[Future[CheckResult]] = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            waiting.append(pool.submit(job_from_json(json.loads(line), str(number))))
-        except (UsageError, ValueError) as error:
-            future: Future[CheckResult] = Future()
-            future.set_result(CheckResult(str(number), Verdict.BAD_STATEMENT, f"line {number}: {error}"))
-            waiting.append(future)
-        while waiting and (waiting[0].done() or len(waiting) >= _WINDOW):
-            yield waiting.pop(0).result()
-    for future in waiting:
-        yield future.result()
+    name = str(number)
+    try:
+        value = json.loads(line)
+        if isinstance(value, dict) and isinstance(value.get("id"), str):
+            name = value["id"]
+        return pool.submit(job_from_json(value, name))
+    except (UsageError, ValueError, RecursionError) as error:
+        future: Future[CheckResult] = Future()
+        future.set_result(CheckResult(name, Verdict.BAD_STATEMENT, f"line {number}: {error}"))
+        return future
 
 
 @toolchain_app.command("install")
@@ -155,6 +192,20 @@ def toolchain_install(prover: Annotated[str, typer.Argument(help="lean")]) -> No
     if prover != "lean":
         raise UsageError(f"expected lean, found {prover!r}: Isabelle is installed from its own site")
     print(install.install())
+
+
+@toolchain_app.command("list")
+def toolchain_list() -> None:
+    """Print each Lean with its digest and folder, or why it is not ready."""
+    from stp.errors import ToolchainError
+    from stp.verify.lean import toolchain
+
+    for kind in ("embedded", "native"):
+        try:
+            found = toolchain.find(kind, install_missing=False)
+            print(f"{kind:8}  ready    {found.digest}  {found.root}")
+        except ToolchainError as error:
+            print(f"{kind:8}  missing  {error}")
 
 
 @data_app.command("build")
@@ -168,6 +219,21 @@ def data_build(
     if what not in ("lean-core", "seeds"):
         raise UsageError(f"expected lean-core or seeds, found {what!r}")
     print(lean_core.build(limit) if what == "lean-core" else seeds.build())
+
+
+@data_app.command("list")
+def data_list() -> None:
+    """Print each file of the project's own data with its rows, size and digest."""
+    import hashlib
+
+    from stp.datasets.files import data_dir, read_rows
+
+    for path in sorted(data_dir().rglob("*.jsonl.gz")):
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+        name = path.relative_to(data_dir())
+        print(
+            f"{name!s:32}  {len(read_rows(path)):6} rows  {path.stat().st_size // 1000:5} kB  sha256 {digest}"
+        )
 
 
 @app.command()

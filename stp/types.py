@@ -39,8 +39,7 @@ class Verdict(StrEnum):
 
 #: Verdicts that say something of the machine and nothing of the proof: they leave a pass rate's denominator.
 VOID = frozenset({Verdict.OUT_OF_MEMORY, Verdict.CRASHED})
-#: Verdicts that the same text gets again on any machine; only these are cached.
-REPEATABLE = frozenset(
+_REPEATABLE = frozenset(
     {Verdict.PROVED, Verdict.REJECTED, Verdict.INCOMPLETE, Verdict.CHEATED, Verdict.BAD_STATEMENT}
 )
 
@@ -118,3 +117,9 @@ class CheckResult:
     @property
     def proved(self) -> bool:
         return self.verdict is Verdict.PROVED
+
+    @property
+    def repeatable(self) -> bool:
+        """Does the same text get this verdict again on any machine? Heartbeats that ran out do (the
+        checker counted them), a wall clock that ran out does not. Only such results are cached."""
+        return self.verdict in _REPEATABLE or (self.verdict is Verdict.TIMED_OUT and self.heartbeats > 0)

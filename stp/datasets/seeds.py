@@ -37,10 +37,7 @@ _STATEMENTS = 800
 _PROOFS_A_STATEMENT = 8
 #: Types whose variables are worth a case split or an induction.
 _INDUCTIVE = frozenset({"Nat", "Int", "List", "Option", "Bool", "Array", "Fin"})
-_SPLITS = (
-    "by cases {x} <;> simp", "by cases {x} <;> simp_all", "by induction {x} <;> simp_all",
-    "by induction {x} <;> grind", "by cases {x} <;> grind", "by cases {x} <;> rfl",
-)  # fmt: skip
+_SPLITS = ("by cases {x} <;> simp_all", "by induction {x} <;> simp_all", "by induction {x} <;> grind")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +101,7 @@ def build() -> Path:
 
 def templates(statement: Statement) -> Iterator[str]:
     """Proofs by cases or induction on the statement's variables of inductive types."""
-    for variable in islice(_variables(statement.text), 2):
+    for variable in islice(_variables(statement.text), 1):
         for template in _SPLITS:
             yield template.format(x=variable)
 
@@ -167,7 +164,7 @@ def _related(
         scores.pop(statement.origin or "", None)
         best = sorted(scores, key=lambda name: (-scores[name], name))[: 3 * _RELATED]
         chosen = Random(statement.key).sample(best, min(_RELATED, len(best)))
-        related[statement.key] = [f"by {t.format(n)}" for n in chosen for t in ("simp [{}]", "grind [{}]")]
+        related[statement.key] = [f"by simp [{name}]" for name in chosen]
     return related
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from sqlite_utils import Database
 
-from stp.types import REPEATABLE, CheckResult, Job, Premise, Verdict
+from stp.types import CheckResult, Job, Premise, Verdict
 
 _log = logging.getLogger(__name__)
 #: Part of every key: a new form of the values makes the old ones unknown.
@@ -65,7 +65,7 @@ class ResultCache:
 
     def put_many(self, results: Mapping[str, CheckResult]) -> None:
         """Keep those results whose verdict is repeatable."""
-        rows = [(key, _dump(result)) for key, result in results.items() if result.verdict in REPEATABLE]
+        rows = [(key, _dump(result)) for key, result in results.items() if result.repeatable]
         with self._mutex:
             try:
                 if self._db is not None and rows:

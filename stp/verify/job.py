@@ -10,6 +10,7 @@ from stp.types import CheckResult, Job, Limits, System
 
 _TEXTS = ("id", "header", "statement", "proof", "origin")
 _LIMITS: dict[str, type] = {"wall_s": float, "heartbeats": int, "memory_mb": int}
+_MOST = 10**9
 _FIELDS = frozenset({*_TEXTS, "system", "limits", "premises"})
 
 
@@ -28,10 +29,10 @@ def job_from_json(value: Any, default_id: str) -> Job:
         if name not in value:
             raise UsageError(f"field {name!r}: expected a text, found nothing")
     for name in _TEXTS:
-        if name in value and not isinstance(value[name], str):
+        if name in value and not _is_text(value[name]):
             raise UsageError(f"field {name!r}: expected a text, found {value[name]!r}")
-    if value.get("system", "lean") not in list(System):
-        raise UsageError(f"field 'system': expected lean or isabelle, found {value['system']!r}")
+    if value.get("system", System.LEAN) != System.LEAN:
+        raise UsageError(f"field 'system': expected lean, found {value['system']!r}")
     if not isinstance(value.get("premises", False), bool):
         raise UsageError(f"field 'premises': expected true or false, found {value['premises']!r}")
     return Job(
@@ -39,7 +40,6 @@ def job_from_json(value: Any, default_id: str) -> Job:
         header=value.get("header", ""),
         statement=value["statement"],
         proof=value["proof"],
-        system=System(value.get("system", "lean")),
         origin=value.get("origin"),
         limits=_limits(value.get("limits", {})),
         premises=value.get("premises", False),
@@ -58,6 +58,17 @@ def _limits(value: Any) -> Limits:
         if name not in _LIMITS:
             raise UsageError(f"field 'limits.{name}': unknown; known are {', '.join(_LIMITS)}")
         wanted = (int, float) if _LIMITS[name] is float else int
-        if isinstance(number, bool) or not isinstance(number, wanted) or number <= 0:
-            raise UsageError(f"field 'limits.{name}': expected a positive number, found {number!r}")
+        if isinstance(number, bool) or not isinstance(number, wanted) or not 0 < number <= _MOST:
+            kind = "number" if wanted is not int else "whole number"
+            raise UsageError(
+                f"field 'limits.{name}': expected a {kind} above 0 and up to {_MOST}, found {number!r}"
+            )
     return Limits(**value)
+
+
+def _is_text(value: Any) -> bool:
+    """A string of whole characters: JSON's `"\\ud800"` is half of one, which no reply could carry."""
+    try:
+        return isinstance(value, str) and value.encode() is not None
+    except UnicodeEncodeError:
+        return False

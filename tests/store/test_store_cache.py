@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from stp.store.cache import ResultCache, cache_key
-from stp.types import REPEATABLE, CheckResult, Job, Limits, Premise, System, Verdict
+from stp.types import CheckResult, Job, Limits, Premise, System, Verdict
 
 _JOB = Job("1", "open Nat", "theorem t : 1 = 1", "rfl", origin="Nat.rfl")
 _RESULT = CheckResult(
@@ -33,8 +33,11 @@ def test_a_result_comes_back_whole_under_its_key(cache: ResultCache) -> None:
 
 
 def test_only_repeatable_verdicts_are_kept(cache: ResultCache) -> None:
-    cache.put_many({verdict.value: replace(_RESULT, verdict=verdict) for verdict in Verdict})
-    assert set(cache.get_many([v.value for v in Verdict])) == {v.value for v in REPEATABLE}
+    results = {verdict.value: replace(_RESULT, verdict=verdict, heartbeats=9) for verdict in Verdict}
+    results["stalled"] = replace(_RESULT, verdict=Verdict.TIMED_OUT, heartbeats=0)
+    cache.put_many(results)
+    lost = {Verdict.CRASHED.value, Verdict.OUT_OF_MEMORY.value, "stalled"}
+    assert set(cache.get_many(list(results))) == results.keys() - lost
 
 
 @pytest.mark.parametrize(
