@@ -11,9 +11,10 @@ Not covered: syntax whose tokens a header changes (a notation that makes a keywo
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import Enum, auto
+from typing import NamedTuple
 
 from stp.errors import UsageError
 
@@ -27,8 +28,7 @@ class Kind(Enum):
     SYMBOL = auto()
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(NamedTuple):
     kind: Kind
     text: str
     start: int
@@ -46,10 +46,24 @@ SYMBOLS = frozenset(
         <$> <&> <* *> <*> <;> >>= =<< >> << >=> <=< /\\ \\/ // ^^ ** -[ #[ @[ %[ ![ !![ .{ `` '' ⁻¹' ⁻¹
         ∃! ∑' ∏' Σ' ∏ᶜ ⋃₀ ⋂₀ ∀ᶠ ∃ᶠ ∀ᵐ ∃ᵐ ∀ᵉ ∃ᵉ ∏ᶠ ∑ᶠ ∫⁻""".split()  # noqa: SIM905
 )
-LONGEST = max(map(len, SYMBOLS))
 OPENERS = {"(": ")", "[": "]", "{": "}", "⟨": "⟩", "⦃": "⦄", "⟪": "⟫", "⌊": "⌋", "⌈": "⌉", "⟦": "⟧"}
 OPENERS |= {"‹": "›", "⁅": "⁆", "-[": "]", "#[": "]", "@[": "]", "%[": "]", "![": "]", "!![": "]", ".{": "}"}
 CLOSERS = frozenset(OPENERS.values())
+
+#: What a name may begin with (Lean's `isIdFirst`), and what it goes on with.
+_HEAD = (
+    "A-Za-z_\xc0-\xd6\xd8-\xf6\xf8-\u017f"
+    "\u0391-\u039f\u03a1\u03a2\u03a4-\u03ba\u03bc-\u03fb"  # Greek but Π, Σ and λ
+    "\u1f00-\u1ffe\u2100-\u214f\U0001d49c-\U0001d59f"
+)
+_REST = _HEAD + "0-9'!?\u2080-\u2089\u2090-\u209c\u1d62-\u1d6a\u2c7c"
+_PART = f"(?:«[^»]*»|[{_HEAD}][{_REST}]*)"
+_NAME = re.compile(rf"{_PART}(?:\.{_PART})*")
+_BLANKS = re.compile(r"(?:\s+|--[^\n]*)*")
+_COMMENT_MARK = re.compile("/-|-/")
+_NUMBER = re.compile(r"0[xXbBoO][0-9a-fA-F_]*|[0-9][0-9_]*(?:\.[0-9][0-9_]*)?(?:[eE][+-]?[0-9][0-9_]*)?")
+_DIGITS = re.compile("[0-9]+")
+_SYMBOL = re.compile("|".join([*map(re.escape, sorted(SYMBOLS, key=len, reverse=True)), "."]), re.DOTALL)
 
 
 def tokens(text: str) -> Iterator[Token]:
@@ -101,52 +115,19 @@ def fits(opener: Token, closer: Token) -> bool:
     return OPENERS[opener.text] == closer.text
 
 
-def is_head(char: str) -> bool:
-    """Whether a name may begin with this character (Lean's `isIdFirst`)."""
-    code = ord(char)
-    if code < 0x80:
-        return char.isalpha() or char == "_"
-    return (
-        (0xC0 <= code <= 0x17F and char not in "×÷")
-        or (0x391 <= code <= 0x3FB and char not in "λΠΣ")
-        or 0x1F00 <= code <= 0x1FFE
-        or 0x2100 <= code <= 0x214F
-        or 0x1D49C <= code <= 0x1D59F
-    )
-
-
-def _is_rest(char: str) -> bool:
-    code = ord(char)
-    if code < 0x80:
-        return char.isalnum() or char in "_'!?"
-    subscript = 0x2080 <= code <= 0x2089 or 0x2090 <= code <= 0x209C or 0x1D62 <= code <= 0x1D6A
-    return is_head(char) or subscript or code == 0x2C7C
-
-
 def _skip_blanks(text: str, at: int) -> int:
-    while at < len(text):
-        if text[at].isspace():
-            at += 1
-        elif text.startswith("--", at):
-            at = text.find("\n", at) % (len(text) + 1)  # -1, no line break, becomes the end
-        elif text.startswith("/-", at):
-            at = _comment_end(text, at)
-        else:
-            break
-    return at
+    blanks = _BLANKS.match(text, at)
+    while blanks and text.startswith("/-", blanks.end()):
+        blanks = _BLANKS.match(text, _comment_end(text, blanks.end()))
+    return blanks.end() if blanks else at
 
 
 def _comment_end(text: str, start: int) -> int:
-    depth, at = 0, start
-    while at < len(text):
-        if text.startswith("/-", at):
-            depth, at = depth + 1, at + 2
-        elif text.startswith("-/", at):
-            depth, at = depth - 1, at + 2
-            if depth == 0:
-                return at
-        else:
-            at += 1
+    depth = 0
+    for mark in _COMMENT_MARK.finditer(text, start):
+        depth += 1 if mark[0] == "/-" else -1
+        if depth == 0:
+            return mark.end()
     raise UsageError(f"expected `-/` to end the comment of {place(text, start)}, found the end of the text")
 
 
@@ -155,50 +136,20 @@ def _plain(text: str, start: int, before: Token | None, gap: str) -> tuple[Kind,
     char = text[start]
     if char == "r" and (end := _raw_string_end(text, start)):
         return Kind.STRING, end
-    if is_head(char) or char == "«":
-        return Kind.NAME, _name_end(text, start)
-    if char.isascii() and char.isdigit():
-        return Kind.NUMBER, _number_end(text, start, projection=gap == "" and before is not None)
+    if name := _NAME.match(text, start):
+        return Kind.NAME, name.end()
+    if char == "«":
+        return Kind.NAME, _find(text, "»", start, "quoted name")
+    if "0" <= char <= "9":
+        projection = gap == "" and before is not None and before.text == "."
+        digits = (_DIGITS if projection else _NUMBER).match(text, start)
+        return Kind.NUMBER, digits.end() if digits else start
     if char == '"':
         return Kind.STRING, _string_end(text, start)
-    lengths = range(LONGEST, 1, -1)
-    symbol = next((text[start : start + n] for n in lengths if text[start : start + n] in SYMBOLS), char)
-    if symbol == "'" and (end := _char_end(text, start)):
+    symbol = _SYMBOL.match(text, start)
+    if char == "'" and symbol and symbol[0] == "'" and (end := _char_end(text, start)):
         return Kind.CHAR, end
-    return Kind.SYMBOL, start + len(symbol)
-
-
-def _name_end(text: str, at: int) -> int:
-    while True:
-        if text[at] == "«":
-            at = _find(text, "»", at, "quoted name") + 1
-        else:
-            while at < len(text) and _is_rest(text[at]):
-                at += 1
-        if not (
-            text[at : at + 1] == "." and at + 1 < len(text) and (text[at + 1] == "«" or is_head(text[at + 1]))
-        ):
-            return at
-        at += 1
-
-
-def _number_end(text: str, at: int, projection: bool) -> int:
-    def digits(at: int, allowed: str = "0123456789_") -> int:
-        while at < len(text) and text[at] in allowed:
-            at += 1
-        return at
-
-    if projection and text[at - 1] == "." and text[at - 2 : at] != "..":
-        return digits(at, "0123456789")
-    if text[at] == "0" and text[at + 1 : at + 2] in tuple("xXbBoO"):
-        return digits(at + 2, "0123456789abcdefABCDEF_")
-    at = digits(at)
-    if text[at : at + 1] == "." and text[at + 1 : at + 2] in tuple("0123456789"):
-        at = digits(at + 1)
-    exponent = at + 1 + (text[at + 1 : at + 2] in ("+", "-"))
-    if text[at : at + 1] in ("e", "E") and text[exponent : exponent + 1] in tuple("0123456789"):
-        at = digits(exponent)
-    return at
+    return Kind.SYMBOL, symbol.end() if symbol else start + 1
 
 
 def _string_end(text: str, start: int) -> int:
