@@ -13,11 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import takewhile
+from itertools import pairwise, takewhile
 from math import inf
 
 from stp.errors import UsageError
-from stp.syntax.lean_key import LETS, key_of
+from stp.syntax.lean_key import LAYOUT, LETS, key_of
 from stp.syntax.lean_tokens import Kind, Token, closes, fits, opens, place, tokens
 from stp.types import Source, Statement, System
 
@@ -33,8 +33,8 @@ FORBIDDEN = COMMANDS | frozenset(
     elab_rules declare_syntax_cat initialize builtin_initialize deriving alias include omit run_cmd
     run_elab run_meta run_tac by_elab native_decide sorry sorryAx admit""".split()  # noqa: SIM905
 )
-#: Line breaks may end what these begin, so a statement with one of them keeps its lines.
-LAYOUT = LETS | {"match", "by", "do", "calc", "show", "suffices", "where", ":="}
+#: Line breaks may end what these begin, so a statement with one of them, or with `fun |`, keeps its lines.
+LINED = LAYOUT | {"show", ":="}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +73,12 @@ def split_theorem(text: str) -> TheoremText:
 def normalise(signature: str) -> str:
     """The signature without comments, on one line with single blanks where that cannot change it.
 
-    One with a word of `LAYOUT` keeps its lines and columns (a line break may end a `let`, and columns
+    One with a word of `LINED` or with `fun |` keeps its lines and columns (a line break may end a `let`, and columns
     shape a `by`): comments become blanks there, and only blank lines and blanks at line ends go.
     """
     parts = list(tokens(signature))
-    if not any(token.text in LAYOUT for token in parts):
+    alternatives = any(a.text in ("fun", "λ") and b.text == "|" for a, b in pairwise(parts))
+    if not alternatives and not any(token.text in LINED for token in parts):
         return "".join((" " if token.gap and i else "") + token.text for i, token in enumerate(parts))
     pieces, end = [], 0
     for i, token in enumerate(parts):

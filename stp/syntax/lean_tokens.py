@@ -78,7 +78,7 @@ def tokens(text: str) -> Iterator[Token]:
         start = _skip_blanks(text, at)
         if start == len(text):
             return
-        gap = "\n" if "\n" in text[at:start] else " " if start > at else ""
+        gap = "" if start == at else "\n" if "\n" in text[at:start] else " "
         in_hole = bool(holes) and holes[-1] == 0 and text[start] == "}"
         if in_hole:
             holes.pop()
@@ -134,7 +134,7 @@ def _comment_end(text: str, start: int) -> int:
 def _plain(text: str, start: int, before: Token | None, gap: str) -> tuple[Kind, int]:
     """Kind and end of the token at `start`, interpolated strings apart."""
     char = text[start]
-    if char == "r" and (end := _raw_string_end(text, start)):
+    if char == "r" and text[start + 1 : start + 2] in ("#", '"') and (end := _raw_string_end(text, start)):
         return Kind.STRING, end
     if name := _NAME.match(text, start):
         return Kind.NAME, name.end()

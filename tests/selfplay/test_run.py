@@ -50,7 +50,7 @@ def play(folder: Path, rounds: int = 1) -> subprocess.CompletedProcess[str]:
 
 
 def checkers() -> set[str]:
-    return {pid for pid in os.listdir("/proc") if pid.isdigit() and b"launcher.js" in _cmdline(pid)}
+    return {p.name for p in Path("/proc").iterdir() if p.name.isdigit() and b"launcher.js" in _cmdline(p.name)}
 
 
 def _cmdline(pid: str) -> bytes:
