@@ -57,7 +57,7 @@ class TinySettings(Section):
     layers: int = 6
     heads: int = 4
     context_tokens: int = 512
-    epochs: float = 4.0
+    epochs: float = 3.0
     learning_rate: float = 1e-3
     batch_size: int = 32
 

@@ -6,7 +6,7 @@ import hashlib
 import shutil
 from collections import defaultdict
 from collections.abc import Iterable
-from itertools import pairwise
+from itertools import cycle, pairwise
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
@@ -29,6 +29,8 @@ MACHINERY = (
     "Init.Classical", "Init.ByCases", "Init.WF", "Init.Ext", "Init.Meta", "Init.Simproc",
 )  # fmt: skip
 _TUPLES_A_LEMMA = 6
+#: Statements that teach the conjecturer to write statements: far more are known than proved.
+_FREE_TARGETS = 2000
 
 
 def lemmas(premises: Iterable[Premise]) -> list[Premise]:
@@ -122,14 +124,14 @@ def _examples(corpus: list[Seed], style: PromptFormat) -> list[Example]:
         for seed in group
     ]
     for name, by_key in sorted(users.items()):
-        ordered = [by_key[key] for key in sorted(by_key)][: _TUPLES_A_LEMMA + 1]
-        for x, y in pairwise(ordered):
+        users_of = [by_key[key] for key in sorted(by_key)][: _TUPLES_A_LEMMA + 1]
+        for x, y in pairwise(users_of):
             prompt = style.conjecturer(text_of[name], x.statement.text, x.proof)
             examples.append(Example(prompt, signature_of(y.statement.text)))
-    free = [group[0] for _, group in sorted(proofs.items())]
-    for x, y in zip(free[::8], free[4::8], strict=False):
-        prompt = style.conjecturer(None, x.statement.text, x.proof)
-        examples.append(Example(prompt, signature_of(y.statement.text)))
+    ordered = [group[0] for _, group in sorted(proofs.items())]
+    unproved = [statement for statement in lean_core.load("train") if statement.key not in proofs]
+    for x, y in zip(cycle(ordered), unproved[:_FREE_TARGETS], strict=False):
+        examples.append(Example(style.conjecturer(None, x.statement.text, x.proof), signature_of(y.text)))
     return examples
 
 

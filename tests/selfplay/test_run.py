@@ -50,7 +50,9 @@ def play(folder: Path, rounds: int = 1) -> subprocess.CompletedProcess[str]:
 
 
 def checkers() -> set[str]:
-    return {p.name for p in Path("/proc").iterdir() if p.name.isdigit() and b"launcher.js" in _cmdline(p.name)}
+    return {
+        p.name for p in Path("/proc").iterdir() if p.name.isdigit() and b"launcher.js" in _cmdline(p.name)
+    }
 
 
 def _cmdline(pid: str) -> bytes:
