@@ -19,6 +19,8 @@ from stp.errors import SettingsError
 
 
 class Section(BaseModel):
+    """What all sections share: frozen, unknown keys refused."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
@@ -137,11 +139,15 @@ class TrainSettings(Section):
 
 
 class EvaluateSettings(Section):
+    """Held-out evaluation: samples a statement."""
+
     samples: int = Field(8, gt=0)
     temperature: float = Field(1.0, gt=0)
 
 
 class Settings(Section):
+    """All settings of a run."""
+
     seed: int = 0
     verify: VerifySettings = VerifySettings()
     model: ModelSettings = ModelSettings()

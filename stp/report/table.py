@@ -50,10 +50,12 @@ def unfinished(run: RunRecord) -> list[str]:
 
 
 def number(value: float | None, digits: int = 0) -> str:
+    """A count, or a dash where there is none."""
     return NOTHING if value is None else f"{value:.{digits}f}"
 
 
 def percent(rate: Rate | None) -> str:
+    """A rate in percent, or a dash where there is none."""
     return NOTHING if rate is None else f"{100 * rate.mean:.1f}%"
 
 

@@ -130,8 +130,9 @@ def _examples(corpus: list[Seed], style: PromptFormat) -> list[Example]:
             examples.append(Example(prompt, signature_of(y.statement.text)))
     ordered = [group[0] for _, group in sorted(proofs.items())]
     unproved = [statement for statement in lean_core.load("train") if statement.key not in proofs]
-    for x, y in zip(cycle(ordered), unproved[:_FREE_TARGETS], strict=False):
-        examples.append(Example(style.conjecturer(None, x.statement.text, x.proof), signature_of(y.text)))
+    for x, target in zip(cycle(ordered), unproved[:_FREE_TARGETS], strict=False):
+        prompt = style.conjecturer(None, x.statement.text, x.proof)
+        examples.append(Example(prompt, signature_of(target.text)))
     return examples
 
 

@@ -19,6 +19,7 @@ def statement_columns(table: str) -> str:
 
 
 def to_statement(row: Sequence[Any]) -> Statement:
+    """The `Statement` of a row of `statement_columns`."""
     system, header, name, text, key, source, origin, parents = row
     return Statement(
         System(system), header, name, text, key, Source(source), origin, tuple(json.loads(parents))

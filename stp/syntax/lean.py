@@ -188,18 +188,19 @@ def _signature(text: str, stream: Iterator[Token]) -> tuple[list[Token], Token |
     bar: int | None = None
     lets, arrows = 0, 0.0  # how many of each the words before still claim
     for token in stream:
-        if closes(token):
+        opening, closing = opens(token), closes(token)
+        if closing:
             if not open_brackets or not fits(open_brackets[-1], token):
                 raise _expected("a bracket that was opened", text, token)
             open_brackets.pop()
-        if not open_brackets and not closes(token):
+        if not open_brackets and not closing:
             if (token.text == ":=" and not lets) or token.text == "where":
                 return _typed(text, parts, colon, token), token
             if token.text == "=>" and not arrows and bar is not None:
                 return _typed(text, parts[:bar], colon, parts[bar]), parts[bar]
             if colon is None and token.text == ":":
                 colon = len(parts)
-            elif colon is None and not opens(token) and token.kind is not Kind.NAME:
+            elif colon is None and not opening and token.kind is not Kind.NAME:
                 raise _expected("a binder or `:`", text, token)
             elif token.text == "|":
                 bar, lets = len(parts), 0
@@ -207,7 +208,7 @@ def _signature(text: str, stream: Iterator[Token]) -> tuple[list[Token], Token |
             if token.text == "match" or (token.text == "|" and parts[-1].text in ("fun", "λ")):
                 arrows = inf
             arrows = max(0.0, arrows + (token.text in ("fun", "λ")) - (token.text in ("=>", "↦")))
-        if opens(token):
+        if opening:
             open_brackets.append(token)
         parts.append(token)
     if open_brackets:

@@ -18,7 +18,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from functools import cached_property
 
 from stp.syntax.lean_tokens import CLOSERS, Kind, Token, closes, opens
 
@@ -70,6 +69,8 @@ class _Reader:
         #: Where names are not understood, and where columns count.
         self.obscure: set[int] = set()
         self.lined: set[int] = set()
+        #: Whether a line break may end a body.
+        self.lets = not LETS.isdisjoint(self.words)
         #: Opening brackets of `(a b : T)`, and braces of sets: no structures.
         self.binders: set[int] = set()
         self.builders: set[int] = set()
@@ -91,17 +92,15 @@ class _Reader:
     def _brackets(self) -> None:
         stack = [-1]
         for i, token in enumerate(self.parts):
+            if self.heads[i]:
+                self.inside.append(stack[-1])
+                continue
             if closes(token):
                 self.close[stack.pop()] = i
             self.inside.append(stack[-1])
             if opens(token):
                 stack.append(i)
         self.close[-1] = len(self.parts)
-
-    @cached_property
-    def _broken_lets(self) -> bool:
-        """Whether a line break may end a body."""
-        return not LETS.isdisjoint(self.words)
 
     def _siblings(self, start: int, group: int) -> Iterator[int]:
         """Indices from `start` to the end of `group`, brackets within it counted but not entered."""
@@ -243,7 +242,7 @@ class _Reader:
         barred = self._open_bars(group, binder)
         for at in self._siblings(start, group):
             word = self.words[at]
-            if self._broken_lets and self.parts[at].gap == "\n":
+            if self.lets and self.parts[at].gap == "\n":
                 return at
             if pending and word == pending[-1]:
                 pending.pop()
@@ -253,15 +252,16 @@ class _Reader:
                 pending += [";", ":="]
             elif word in barred or word in (SPLITS if pending else ENDS):
                 return at
-            elif tight and not pending and at not in self.close and word not in TIGHT_BODY:
-                if self.parts[at].kind is Kind.SYMBOL:
-                    return at
+            elif tight and not pending and word not in TIGHT_BODY and self._is_operator(at):
+                return at
         return self.close[group]
+
+    def _is_operator(self, i: int) -> bool:
+        return self.parts[i].kind is Kind.SYMBOL and i not in self.close
 
     def _open_bars(self, group: int, end: int) -> set[str]:
         """Which of `|` and `‖` were opened in `group` before `end`, so that they may close."""
-        bars = [word for word in self.words[group + 1 : end] if word in ("|", "‖")]
-        if not bars:
+        if "|" not in self.words and "‖" not in self.words:
             return set()
         bars = [self.words[at] for at in self._siblings(group + 1, group) if at < end]
         return {bar for bar in ("|", "‖") if bars.count(bar) % 2}
@@ -306,8 +306,7 @@ class _Reader:
         for at in self._siblings(self.inside[opener] + 1, self.inside[opener]):
             if at == opener:
                 break
-            atom = at in self.close or self.parts[at].kind is not Kind.SYMBOL
-            function = (at if function is None else function) if atom else None
+            function = None if self._is_operator(at) else at if function is None else function
         name = None if function is None else self.heads[function]
         return name is None or name in self.scopes
 
@@ -355,7 +354,7 @@ INNER = LAYOUT | OBSCURE | BINDERS | OTHER | {"{"}
 
 
 def _head_length(name: str) -> int:
-    return name.index("»") + 1 if name[0] == "«" else (name + ".").index(".")
+    return name.index("»") + 1 if name[0] == "«" else len(name.partition(".")[0])
 
 
 def _head(name: str) -> str:

@@ -20,6 +20,8 @@ from stp.errors import UsageError
 
 
 class Kind(Enum):
+    """What a token is."""
+
     NAME = auto()
     NUMBER = auto()
     STRING = auto()
@@ -29,6 +31,8 @@ class Kind(Enum):
 
 
 class Token(NamedTuple):
+    """A piece of the text, with where it stands."""
+
     kind: Kind
     text: str
     start: int
@@ -105,6 +109,7 @@ def opens(token: Token) -> bool:
 
 
 def closes(token: Token) -> bool:
+    """Is it a closing bracket?"""
     return token.text in CLOSERS or (token.kind is Kind.STRING and token.text[0] == "}")
 
 

@@ -152,6 +152,7 @@ def test_a_name_can_be_given_and_an_example_needs_one() -> None:
 def test_lines_and_columns_stay_where_they_count() -> None:
     signature = "(x : Nat) :\n    let y := x -- c\n    /- d -/ y = x\n\n  ∧ p"
     assert normalise(signature) == "(x : Nat) :\n    let y := x\n            y = x\n  ∧ p"
+    assert normalise(": f fun\n  | 0 => p\n  | _ => q") == ": f fun\n  | 0 => p\n  | _ => q"
 
 
 # -- keys --------------------------------------------------------------------------------------------
@@ -171,6 +172,9 @@ SAME = [
     ("{α : Type} [i : Add α] ⦃a : α⦄ : a = a", "{β : Type} [j : Add β] ⦃b : β⦄ : b = b"),
     ('(x y : Nat) : s!"a{x}b{y}" = ""', '(y x : Nat) : s!"a{y}b{x}" = ""'),
     ("(«x» : Nat) : x = 1", "(y : Nat) : y = 1"),
+    ("(«a'» : Nat) : a' = 1", "(y : Nat) : y = 1"),
+    ("(x : T) {y :\n x} : p", "(x : T) {y : x} : p"),
+    (": {x | f\n x} = s", ": {y | f y} = s"),
 ]
 DIFFERENT = [
     ("(x : Nat) : x = 1", "{x : Nat} : x = 1"),
@@ -190,7 +194,11 @@ DIFFERENT = [
     (": let f := fun x => 1\n  ¬p x", ": let f := fun y => 1\n  ¬p y"),
     ("(x : x) : p", "(y : y) : p"),
     ("(a b : T a) : p", "(a : T a) (b : T a) : p"),
+    ("(«a'» : Nat) : a' = 1", "(y : Nat) : a' = 1"),
+    ("(x y : Nat) (this : p x) : have : q := t; this", "(x y : Nat) (h : p x) : have : q := t; h"),
+    ("(h : ∀ n m, p n m) : q (h (n := 3))", "(h : ∀ m n, p m n) : q (h (n := 3))"),
     # spellings that mean something
+    (": ∑ x in s, f x = 1", ": ∑ x «in» s, f x = 1"),
     ("(x y : Nat) : P {x, y}", "(y x : Nat) : P {y, x}"),
     ("(x : T) : P {s with x}", "(y : T) : P {s with y}"),
     ("(zero : Nat) : match n with | zero => A | _ => B", "(k : Nat) : match n with | k => A | _ => B"),
@@ -203,6 +211,15 @@ DIFFERENT = [
     ("(o : T) : α →o β o", "(o : T) : α → o β o"),
     ("(x : T) : f x.1", "(x : T) : f x .1"),
     (": f (by\n  exact g\n  h)", ": f (by\n  exact g\n    h)"),
+    (": f (by exact g\n       h)", ":     f (by exact g\n       h)"),
+    (": let f := fun z => let y := b\n  c; d e", ": let f := fun z => let y := b c; d\n  e"),
+    (": p {x := f y\n    z}", ": p {x := f y z}"),
+    (": p {x\n    y}", ": p {x y}"),
+    (
+        ": match a with | 0 => match b with | 0 => p\n | _ => q",
+        ": match a with | 0 => match b with | 0 => p\n                               | _ => q",
+    ),
+    (": f fun\n| 0 => fun | 0 => a\n| _ => b", ": f fun\n| 0 => fun | 0 => a\n         | _ => b"),
 ]
 
 

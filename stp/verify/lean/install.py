@@ -46,6 +46,7 @@ def embedded_dir() -> Path:
 
 
 def is_installed() -> bool:
+    """Is the embedded Lean there, whole?"""
     return (embedded_dir() / "installed.json").is_file()
 
 
