@@ -73,8 +73,8 @@ def split_theorem(text: str) -> TheoremText:
 def normalise(signature: str) -> str:
     """The signature without comments, on one line with single blanks where that cannot change it.
 
-    One with a word of `LINED` or with `fun |` keeps its lines and columns (a line break may end a `let`, and columns
-    shape a `by`): comments become blanks there, and only blank lines and blanks at line ends go.
+    One with a word of `LINED` or with `fun |` keeps its lines and columns (a line break may end a `let`,
+    and columns shape a `by`): comments become blanks there, and only blank lines and blanks at line ends go.
     """
     parts = list(tokens(signature))
     alternatives = any(a.text in ("fun", "λ") and b.text == "|" for a, b in pairwise(parts))

@@ -39,6 +39,8 @@ LETS = frozenset({"let", "have", "letI", "haveI"})
 OBSCURE = frozenset({"by", "do", "calc", "match", "nomatch", "open", "set_option"})
 #: After these, and after `fun |`, lines and columns have a meaning up to the end of the group.
 LAYOUT = LETS | {"by", "do", "calc", "match", "nomatch", "suffices", "where"}
+#: An application begins after any of these.
+NO_FUNCTION = ENDS | LAYOUT | {"if"}
 #: Notation such as `→o` and `=o[` glues a letter to these; `?x` and `` `x `` spell a name out.
 GLUES = frozenset({"→", "≃", "↪", "=", "≺", "≼", "`", "``", "?"})
 SETS = frozenset({"|", ":", "∈", "//"})
@@ -250,9 +252,11 @@ class _Reader:
                 pending.append(SEPARATORS[word])
             elif word in LETS:
                 pending += [";", ":="]
-            elif word in barred or word in (SPLITS if pending else ENDS):
-                return at
-            elif tight and not pending and word not in TIGHT_BODY and self._is_operator(at):
+            elif (
+                word in barred
+                or word in (SPLITS if pending else ENDS)
+                or (tight and not pending and word not in TIGHT_BODY and self._is_operator(at))
+            ):
                 return at
         return self.close[group]
 
@@ -306,7 +310,10 @@ class _Reader:
         for at in self._siblings(self.inside[opener] + 1, self.inside[opener]):
             if at == opener:
                 break
-            function = None if self._is_operator(at) else at if function is None else function
+            if self.words[at] in NO_FUNCTION or (self._is_operator(at) and self.words[at] != "."):
+                function = None
+            elif function is None and not self._is_operator(at):
+                function = at
         name = None if function is None else self.heads[function]
         return name is None or name in self.scopes
 

@@ -40,8 +40,8 @@ samples = 2
 def command(folder: Path, rounds: int = 1) -> list[str]:
     config = folder / "small.toml"
     config.write_text(SMALL)
-    return [sys.executable, "-m", "stp", "selfplay", "--rounds", str(rounds), "--config", str(config), "--run",
-            str(folder / "run")]  # fmt: skip
+    options = ["--rounds", str(rounds), "--config", str(config), "--run", str(folder / "run")]
+    return [sys.executable, "-m", "stp", "selfplay", *options]
 
 
 def play(folder: Path, rounds: int = 1) -> subprocess.CompletedProcess[str]:
@@ -70,6 +70,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.lean
+@pytest.mark.timeout(1800)
 def test_a_round_leaves_a_whole_run(undisturbed: Path) -> None:
     with Store(undisturbed / "stp.sqlite", read_only=True) as store:
         finished = {(mark.round, mark.name) for mark in store.stages() if mark.finished_at}
@@ -118,6 +119,7 @@ def disturb(folder: Path, undisturbed: Path, kills: int, seed: int) -> None:
 
 
 @pytest.mark.lean
+@pytest.mark.timeout(1800)
 def test_killed_three_times_a_run_ends_equal(tmp_path: Path, undisturbed: Path) -> None:
     disturb(tmp_path, undisturbed, 3, seed=1)
 

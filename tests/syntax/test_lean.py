@@ -118,15 +118,16 @@ def test_shared_statements_split_and_join_unchanged(path: Path | None) -> None:
     theorems = sorted(text for text in texts if text.startswith("theorem"))
     assert len(texts) - len(theorems) <= 14, "ProofNet has 14 `def`s, ProofNet-Verified one `set_option … in`"
     for text in theorems:
-        theorem = split_theorem(text)
+        theorem, words = split_theorem(text), _words(text)
+        plain = normalise(theorem.signature)
         assert theorem.proof is None
         assert theorem.signature in text
-        assert _words(f"theorem {theorem.name} {theorem.signature} := by") == _words(text)
+        assert _words(f"theorem {theorem.name} {theorem.signature} := by") == words
         joined = statement_text(theorem.name or "", theorem.signature)
-        assert _words(joined) == _words(text)[:-2]
-        assert split_theorem(joined).signature == normalise(theorem.signature)
+        assert _words(joined) == words[:-2]
+        assert split_theorem(joined).signature == plain
         assert statement_key(joined) == statement_key(text)
-        assert cut_conjecture(text) == normalise(theorem.signature)
+        assert cut_conjecture(text) == plain
 
 
 # -- plain form --------------------------------------------------------------------------------------
@@ -197,6 +198,7 @@ DIFFERENT = [
     ("(«a'» : Nat) : a' = 1", "(y : Nat) : a' = 1"),
     ("(x y : Nat) (this : p x) : have : q := t; this", "(x y : Nat) (h : p x) : have : q := t; h"),
     ("(h : ∀ n m, p n m) : q (h (n := 3))", "(h : ∀ m n, p m n) : q (h (n := 3))"),
+    ("(h : ∀ n m, p n m) : if h (n := 3) then A else B", "(h : ∀ m n, p m n) : if h (n := 3) then A else B"),
     # spellings that mean something
     (": ∑ x in s, f x = 1", ": ∑ x «in» s, f x = 1"),
     ("(x y : Nat) : P {x, y}", "(y x : Nat) : P {y, x}"),
