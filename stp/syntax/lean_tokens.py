@@ -63,6 +63,8 @@ _HEAD = (
 _REST = _HEAD + "0-9'!?\u2080-\u2089\u2090-\u209c\u1d62-\u1d6a\u2c7c"
 _PART = f"(?:«[^»]*»|[{_HEAD}][{_REST}]*)"
 _NAME = re.compile(rf"{_PART}(?:\.{_PART})*")
+#: A name, or a symbol that begins no longer one, after blanks without comments: most tokens.
+_COMMON = re.compile(rf"\s*(?:(?!r#*\")({_NAME.pattern})|([(),\]∈∧∨→≤≥]))")
 _BLANKS = re.compile(r"(?:\s+|--[^\n]*)*")
 _COMMENT_MARK = re.compile("/-|-/")
 _NUMBER = re.compile(r"0[xXbBoO][0-9a-fA-F_]*|[0-9][0-9_]*(?:\.[0-9][0-9_]*)?(?:[eE][+-]?[0-9][0-9_]*)?")
@@ -78,23 +80,32 @@ def tokens(text: str) -> Iterator[Token]:
     """
     at, before = 0, None
     holes: list[int] = []  # depth of braces in each open hole of an interpolated string
-    while True:
-        start = _skip_blanks(text, at)
-        if start == len(text):
-            return
-        gap = "" if start == at else "\n" if "\n" in text[at:start] else " "
-        in_hole = bool(holes) and holes[-1] == 0 and text[start] == "}"
-        if in_hole:
-            holes.pop()
-        if in_hole or (text[start] == '"' and before and before.kind is Kind.NAME and before.text[-1] == "!"):
-            kind, at = Kind.STRING, _chunk_end(text, start)
-            if text[at - 1] == "{":
-                holes.append(0)
+    while at < len(text):
+        if common := _COMMON.match(text, at):
+            kind = Kind.NAME if common.lastindex == 1 else Kind.SYMBOL
+            start, end = common.span(common.lastindex or 0)
         else:
-            kind, at = _plain(text, start, before, gap)
-            if holes and text[start:at] in ("{", "}", ".{"):
-                holes[-1] += -1 if text[start] == "}" else 1
-        before = Token(kind, text[start:at], start, start - text.rfind("\n", 0, start) - 1, gap)
+            start = _skip_blanks(text, at)
+            if start == len(text):
+                return
+            in_hole = bool(holes) and holes[-1] == 0 and text[start] == "}"
+            if in_hole:
+                holes.pop()
+            if in_hole or (
+                text[start] == '"' and before and before.kind is Kind.NAME and before.text[-1] == "!"
+            ):
+                kind, end = Kind.STRING, _chunk_end(text, start)
+                if text[end - 1] == "{":
+                    holes.append(0)
+            else:
+                kind, end = _plain(
+                    text, start, projection=start == at and before is not None and before.text == "."
+                )
+                if holes and text[start:end] in ("{", "}", ".{"):
+                    holes[-1] += -1 if text[start] == "}" else 1
+        gap = "" if start == at else "\n" if "\n" in text[at:start] else " "
+        before = Token(kind, text[start:end], start, start - text.rfind("\n", 0, start) - 1, gap)
+        at = end
         yield before
 
 
@@ -136,7 +147,7 @@ def _comment_end(text: str, start: int) -> int:
     raise UsageError(f"expected `-/` to end the comment of {place(text, start)}, found the end of the text")
 
 
-def _plain(text: str, start: int, before: Token | None, gap: str) -> tuple[Kind, int]:
+def _plain(text: str, start: int, projection: bool) -> tuple[Kind, int]:
     """Kind and end of the token at `start`, interpolated strings apart."""
     char = text[start]
     if char == "r" and text[start + 1 : start + 2] in ("#", '"') and (end := _raw_string_end(text, start)):
@@ -146,7 +157,6 @@ def _plain(text: str, start: int, before: Token | None, gap: str) -> tuple[Kind,
     if char == "«":
         return Kind.NAME, _find(text, "»", start, "quoted name")
     if "0" <= char <= "9":
-        projection = gap == "" and before is not None and before.text == "."
         digits = (_DIGITS if projection else _NUMBER).match(text, start)
         return Kind.NUMBER, digits.end() if digits else start
     if char == '"':
