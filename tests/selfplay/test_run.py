@@ -102,16 +102,30 @@ def test_the_same_command_again_changes_nothing_and_other_settings_are_refused(u
 
 
 def disturb(folder: Path, undisturbed: Path, kills: int, seed: int) -> None:
+    """Kills the driver so many times, in one run after another; every run must end equal."""
     rng = random.Random(seed)
     running_before = checkers()
-    for _ in range(kills):
-        with subprocess.Popen(command(folder), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
+    attempt, made = folder / "0", 0
+    while made < kills:
+        attempt.mkdir(exist_ok=True)
+        with subprocess.Popen(
+            command(attempt), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as child:
             try:
-                child.wait(timeout=rng.uniform(15, 70))
+                child.wait(timeout=rng.uniform(4, 45))
             except subprocess.TimeoutExpired:
                 child.send_signal(signal.SIGKILL)
+                made += 1
+        assert child.returncode in (0, -signal.SIGKILL), "the run failed by itself"
+        if child.returncode == 0:
+            compare(attempt, undisturbed)
+            attempt = folder / str(int(attempt.name) + 1)
     time.sleep(1)
     assert checkers() <= running_before, "a checker outlived its driver"
+    compare(attempt, undisturbed)
+
+
+def compare(folder: Path, undisturbed: Path) -> None:
     done = play(folder)
     assert done.returncode == 0, done.stderr[-2000:]
     with Store(undisturbed / "stp.sqlite", read_only=True) as a, Store(folder / "run/stp.sqlite") as b:
