@@ -69,7 +69,7 @@ def attempt(
     todo = [statement for statement in statements if statement.key not in done]
     chunk = max(1, _SAMPLES_A_BATCH // budget.samples)
     pending = _Pending(store, prover)
-    pending.submit(store, round, stage)
+    pending.submit(round, stage)
     with tqdm(total=len(todo) * budget.samples, desc=f"round {round} {stage}", unit="proof") as bar:
         tokens = 0
         for first in range(0, len(todo), chunk):
@@ -82,7 +82,7 @@ def attempt(
                 seed=budget.seed,
             )
             store.add_attempts(round, stage, _rows(batch, sampled, budget.samples))
-            pending.submit(store, round, stage)
+            pending.submit(round, stage)
             pending.collect()
             tokens += sum(sample.tokens for samples in sampled for sample in samples)
             bar.update(len(batch) * budget.samples)
@@ -120,8 +120,8 @@ class _Pending:
         self.submitted: set[str] = set()
         self.checked = 0
 
-    def submit(self, store: Store, round: int, stage: AttemptStage) -> None:
-        for key, statement, text in store.unchecked(round, stage):
+    def submit(self, round: int, stage: AttemptStage) -> None:
+        for key, statement, text in self.store.unchecked(round, stage):
             if key not in self.submitted:
                 self.submitted.add(key)
                 job = self.prover.job(statement, text, id=key, premises=stage == "attempt")
