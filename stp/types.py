@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 
@@ -24,7 +24,8 @@ class Source(StrEnum):
 class Verdict(StrEnum):
     """What a check says of one proof of one statement; everything but PROVED is a denial.
 
-    Only REJECTED, INCOMPLETE and CHEATED mean "this text is no proof of this statement".
+    Only REJECTED, INCOMPLETE and CHEATED mean "this text is no proof of this statement". UNJUDGED is the
+    best that a whole file gets where no spec says what it should prove.
     """
 
     PROVED = "proved"
@@ -35,13 +36,12 @@ class Verdict(StrEnum):
     TIMED_OUT = "timed_out"
     OUT_OF_MEMORY = "out_of_memory"
     CRASHED = "crashed"
+    UNJUDGED = "unjudged"
 
 
 #: Verdicts that say something of the machine and nothing of the proof: they leave a pass rate's denominator.
 VOID = frozenset({Verdict.OUT_OF_MEMORY, Verdict.CRASHED})
-_REPEATABLE = frozenset(
-    {Verdict.PROVED, Verdict.REJECTED, Verdict.INCOMPLETE, Verdict.CHEATED, Verdict.BAD_STATEMENT}
-)
+_REPEATABLE = frozenset(Verdict) - VOID - {Verdict.TIMED_OUT}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,12 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One proof of one statement to check. `proof` is the term after `:=`, for example `by simp`."""
+    """One proof of one statement to check. `proof` is the term after `:=`, for example `by simp`.
+
+    With `theorem` set, both are whole files: `statement` the spec, which states that theorem with `sorry`
+    for a proof, and `proof` the submission, which may add lemmas and definitions. With an empty spec the
+    verdict is UNJUDGED at best.
+    """
 
     id: str
     header: str
@@ -88,6 +93,9 @@ class Job:
     limits: Limits = field(default_factory=Limits)
     premises: bool = False
     """Also report the library theorems that the proof uses, each with its statement."""
+    strict: bool = False
+    """Accept only what a second process, which never sees the submission, accepts again."""
+    theorem: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,13 +108,33 @@ class Premise:
 
 
 @dataclass(frozen=True, slots=True)
+class Message:
+    """What Lean said of a place in `STATEMENT := PROOF`, or in a whole file: lines from 1, columns in
+    characters from 0; all 0 where it belongs to no place."""
+
+    severity: str
+    """`error`, `warning` or `information`."""
+    line: int
+    column: int
+    end_line: int
+    end_column: int
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.line}:{self.column}: {self.severity}: {self.text}"
+
+
+_UNSOLVED = "unsolved goals\n"
+
+
+@dataclass(frozen=True, slots=True)
 class CheckResult:
     """What checking a `Job` gave. `messages` are for people and never evidence."""
 
     id: str
     verdict: Verdict
     reason: str = ""
-    messages: tuple[str, ...] = ()
+    messages: tuple[Message, ...] = ()
     axioms: tuple[str, ...] = ()
     premises: tuple[Premise, ...] = ()
     heartbeats: int = 0
@@ -117,6 +145,15 @@ class CheckResult:
     @property
     def proved(self) -> bool:
         return self.verdict is Verdict.PROVED
+
+    @property
+    def goals(self) -> tuple[Message, ...]:
+        """The goals that a failed proof left open, as Lean prints them, each with its place."""
+        return tuple(
+            replace(message, text=message.text.removeprefix(_UNSOLVED))
+            for message in self.messages
+            if message.severity == "error" and message.text.startswith(_UNSOLVED)
+        )
 
     @property
     def repeatable(self) -> bool:

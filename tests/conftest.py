@@ -8,9 +8,19 @@ import pytest
 
 from stp.settings import VerifySettings
 from stp.verify.pool import Pool, open_pool
+from tests.ran import Recorder
 
 
 @pytest.fixture(scope="session")
 def lean_pool() -> Iterator[Pool]:
     with open_pool(VerifySettings(pool="local", workers=1)) as pool:
         yield pool
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--ran", action="store_true", help="write README's table of what ran for real")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--ran"):
+        config.pluginmanager.register(Recorder())

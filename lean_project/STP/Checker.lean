@@ -34,6 +34,14 @@ def memString (s : String) : List String → Bool
   | [] => false
   | t :: rest => if t == s then true else memString s rest
 
+/-- A list turned round, in front of another. -/
+def reversed (acc : List α) : List α → List α
+  | [] => acc
+  | x :: rest => reversed (x :: acc) rest
+
+/-- Both lists in one, the first turned round. -/
+def together (xs ys : List α) : List α := reversed ys xs
+
 /-- Does the character list begin with the other one? -/
 def startsWithChars : List Char → List Char → Bool
   | _, [] => true
@@ -127,21 +135,53 @@ def runCommand (input : Parser.InputContext) (state : Elab.Command.State) (stx :
       { fileName := input.fileName, pos := ⟨1, 0⟩, severity := .error, data := .ofFormat data }
     return { after with messages := after.messages.add message }
 
-/-- The texts of a message list, errors only or all. -/
-def textsOf (errorsOnly : Bool) : List Message → IO (List String)
+/-- A message of Lean's: lines from 1, columns in characters from 0, all 0 where it belongs to no place. -/
+structure Said where
+  /-- `error`, `warning` or `information`. -/
+  severity : String := "error"
+  /-- Where it begins. -/
+  line : Nat := 0
+  /-- See `line`. -/
+  column : Nat := 0
+  /-- Where it ends. -/
+  endLine : Nat := 0
+  /-- See `endLine`. -/
+  endColumn : Nat := 0
+  /-- What it says. -/
+  text : String
+
+/-- An error that belongs to no place. -/
+def plain (text : String) : Said := { text }
+
+/-- Messages as they are reported. -/
+def saidIn : List Message → IO (List Said)
   | [] => return []
   | m :: rest => do
-    let others ← textsOf errorsOnly rest
-    match errorsOnly, m.severity with
-    | true, .information => return others
-    | true, .warning => return others
-    | _, _ => do
-      let text ← m.toString
-      return clip text :: others
+    let others ← saidIn rest
+    let severity := match m.severity with
+      | .information => "information"
+      | .warning => "warning"
+      | .error => "error"
+    let text ← m.data.toString
+    let stop := match m.endPos with
+      | some stop => stop
+      | none => m.pos
+    return { severity, line := m.pos.line, column := m.pos.column, endLine := stop.line
+             endColumn := stop.column, text := clip text } :: others
 
-/-- The texts of the errors in a log. -/
-def errorsOf (log : MessageLog) : IO (List String) :=
-  textsOf true log.toList
+/-- The errors among messages. -/
+def errorsAmong : List Said → List Said
+  | [] => []
+  | s :: rest => if s.severity == "error" then s :: errorsAmong rest else errorsAmong rest
+
+/-- The errors in a log. -/
+def errorsOf (log : MessageLog) : IO (List Said) := do
+  let said ← saidIn log.toList
+  return errorsAmong said
+
+/-- A message as JSON. -/
+def saidJson (s : Said) : Json :=
+  .arr #[.str s.severity, .num s.line, .num s.column, .num s.endLine, .num s.endColumn, .str s.text]
 
 /-! ## Headers -/
 
@@ -171,7 +211,7 @@ structure Header where
 
 /-- Runs the commands of a header one after the other; an error ends it. -/
 partial def runHeader (input : Parser.InputContext) (state : Elab.Command.State)
-    (at_ : Parser.ModuleParserState) : IO (Except String Elab.Command.State) := do
+    (at_ : Parser.ModuleParserState) : IO (Except Said Elab.Command.State) := do
   let (stx, next, log) := parseNext input state at_ {}
   let parseErrors ← errorsOf log
   match parseErrors with
@@ -185,18 +225,16 @@ partial def runHeader (input : Parser.InputContext) (state : Elab.Command.State)
     | e :: _ => return .error e
     | [] => runHeader input after next
 
-/-- Options that every job starts with. `debug.skipKernelTC` is on because the elaborator's own kernel
-check proves nothing here: acceptance rests on the second one, in the header's environment. -/
+/-- Options that every job starts with. -/
 def baseOptions : Options :=
   let o := KVMap.setBool {} `autoImplicit false
   let o := KVMap.setBool o `relaxedAutoImplicit false
   let o := KVMap.setBool o `Elab.async false
   let o := KVMap.setBool o `linter.all false
-  let o := KVMap.setBool o `debug.skipKernelTC true
   o
 
 /-- Imports and runs a header. -/
-def makeHeader (text : String) : IO (Except String Header) := do
+def makeHeader (text : String) : IO (Except Said Header) := do
   let input := inputOf text
   let (headerStx, at_, log) ← Parser.parseHeader input
   let errors ← errorsOf log
@@ -214,20 +252,42 @@ def makeHeader (text : String) : IO (Except String Header) := do
           | some (.axiomInfo _) => true
           | _ => false
         return .ok { text, state, hidden, known := ← IO.mkRef {}, printed := ← IO.mkRef (Json.mkObj []) }
-    catch e => return .error e.toString
+    catch e => return .error (plain e.toString)
 
 /-! ## Syntax of a submission -/
 
 /-- Kinds that run code of the submission's own while it is elaborated, or change how things are
 declared. -/
 def forbiddenKinds : List String :=
-  ["runTac", "byElab", "runElab", "runMeta", "nativeDecide", "unsafe", "attributes", "attrInstance",
-   "elabStx", "declareSyntaxCat", "includeStr", "inheritDoc"]
+  ["runTac", "byElab", "runElab", "runMeta", "nativeDecide", "unsafe", "elabStx", "declareSyntaxCat",
+   "includeStr", "inheritDoc"]
 
-/-- Kinds below `Lean.Parser.Command` that a theorem is made of; every other command kind is refused. -/
-def theoremKinds : List String :=
-  ["declaration", "declModifiers", "theorem", "declId", "declSig", "declBody", "declValSimple",
-   "declValEqns", "whereStructInst", "docComment"]
+/-- What a submission may be made of. -/
+structure Rules where
+  /-- Kinds below `Lean.Parser.Command`; every other one is refused. -/
+  commands : List String
+  /-- Attributes; every other one is refused. -/
+  attributes : List String
+
+/-- What a theorem and its proof are made of. -/
+def theoremRules : Rules where
+  commands :=
+    ["declaration", "declModifiers", "theorem", "declId", "declSig", "declBody", "declValSimple",
+     "declValEqns", "whereStructInst", "docComment",
+     -- `open … in` changes how the proof is read, and its type is compared anyway.
+     "openSimple", "openOnly", "openHiding", "openRenaming", "openScoped"]
+  attributes := []
+
+/-- What a file of definitions and theorems is made of: no axioms, no notation, no code that runs. -/
+def fileRules : Rules where
+  commands := together theoremRules.commands
+    ["namespace", "section", "sectionHeader", "end", "open", "openDecl", "variable", "universe", "mutual",
+     "set_option", "in", "moduleDoc", "definition", "abbrev", "instance", "example", "structure",
+     "structureTk", "classTk", "structCtor", "structFields", "structExplicitBinder", "structImplicitBinder",
+     "structInstBinder", "structSimpleBinder", "extends", "structParent", "inductive", "classInductive",
+     "ctor", "optDeclSig", "whereStructField", "optDeriving", "derivingClasses", "derivingClass",
+     "namedPrio", "private", "protected", "noncomputable"]
+  attributes := ["simp", "ext", "instance", "grind", "reducible", "irreducible", "inline", "refl", "symm"]
 
 /-- Options that a proof may set for a part of itself. -/
 def allowedOptions : List Name := [`maxRecDepth]
@@ -237,29 +297,38 @@ def splitLast : Name → Name × String
   | .str p s => (p, s)
   | n => (n, "")
 
+/-- The name of the attribute that an `attrInstance` gives: `simp`, `reducible`. -/
+def attributeName (stx : Syntax) : String :=
+  let inner := stx.getArg 1
+  let (_, last) := splitLast inner.getKind
+  if last == "simple" then (inner.getArg 0).getId.toString false else last
+
 mutual
 /-- The first forbidden thing in a syntax tree. -/
-partial def forbiddenIn (stx : Syntax) : Option String :=
+partial def forbiddenIn (rules : Rules) (stx : Syntax) : Option String :=
   match stx with
   | .node _ kind args =>
     let (parent, last) := splitLast kind
     if memString last forbiddenKinds then some (kind.toString false)
-    else if parent == `Lean.Parser.Command && !(memString last theoremKinds) then some (kind.toString false)
+    else if parent == `Lean.Parser.Command && !(memString last rules.commands) then
+      some (kind.toString false)
+    else if last == "attrInstance" && !(memString (attributeName stx) rules.attributes) then
+      some ("attribute " ++ attributeName stx)
     else if last == "set_option" then
       match args.toList with
       | _ :: .ident _ _ name _ :: rest =>
-        if memName name allowedOptions then forbiddenInList rest
+        if memName name allowedOptions then forbiddenInList rules rest
         else some ("set_option " ++ name.toString false)
       | _ => some (kind.toString false)
-    else forbiddenInList args.toList
+    else forbiddenInList rules args.toList
   | _ => none
 
 /-- The first forbidden thing in a list of syntax trees. -/
-partial def forbiddenInList : List Syntax → Option String
+partial def forbiddenInList (rules : Rules) : List Syntax → Option String
   | [] => none
-  | stx :: rest => match forbiddenIn stx with
+  | stx :: rest => match forbiddenIn rules stx with
     | some kind => some kind
-    | none => forbiddenInList rest
+    | none => forbiddenInList rules rest
 end
 
 mutual
@@ -289,7 +358,7 @@ inductive Single where
   /-- One theorem of the given name. -/
   | theorem (stx : Syntax) (name : Name)
   /-- The text does not parse. -/
-  | unparsed (message : String)
+  | unparsed (message : Said)
   /-- It parses, to something that is refused. -/
   | refused (rule : String)
 
@@ -305,7 +374,7 @@ def parseSingle (input : Parser.InputContext) (state : Elab.Command.State) : IO 
       return .refused "a second command behind the theorem"
     match theoremName stx with
     | none => return .refused "not a plain theorem"
-    | some name => match forbiddenIn stx with
+    | some name => match forbiddenIn theoremRules stx with
       | some kind => return .refused s!"forbidden syntax {kind}"
       | none => return .theorem stx name
 
@@ -315,7 +384,7 @@ def parseSingle (input : Parser.InputContext) (state : Elab.Command.State) : IO 
 structure Trusted where
   /-- Text of its header. -/
   header : String
-  /-- Text of the statement. -/
+  /-- Text of the statement, or of the file that states it. -/
   text : String
   /-- Full name that it declares. -/
   name : Name
@@ -323,35 +392,56 @@ structure Trusted where
   type : Expr
   /-- Its universe parameters. -/
   levels : List Name
+  /-- The library theorem that it restates: a proof may not use it. -/
+  origin : Option Name
+  /-- Where its proofs are elaborated: behind the header, the origin hidden from `simp` and `grind`. -/
+  state : Elab.Command.State
+  /-- The environment that it was stated in, where that holds more than the header: a submission must mean
+  the same by what the statement mentions. -/
+  spec : Option Environment := none
+
+/-- The state with a theorem taken out of the automation that would find it by itself. -/
+def hide (theorem_ : Name) (state : Elab.Command.State) : List String → IO Elab.Command.State
+  | [] => return state
+  | kind :: rest => do
+    let input := inputOf s!"attribute [-{kind}] {theorem_.toString false}"
+    let (stx, _, log) := parseNext input state {} {}
+    let unread ← errorsOf log
+    match unread with
+    | _ :: _ => hide theorem_ state rest
+    | [] =>
+      let after ← runCommand input state stx
+      let errors ← errorsOf after.messages
+      match errors with
+      | [] => hide theorem_ after rest
+      | _ => hide theorem_ state rest
 
 /-- Elaborates a statement with `sorry` for a proof. -/
-def elabStatement (header : Header) (text : String) : IO (Except String Trusted) := do
+def elabStatement (header : Header) (text : String) (origin : Option Name) : IO (Except Said Trusted) := do
   let input := inputOf (text ++ " := sorry")
   match ← parseSingle input header.state with
   | .unparsed e => return .error e
-  | .refused rule => return .error rule
+  | .refused rule => return .error (plain rule)
   | .theorem stx name =>
     let full := (scopeOf header.state).currNamespace ++ name
     if (header.state.env.find? full).isSome then
-      return .error s!"the name {full.toString false} is taken"
+      return .error (plain s!"the name {full.toString false} is taken")
     let after ← runCommand input header.state stx
     let errors ← errorsOf after.messages
     match errors with
     | e :: _ => return .error e
     | [] => match after.env.find? full with
       | some (.thmInfo info) =>
-        if info.type.hasSorry then return .error "the statement holds sorry"
-        if info.type.hasMVar || info.type.hasFVar then return .error "the statement is not closed"
-        return .ok { header := header.text, text, name := full, type := info.type, levels := info.levelParams }
-      | _ => return .error "it declares no theorem"
+        if info.type.hasSorry then return .error (plain "the statement holds sorry")
+        if info.type.hasMVar || info.type.hasFVar then return .error (plain "the statement is not closed")
+        let state ← match origin with
+          | some o => hide o header.state ["simp", "grind"]
+          | none => pure header.state
+        return .ok
+          { header := header.text, text, name := full, type := info.type, levels := info.levelParams, origin, state }
+      | _ => return .error (plain "it declares no theorem")
 
 /-! ## The kernel, once more -/
-
-/-- The names of both lists, in no order. -/
-def together (xs ys : List Name) : List Name :=
-  match xs with
-  | [] => ys
-  | x :: rest => together rest (x :: ys)
 
 /-- Constants that a declaration mentions in its type and value. -/
 def constantsOf (info : ConstantInfo) : List Name :=
@@ -367,10 +457,14 @@ def constantsOf (info : ConstantInfo) : List Name :=
 structure Replay where
   /-- Holds what was added so far. -/
   env : Kernel.Environment
+  /-- May the submission declare types of its own? -/
+  types : Bool
   /-- The submission's constants that were met. -/
-  added : NameSet
+  added : NameSet := {}
   /-- The header's constants that they mention. -/
-  used : NameSet
+  used : NameSet := {}
+  /-- What was added, latest first. -/
+  declarations : List Declaration := []
 
 /-- Why a submission's declarations were not accepted. -/
 inductive Refusal where
@@ -391,6 +485,46 @@ def declarationOf (name : Name) : ConstantInfo → Except Refusal Declaration
   | .axiomInfo _ => .error (.cheat s!"an axiom of its own {name.toString false}")
   | _ => .error (.cheat s!"a type of its own {name.toString false}")
 
+/-- The kernel's answer to one declaration more. -/
+def addDeclaration (acc : Replay) (declaration : Declaration) : IO (Except Refusal Replay) := do
+  match Kernel.Environment.addDecl acc.env {} declaration with
+  | .ok env => return .ok { acc with env, declarations := declaration :: acc.declarations }
+  | .error e => do
+    let text ← (e.toMessageData {}).toString
+    return .error (.kernel (clip text))
+
+/-- Constructors by name, with the types that an environment gives them. -/
+def constructorsOf (env : Environment) : List Name → List Constructor
+  | [] => []
+  | name :: rest => match env.find? name with
+    | some info => { name, type := info.type } :: constructorsOf env rest
+    | none => constructorsOf env rest
+
+/-- The types of a mutual block, by name. -/
+def blockOf (env : Environment) : List Name → List InductiveType
+  | [] => []
+  | name :: rest => match env.find? name with
+    | some (.inductInfo v) =>
+      { name, type := v.type, ctors := constructorsOf env v.ctors } :: blockOf env rest
+    | _ => blockOf env rest
+
+/-- Names added to a set. -/
+def joinAll (set : NameSet) : List Name → NameSet
+  | [] => set
+  | name :: rest => joinAll (set.insert name) rest
+
+/-- Names and mentioned constants of a block: first what it declares, then what its types mention. -/
+def namesOfBlock : List InductiveType → List Name × List Name
+  | [] => ([], [])
+  | type :: rest =>
+    let (declared, mentioned) := namesOfBlock rest
+    ofConstructors (type.name :: declared) (together type.type.getUsedConstants.toList mentioned) type.ctors
+where
+  /-- The same for constructors. -/
+  ofConstructors (declared mentioned : List Name) : List Constructor → List Name × List Name
+    | [] => (declared, mentioned)
+    | c :: rest => ofConstructors (c.name :: declared) (together c.type.getUsedConstants.toList mentioned) rest
+
 mutual
 /-- Adds a constant of the submission to the kernel environment, those that it needs first. -/
 partial def replay (submitted base : Environment) (acc : Replay) (name : Name) :
@@ -401,15 +535,32 @@ partial def replay (submitted base : Environment) (acc : Replay) (name : Name) :
   match submitted.find? name with
   | none => return .error (.kernel s!"unknown constant {name.toString false}")
   | some info =>
-    match ← replayAll submitted base { acc with added := acc.added.insert name } (constantsOf info) with
+    if acc.types then
+      match info with
+      | .inductInfo v => replayBlock submitted base acc v
+      | .ctorInfo v => replay submitted base acc v.induct
+      | .recInfo v => replayAll submitted base acc v.all
+      | _ => replayOne submitted base acc name info
+    else replayOne submitted base acc name info
+
+/-- Adds a theorem or definition. -/
+partial def replayOne (submitted base : Environment) (acc : Replay) (name : Name) (info : ConstantInfo) :
+    IO (Except Refusal Replay) := do
+  match ← replayAll submitted base { acc with added := acc.added.insert name } (constantsOf info) with
+  | .error refusal => return .error refusal
+  | .ok acc => match declarationOf name info with
     | .error refusal => return .error refusal
-    | .ok acc => match declarationOf name info with
-      | .error refusal => return .error refusal
-      | .ok declaration => match Kernel.Environment.addDecl acc.env {} declaration with
-        | .ok env => return .ok { acc with env }
-        | .error e => do
-          let text ← (e.toMessageData {}).toString
-          return .error (.kernel (clip text))
+    | .ok declaration => addDeclaration acc declaration
+
+/-- Adds the types of a mutual block; the kernel makes their recursors itself. -/
+partial def replayBlock (submitted base : Environment) (acc : Replay) (v : InductiveVal) :
+    IO (Except Refusal Replay) := do
+  if v.isUnsafe then return .error (.cheat s!"an unsafe type {v.name.toString false}")
+  let block := blockOf submitted v.all
+  let (declared, mentioned) := namesOfBlock block
+  match ← replayAll submitted base { acc with added := joinAll acc.added declared } mentioned with
+  | .error refusal => return .error refusal
+  | .ok acc => addDeclaration acc (.inductDecl v.levelParams v.numParams block false)
 
 /-- Adds a list of constants. -/
 partial def replayAll (submitted base : Environment) (acc : Replay) :
@@ -420,6 +571,266 @@ partial def replayAll (submitted base : Environment) (acc : Replay) :
     | .ok acc => replayAll submitted base acc rest
     | .error refusal => return .error refusal
 end
+
+/-! ## Declarations as JSON
+
+An expression is a row of a table; rows come after those that they mention, so that what is shared is written
+once. Names are lists of their parts: nothing is parsed back from printed text. What means nothing to the kernel is
+left out: names and kinds of binders, annotations. -/
+
+/-- The row of each expression written so far: a search tree by hash. -/
+inductive Rows where
+  /-- No rows. -/
+  | none
+  /-- An expression, its row, those of smaller hash and the others. -/
+  | node (key : Expr) (row : Nat) (left right : Rows)
+
+/-- The row of an expression. -/
+def Rows.find? (e : Expr) : Rows → Option Nat
+  | .none => Option.none
+  | .node key row left right =>
+    if e.hash < key.hash then left.find? e
+    else if e.hash == key.hash && e == key then some row
+    else right.find? e
+
+/-- One row more. -/
+def Rows.insert (e : Expr) (row : Nat) : Rows → Rows
+  | .none => .node e row .none .none
+  | .node key other left right =>
+    if e.hash < key.hash then .node key other (left.insert e row) right
+    else .node key other left (right.insert e row)
+
+/-- A table being written. -/
+structure Table where
+  /-- What stands where. -/
+  rows : Rows := .none
+  /-- The rows. -/
+  json : Array Json := #[]
+
+/-- A name's parts, in front of others. -/
+def partsOf (rest : List Json) : Name → List Json
+  | .anonymous => rest
+  | .str p s => partsOf (.str s :: rest) p
+  | .num p n => partsOf (.num n :: rest) p
+
+/-- A JSON array of few things. -/
+def row (xs : List Json) : Json := listJson (fun j => j) xs
+
+/-- A name as the list of its parts. -/
+def partsJson (n : Name) : Json := row (partsOf [] n)
+
+/-- A universe level. -/
+def levelJson : Level → Json
+  | .zero => row [.str "zero"]
+  | .succ u => row [.str "succ", levelJson u]
+  | .max u v => row [.str "max", levelJson u, levelJson v]
+  | .imax u v => row [.str "imax", levelJson u, levelJson v]
+  | .param n => row [.str "param", partsJson n]
+  | .mvar _ => .null
+
+/-- Writes an expression and gives its row. -/
+partial def exportExpr (table : Table) (e : Expr) : Nat × Table :=
+  match table.rows.find? e with
+  | some at_ => (at_, table)
+  | none => match e with
+    | .mdata _ b => exportExpr table b
+    | .bvar i => push table [.str "bvar", .num i]
+    | .sort u => push table [.str "sort", levelJson u]
+    | .const n us => push table [.str "const", partsJson n, listJson levelJson us]
+    | .lit (.natVal n) => push table [.str "nat", .num n]
+    | .lit (.strVal s) => push table [.str "str", .str s]
+    | .app f a =>
+      let (f, table) := exportExpr table f
+      let (a, table) := exportExpr table a
+      push table [.str "app", .num f, .num a]
+    | .lam _ t b _ =>
+      let (t, table) := exportExpr table t
+      let (b, table) := exportExpr table b
+      push table [.str "lam", .num t, .num b]
+    | .forallE _ t b _ =>
+      let (t, table) := exportExpr table t
+      let (b, table) := exportExpr table b
+      push table [.str "pi", .num t, .num b]
+    | .letE _ t v b nondep =>
+      let (t, table) := exportExpr table t
+      let (v, table) := exportExpr table v
+      let (b, table) := exportExpr table b
+      push table [.str "let", .num t, .num v, .num b, .bool nondep]
+    | .proj s i b =>
+      let (b, table) := exportExpr table b
+      push table [.str "proj", partsJson s, .num i, .num b]
+    | _ => push table [] -- nothing that the kernel accepted
+where
+  /-- Adds the row. -/
+  push (table : Table) (json : List Json) : Nat × Table :=
+    let at_ := table.json.size
+    (at_, { rows := table.rows.insert e at_, json := table.json.push (row json) })
+
+/-- Are these the same expression, but for what means nothing to the kernel? -/
+def sameExpr (a b : Expr) : Bool :=
+  a == b || (tableOf a == tableOf b)
+where
+  /-- All its rows. -/
+  tableOf (e : Expr) : String :=
+    let (_, table) := exportExpr {} e
+    (Json.arr table.json).compress
+
+/-- A definition's weight for unfolding. -/
+def hintsJson : ReducibilityHints → Json
+  | .opaque => .str "opaque"
+  | .abbrev => .str "abbrev"
+  | .regular n => .num n.toNat
+
+/-- Constructors, or anything with a name and a type. -/
+def exportTyped (table : Table) (done : List Json) : List Constructor → List Json × Table
+  | [] => (reversed [] done, table)
+  | c :: rest =>
+    let (type, table) := exportExpr table c.type
+    exportTyped table (row [partsJson c.name, .num type] :: done) rest
+
+/-- The types of a block. -/
+def exportTypes (table : Table) (done : List Json) : List InductiveType → List Json × Table
+  | [] => (reversed [] done, table)
+  | t :: rest =>
+    let (type, table) := exportExpr table t.type
+    let (ctors, table) := exportTyped table [] t.ctors
+    exportTypes table (row [partsJson t.name, .num type, row ctors] :: done) rest
+
+/-- One declaration. -/
+def exportDeclaration (table : Table) : Declaration → Json × Table
+  | .thmDecl v => valued "theorem" v.toConstantVal v.value .null table
+  | .defnDecl v => valued "definition" v.toConstantVal v.value (hintsJson v.hints) table
+  | .opaqueDecl v => valued "opaque" v.toConstantVal v.value .null table
+  | .inductDecl levels params types _ =>
+    let (types, table) := exportTypes table [] types
+    (row [.str "inductive", listJson partsJson levels, .num params, row types], table)
+  | _ => (.null, table)
+where
+  /-- One with a value. -/
+  valued (kind : String) (v : ConstantVal) (value : Expr) (hints : Json) (table : Table) : Json × Table :=
+    let (type, table) := exportExpr table v.type
+    let (value, table) := exportExpr table value
+    (row [.str kind, partsJson v.name, listJson partsJson v.levelParams, .num type, .num value, hints], table)
+
+/-- Declarations, latest first, as a table and what stands in it. -/
+def exportedJson (declarations : List Declaration) : Json :=
+  go {} [] (reversed [] declarations)
+where
+  /-- One after the other. -/
+  go (table : Table) (done : List Json) : List Declaration → Json
+    | [] => Json.mkObj [("rows", .arr table.json), ("declarations", row (reversed [] done))]
+    | d :: rest =>
+      let (json, table) := exportDeclaration table d
+      go table (json :: done) rest
+
+/-- A list of values, each read. -/
+def readAll (read : Json → Except String α) (done : List α) : List Json → Except String (List α)
+  | [] => .ok (reversed [] done)
+  | j :: rest => match read j with
+    | .ok a => readAll read (a :: done) rest
+    | .error e => .error e
+
+/-- The values of a JSON array. -/
+def itemsOf : Json → List Json
+  | .arr items => items.toList
+  | _ => []
+
+/-- A name from its parts. -/
+def readName (json : Json) : Except String Name := go .anonymous (itemsOf json)
+where
+  /-- Adds the parts. -/
+  go (acc : Name) : List Json → Except String Name
+    | [] => .ok acc
+    | .str s :: rest => go (.str acc s) rest
+    | j :: rest => match j.getNat? with
+      | .ok n => go (.num acc n) rest
+      | .error e => .error e
+
+/-- A universe level. -/
+partial def readLevel (json : Json) : Except String Level :=
+  match itemsOf json with
+  | [.str "zero"] => .ok .zero
+  | [.str "succ", u] => do return .succ (← readLevel u)
+  | [.str "max", u, v] => do return .max (← readLevel u) (← readLevel v)
+  | [.str "imax", u, v] => do return .imax (← readLevel u) (← readLevel v)
+  | [.str "param", n] => do return .param (← readName n)
+  | _ => .error "no level"
+
+/-- The expression in a row that was read before. -/
+def readRow (rows : Array Expr) (json : Json) : Except String Expr := do
+  let at_ ← json.getNat?
+  match rows[at_]? with
+  | some e => return e
+  | none => .error s!"row {at_} is not there yet"
+
+/-- One row. -/
+def readExpr (rows : Array Expr) (json : Json) : Except String Expr :=
+  match itemsOf json with
+  | [.str "bvar", i] => do return .bvar (← i.getNat?)
+  | [.str "sort", u] => do return .sort (← readLevel u)
+  | [.str "const", n, us] => do return .const (← readName n) (← readAll readLevel [] (itemsOf us))
+  | [.str "nat", n] => do return .lit (.natVal (← n.getNat?))
+  | [.str "str", .str s] => .ok (.lit (.strVal s))
+  | [.str "app", f, a] => do return .app (← readRow rows f) (← readRow rows a)
+  | [.str "lam", t, b] => do return .lam `x (← readRow rows t) (← readRow rows b) .default
+  | [.str "pi", t, b] => do return .forallE `x (← readRow rows t) (← readRow rows b) .default
+  | [.str "let", t, v, b, .bool nondep] => do
+    return .letE `x (← readRow rows t) (← readRow rows v) (← readRow rows b) nondep
+  | [.str "proj", s, i, b] => do return .proj (← readName s) (← i.getNat?) (← readRow rows b)
+  | _ => .error "no expression"
+
+/-- All rows, in their order. -/
+def readRows (rows : Array Expr) : List Json → Except String (Array Expr)
+  | [] => .ok rows
+  | j :: rest => match readExpr rows j with
+    | .ok e => readRows (rows.push e) rest
+    | .error e => .error e
+
+/-- A constructor. -/
+def readConstructor (rows : Array Expr) (json : Json) : Except String Constructor :=
+  match itemsOf json with
+  | [n, t] => do return { name := ← readName n, type := ← readRow rows t }
+  | _ => .error "no constructor"
+
+/-- A type of a block. -/
+def readType (rows : Array Expr) (json : Json) : Except String InductiveType :=
+  match itemsOf json with
+  | [n, t, ctors] => do
+    return { name := ← readName n, type := ← readRow rows t,
+             ctors := ← readAll (readConstructor rows) [] (itemsOf ctors) }
+  | _ => .error "no type"
+
+/-- One declaration: never an axiom, never unsafe. -/
+def readDeclaration (rows : Array Expr) (json : Json) : Except String Declaration :=
+  match itemsOf json with
+  | [.str "inductive", levels, params, types] => do
+    let levelParams ← readAll readName [] (itemsOf levels)
+    return .inductDecl levelParams (← params.getNat?) (← readAll (readType rows) [] (itemsOf types)) false
+  | [.str kind, n, levels, t, v, hints] => do
+    let name ← readName n
+    let levelParams ← readAll readName [] (itemsOf levels)
+    let type ← readRow rows t
+    let value ← readRow rows v
+    match kind with
+    | "theorem" => return .thmDecl { name, levelParams, type, value }
+    | "definition" =>
+      return .defnDecl { name, levelParams, type, value, hints := readHints hints, safety := .safe }
+    | "opaque" => return .opaqueDecl { name, levelParams, type, value, isUnsafe := false, all := [name] }
+    | other => .error s!"no declaration: {other}"
+  | _ => .error "no declaration"
+where
+  /-- A definition's weight for unfolding. -/
+  readHints : Json → ReducibilityHints
+    | .str "abbrev" => .abbrev
+    | .str _ => .opaque
+    | j => match j.getNat? with
+      | .ok n => .regular n.toUInt32
+      | .error _ => .opaque
+
+/-- The declarations of an export, in their order. -/
+def importedFrom (json : Json) : Except String (List Declaration) := do
+  let rows ← readRows #[] (itemsOf (← json.getObjVal? "rows"))
+  readAll (readDeclaration rows) [] (itemsOf (← json.getObjVal? "declarations"))
 
 /-! ## Axioms -/
 
@@ -490,11 +901,6 @@ def axiomsOf (header : Header) (allowed : NameSet) (denied : List Name) : List N
         header.known.set (remember known name found.allowed)
         axiomsOf header (joinAll allowed found.allowed.toList) denied rest
       | _ => axiomsOf header allowed (together found.denied denied) rest
-where
-  /-- Adds names to a set. -/
-  joinAll (set : NameSet) : List Name → NameSet
-    | [] => set
-    | n :: ns => joinAll (set.insert n) ns
 
 /-! ## Premises -/
 
@@ -504,7 +910,9 @@ partial def ownerOf (name : Name) : Name :=
 
 /-- Runs a question about a header's environment. -/
 def ask (header : Header) (question : MetaM α) : IO (Option α) := do
-  let context : Core.Context := { fileName := "<question>", fileMap := FileMap.ofString "" }
+  let beats ← IO.getNumHeartbeats -- of the thread's whole life: without them the question has timed out already
+  let context : Core.Context :=
+    { fileName := "<question>", fileMap := FileMap.ofString "", initHeartbeats := beats }
   match ← ((Meta.MetaM.run' question).run' context { env := header.state.env }).toBaseIO with
   | .ok a => return some a
   | .error _ => return none
@@ -578,83 +986,339 @@ structure Reply where
   /-- Why, for anything but `proved`. -/
   reason : String := ""
   /-- Lean's messages. -/
-  messages : List String := []
+  messages : List Said := []
   /-- Allowed axioms that the proof rests on. -/
   axioms : List Name := []
   /-- Premises, when asked for. -/
   premises : List Json := []
+  /-- What the kernel accepted, when asked for: enough for another process to ask its own kernel. -/
+  exported : Json := .null
   /-- Heartbeats spent on the submission, in thousands. -/
   heartbeats : Nat := 0
   /-- Nanoseconds: the submission's elaboration, and the kernel's check with the walk to the axioms. -/
   proofNs : Nat := 0
   /-- See `proofNs`. -/
   kernelNs : Nat := 0
+  /-- Was it the kernel that refused? -/
+  byKernel : Bool := false
 
-/-- The state with the budget of one job. -/
-def withBudget (state : Elab.Command.State) (heartbeats : Nat) : Elab.Command.State :=
+/-- The state with the budget of one job. Acceptance rests on the kernel's check after elaboration; a quick
+elaboration leaves out its own, which takes as long. -/
+def withBudget (state : Elab.Command.State) (heartbeats : Nat) (quick : Bool) : Elab.Command.State :=
   match state.scopes with
   | scope :: rest =>
-    { state with scopes := { scope with opts := KVMap.setNat scope.opts `maxHeartbeats heartbeats } :: rest }
+    let opts := KVMap.setNat scope.opts `maxHeartbeats heartbeats
+    let opts := KVMap.setBool opts `debug.skipKernelTC quick
+    { state with scopes := { scope with opts } :: rest }
   | [] => state
 
 /-- Whether an error says that the heartbeats ran out. -/
-def saysTimeout : List String → Bool
+def saysTimeout : List Said → Bool
   | [] => false
-  | e :: rest => if hasPart "(deterministic) timeout".toList e.toList then true else saysTimeout rest
+  | e :: rest => if hasPart "(deterministic) timeout".toList e.text.toList then true else saysTimeout rest
 
-/-- Steps 4 to 6: the constant is a theorem of the trusted type, the kernel accepts it in the header's
-environment, and its axioms are allowed. -/
-def judge (header : Header) (trusted : Trusted) (submitted : Environment) (origin : Option Name)
-    (wantPremises : Bool) : IO Reply := do
-  match submitted.find? trusted.name with
+/-- What a request asks for beside the verdict, and its budget. -/
+structure Wanted where
+  /-- In thousands. -/
+  heartbeats : Nat
+  /-- Elaborate without the elaborator's own kernel checks. -/
+  quick : Bool
+  /-- See `Reply`. -/
+  premises : Bool
+  /-- See `Reply`. -/
+  exported : Bool
+
+/-- Are these one and the same constant, proofs aside? -/
+def sameConstant (a b : ConstantInfo) : Bool :=
+  sameExpr a.type b.type && a.levelParams == b.levelParams && match a, b with
+    | .thmInfo _, .thmInfo _ => true
+    | .defnInfo v, .defnInfo w => sameExpr v.value w.value && v.safety == w.safety
+    | .opaqueInfo v, .opaqueInfo w => sameExpr v.value w.value && v.isUnsafe == w.isUnsafe
+    | .inductInfo v, .inductInfo w => v.numParams == w.numParams && v.ctors == w.ctors && v.all == w.all
+    | .ctorInfo v, .ctorInfo w => v.induct == w.induct && v.cidx == w.cidx
+    | .recInfo v, .recInfo w => v.all == w.all
+    | _, _ => false
+
+/-- What a constant's meaning rests on: all it mentions, but for a theorem's proof. -/
+def meaningOf (info : ConstantInfo) : List Name :=
+  match info with
+  | .thmInfo _ => info.type.getUsedConstants.toList
+  | _ => constantsOf info
+
+/-- The first constant, of those that the listed ones of the spec rest on, that the kernel's environment lacks
+or has otherwise. -/
+partial def changedIn (header spec : Environment) (env : Kernel.Environment) (seen : NameSet) :
+    List Name → Option Name
+  | [] => none
+  | name :: rest =>
+    if seen.contains name || (header.find? name).isSome then changedIn header spec env seen rest
+    else match spec.find? name, env.find? name with
+      | some a, some b =>
+        if sameConstant a b then changedIn header spec env (seen.insert name) (together (meaningOf a) rest)
+        else some name
+      | _, _ => some name
+
+/-- What the kernel accepted is a theorem of the trusted type, means by it what was stated, and its axioms are
+allowed. -/
+def accept (header : Header) (trusted : Trusted) (acc : Replay) (wanted : Wanted) : IO Reply := do
+  match acc.env.find? trusted.name with
   | some (.thmInfo info) =>
-    if info.type != trusted.type then return { verdict := "cheated", reason := "it proves another statement" }
+    if !(sameExpr info.type trusted.type) then
+      return { verdict := "cheated", reason := "it proves another statement" }
     if info.levelParams != trusted.levels then
       return { verdict := "cheated", reason := "its universe levels differ" }
-    let base := header.state.env
-    let start : Replay := { env := base.toKernelEnv, added := {}, used := {} }
-    match ← replay submitted base start trusted.name with
-    | .error (.kernel message) => return { verdict := "rejected", reason := message }
-    | .error (.cheat rule) => return { verdict := "cheated", reason := rule }
-    | .ok acc =>
-      let used := acc.used.toList
-      let (allowed, denied) ← axiomsOf header {} [] used
-      match denied with
-      | other :: _ =>
-        if memName `sorryAx denied then return { verdict := "incomplete", reason := "it uses sorry" }
-        return { verdict := "cheated", reason := s!"axiom {other.toString false}" }
-      | [] =>
-        let givenAwayBy := match origin with
-          | some o => givenAway header trusted o used
-          | none => none
-        match givenAwayBy with
-        | some name => return { verdict := "rejected", reason := s!"uses {name.toString false}, which gives the statement away" }
-        | none =>
-          let premises ← if wantPremises then premisesOf header [] {} used else pure []
-          return { verdict := "proved", axioms := allowed.toList, premises }
+    let changed := match trusted.spec with
+      | some spec => changedIn header.state.env spec acc.env {} [trusted.name]
+      | none => none
+    match changed with
+    | some name => return { verdict := "cheated", reason := s!"{name.toString false} is not what was stated" }
+    | none =>
+    let used := acc.used.toList
+    let (allowed, denied) ← axiomsOf header {} [] used
+    match denied with
+    | other :: _ =>
+      if memName `sorryAx denied then return { verdict := "incomplete", reason := "it uses sorry" }
+      return { verdict := "cheated", reason := s!"axiom {other.toString false}" }
+    | [] =>
+      let givenAwayBy := match trusted.origin with
+        | some o => givenAway header trusted o used
+        | none => none
+      match givenAwayBy with
+      | some name => return { verdict := "rejected", reason := s!"uses {name.toString false}, which gives the statement away" }
+      | none =>
+        let premises ← if wanted.premises then premisesOf header [] {} used else pure []
+        let exported := if wanted.exported then exportedJson acc.declarations else .null
+        return { verdict := "proved", axioms := allowed.toList, premises, exported }
   | _ => return { verdict := "rejected", reason := "it adds no theorem of that name" }
 
+/-- Steps 4 to 6: the kernel accepts the constant and all it needs in the header's environment, and what it
+accepted is what was asked for. -/
+def judge (header : Header) (trusted : Trusted) (submitted : Environment) (wanted : Wanted) : IO Reply := do
+  let base := header.state.env
+  match submitted.find? trusted.name with
+  | some (.thmInfo _) =>
+    let start : Replay := { env := base.toKernelEnv, types := trusted.spec.isSome }
+    match ← replay submitted base start trusted.name with
+    | .error (.kernel message) => return { verdict := "rejected", reason := message, byKernel := true }
+    | .error (.cheat rule) => return { verdict := "cheated", reason := rule }
+    | .ok acc => accept header trusted acc wanted
+  | _ => return { verdict := "rejected", reason := "it adds no theorem of that name" }
+
+/-- Judges what elaboration left, unless it left errors. -/
+def judgeOr (said : List Said) (judgement : IO Reply) : IO Reply := do
+  let errors := errorsAmong said
+  let reply ← match errors with
+    | [] => judgement
+    | _ =>
+      if saysTimeout errors then pure { verdict := "timed_out", reason := "heartbeats ran out" }
+      else pure { verdict := "rejected", reason := "Lean reports an error" }
+  return { reply with messages := said }
+
+/-- Elaborates by an action and judges what it left, with times. -/
+def timed (elaborate : IO α) (judgement : α → IO Reply) : IO Reply := do
+  let beats ← IO.getNumHeartbeats
+  let begin_ ← IO.monoNanosNow
+  let after ← elaborate
+  let elaborated ← IO.monoNanosNow
+  let spent := ((← IO.getNumHeartbeats) - beats) / 1000
+  let reply ← judgement after
+  let done ← IO.monoNanosNow
+  return { reply with heartbeats := spent, proofNs := elaborated - begin_, kernelNs := done - elaborated }
+
+/-- A verdict after quick elaboration; where the kernel refuses then, the verdict after a full one: a tactic
+such as `first | decide +kernel | …` goes by what the elaborator's kernel check says. -/
+def quickly (wanted : Wanted) (judgement : Wanted → IO Reply) : IO Reply := do
+  let reply ← judgement wanted
+  if wanted.quick && reply.byKernel then judgement { wanted with quick := false } else return reply
+
 /-- Checks one proof of a statement. -/
-def check (header : Header) (trusted : Trusted) (proof : String) (origin : Option Name)
-    (heartbeats : Nat) (wantPremises : Bool) : IO Reply := do
+def check (header : Header) (trusted : Trusted) (proof : String) (wanted : Wanted) : IO Reply := do
   let input := inputOf (trusted.text ++ " := " ++ proof)
-  match ← parseSingle input header.state with
+  match ← parseSingle input trusted.state with
   | .unparsed e => return { verdict := "rejected", reason := "it does not parse", messages := [e] }
   | .refused rule => return { verdict := "cheated", reason := rule }
   | .theorem stx _ =>
-    let beats ← IO.getNumHeartbeats
-    let begin_ ← IO.monoNanosNow
-    let after ← runCommand input (withBudget header.state heartbeats) stx
-    let elaborated ← IO.monoNanosNow
-    let spent := ((← IO.getNumHeartbeats) - beats) / 1000
-    let errors ← errorsOf after.messages
-    let reply ← match errors with
-      | _ :: _ =>
-        if saysTimeout errors then pure { verdict := "timed_out", reason := "heartbeats ran out", messages := errors }
-        else pure { verdict := "rejected", reason := "Lean reports an error", messages := errors }
-      | [] => judge header trusted after.env origin wantPremises
-    let done ← IO.monoNanosNow
-    return { reply with heartbeats := spent, proofNs := elaborated - begin_, kernelNs := done - elaborated }
+    quickly wanted fun wanted =>
+      timed (runCommand input (withBudget trusted.state wanted.heartbeats wanted.quick) stx) fun after => do
+        let said ← saidIn after.messages.toList
+        judgeOr said (judge header trusted after.env wanted)
+
+/-! ## Whole files -/
+
+/-- The kinds of commands that a submitted file may hold beside those of its spec. -/
+def fileCommands : List Name :=
+  [``Parser.Command.declaration, ``Parser.Command.namespace, ``Parser.Command.section, ``Parser.Command.end,
+   ``Parser.Command.open, ``Parser.Command.variable, ``Parser.Command.universe, ``Parser.Command.mutual,
+   ``Parser.Command.set_option, ``Parser.Command.in, ``Parser.Command.moduleDoc, `lemma]
+
+/-- Is the command word for word one of the list? -/
+def isOneOf (stx : Syntax) : List Syntax → Bool
+  | [] => false
+  | s :: rest => if s.structEq stx then true else isOneOf stx rest
+
+/-- What a file must not hold: a rule that one of its commands breaks. `allowed` are the spec's commands; with
+none given everything may run, as it may in a spec. -/
+def refusalOf (allowed : Option (List Syntax)) (stx : Syntax) : Option String :=
+  match allowed with
+  | none => none
+  | some commands =>
+    if isOneOf stx commands then none
+    else if !(memName stx.getKind fileCommands) then some s!"forbidden command {stx.getKind.toString false}"
+    else match forbiddenIn fileRules stx with
+      | some kind => some s!"forbidden syntax {kind}"
+      | none => none
+
+/-- How running a file's commands ended. -/
+inductive Ran where
+  /-- At its end: the state, the commands, latest first, and what Lean said. -/
+  | whole (state : Elab.Command.State) (commands : List Syntax) (said : List Said)
+  /-- At errors. -/
+  | errors (said : List Said)
+  /-- At a command that is refused. -/
+  | refused (rule : String)
+
+/-- Runs the commands of a file one after the other; an error or a refusal ends it. -/
+partial def runFile (allowed : Option (List Syntax)) (wanted : Wanted) (input : Parser.InputContext)
+    (commands : List Syntax) (said : List Said) (state : Elab.Command.State)
+    (at_ : Parser.ModuleParserState) : IO Ran := do
+  let (stx, next, log) := parseNext input state at_ {}
+  let unread ← saidIn log.toList
+  match errorsAmong unread with
+  | _ :: _ => return .errors (together said unread)
+  | [] =>
+    if stx.isOfKind ``Parser.Command.eoi then return .whole state commands (reversed [] said)
+    match refusalOf allowed stx with
+    | some rule => return .refused rule
+    | none =>
+      let after ← runCommand input (withBudget state wanted.heartbeats wanted.quick) stx
+      let new ← saidIn after.messages.toList
+      let said := together new said
+      match errorsAmong new with
+      | [] => runFile allowed wanted input (stx :: commands) said after next
+      | _ => return .errors (reversed [] said)
+
+/-- The modules that a file imports, and where its commands begin. -/
+def importsOf (input : Parser.InputContext) : IO (Except Said (List Name × Parser.ModuleParserState)) := do
+  let (headerStx, at_, log) ← Parser.parseHeader input
+  let errors ← errorsOf log
+  match errors with
+  | e :: _ => return .error e
+  | [] => return .ok (modulesOf (Elab.headerToImports headerStx).toList, at_)
+where
+  /-- Their names. -/
+  modulesOf : List Import → List Name
+    | [] => []
+    | i :: rest => i.module :: modulesOf rest
+
+/-- The first of some names that is not among the others. -/
+def missingFrom (allowed : List Name) : List Name → Option Name
+  | [] => none
+  | n :: rest => if memName n allowed then missingFrom allowed rest else some n
+
+/-- A spec file elaborated on its own, and its commands. -/
+structure Spec where
+  /-- The theorem asked for. -/
+  trusted : Trusted
+  /-- Modules imported. -/
+  imports : List Name
+  /-- Its commands: a submission may repeat them whatever they are. -/
+  commands : List Syntax
+
+/-- Elaborates a spec: a file that states the theorem of the given name, with `sorry` for a proof. -/
+def elabSpec (header : Header) (text : String) (name : Name) : IO (Except Said Spec) := do
+  let input := inputOf text
+  match ← importsOf input with
+  | .error e => return .error e
+  | .ok (imports, at_) => match ← runFile none { heartbeats := 0, quick := false, premises := false, exported := false } input [] [] header.state at_ with
+    | .refused rule => return .error (plain rule)
+    | .errors said => match errorsAmong said with
+      | e :: _ => return .error e
+      | [] => return .error (plain "it does not elaborate")
+    | .whole state commands _ => match state.env.find? name with
+      | some (.thmInfo info) =>
+        if (header.state.env.find? name).isSome then return .error (plain s!"{name.toString false} is the library's")
+        if info.type.hasSorry then return .error (plain s!"the statement of {name.toString false} holds sorry")
+        return .ok
+          { imports, commands, trusted :=
+            { header := header.text, text, name, type := info.type, levels := info.levelParams, origin := none,
+              state := header.state, spec := some state.env } }
+      | _ => return .error (plain s!"it states no theorem {name.toString false}")
+
+/-- Checks a whole file against its spec. -/
+def checkFile (header : Header) (spec : Spec) (file : String) (wanted : Wanted) : IO Reply := do
+  let input := inputOf file
+  match ← importsOf input with
+  | .error e => return { verdict := "rejected", reason := "it does not parse", messages := [e] }
+  | .ok (imports, at_) => match missingFrom spec.imports imports with
+    | some name => return { verdict := "cheated", reason := s!"it imports {name.toString false}, which the spec does not" }
+    | none =>
+      quickly wanted fun wanted => timed (runFile (some spec.commands) wanted input [] [] header.state at_) fun
+        | .refused rule => return { verdict := "cheated", reason := rule }
+        | .errors said => judgeOr said (return { verdict := "rejected", reason := "it does not elaborate" })
+        | .whole state _ said => judgeOr said (judge header spec.trusted state.env wanted)
+
+/-- Reports on a file with no spec: its errors, and the axioms of a theorem of it. Nothing says that this is
+the theorem that somebody wanted. -/
+def reportFile (header : Header) (file : String) (name : Name) (wanted : Wanted) : IO Reply := do
+  let input := inputOf file
+  match ← importsOf input with
+  | .error e => return { verdict := "rejected", reason := "it does not parse", messages := [e] }
+  | .ok (_, at_) =>
+    quickly wanted fun wanted => timed (runFile (some []) wanted input [] [] header.state at_) fun
+      | .refused rule => return { verdict := "cheated", reason := rule }
+      | .errors said => judgeOr said (return { verdict := "rejected", reason := "it does not elaborate" })
+      | .whole state _ said => match state.env.find? name with
+        | some (.thmInfo info) => do
+          let itself : Trusted :=
+            { header := header.text, text := file, name, type := info.type, levels := info.levelParams,
+              origin := none, state := header.state, spec := some state.env }
+          let reply ← judge header itself state.env wanted
+          let reply := { reply with messages := said }
+          if reply.verdict != "proved" then return reply
+          return { reply with
+            verdict := "unjudged"
+            reason := "no spec says what it should prove: it elaborates, and rests on the axioms given" }
+        | _ => return { verdict := "rejected", reason := s!"it holds no theorem {name.toString false}" }
+
+/-! ## Strict checks: another process's declarations -/
+
+/-- Adds declarations to the kernel's environment, in their order. -/
+def addAll (acc : Replay) : List Declaration → IO (Except Refusal Replay)
+  | [] => return .ok acc
+  | declaration :: rest => do
+    match ← addDeclaration acc declaration with
+    | .ok acc => addAll acc rest
+    | .error refusal => return .error refusal
+
+/-- The header's constants among those that declarations mention. -/
+def usedBy (base : Environment) (acc : NameSet) : List Name → NameSet
+  | [] => acc
+  | name :: rest => usedBy base (if (base.find? name).isSome then acc.insert name else acc) rest
+
+/-- All constants that declarations mention. -/
+def mentionedBy (acc : List Name) : List Declaration → List Name
+  | [] => acc
+  | .thmDecl v :: rest => mentionedBy (together (constantsOf (.thmInfo v)) acc) rest
+  | .defnDecl v :: rest => mentionedBy (together (constantsOf (.defnInfo v)) acc) rest
+  | .opaqueDecl v :: rest => mentionedBy (together (constantsOf (.opaqueInfo v)) acc) rest
+  | .inductDecl _ _ types _ :: rest =>
+    let (_, mentioned) := namesOfBlock types
+    mentionedBy (together mentioned acc) rest
+  | _ :: rest => mentionedBy acc rest
+
+/-- Judges what another process exported, by this one's kernel. Nothing of the submission runs here. -/
+def recheck (header : Header) (trusted : Trusted) (exported : Json) (wanted : Wanted) : IO Reply := do
+  match importedFrom exported with
+  | .error e => return { verdict := "rejected", reason := s!"the export cannot be read: {e}" }
+  | .ok declarations =>
+    let base := header.state.env
+    let start : Replay := { env := base.toKernelEnv, types := true }
+    match ← addAll start declarations with
+    | .error (.kernel message) => return { verdict := "rejected", reason := message }
+    | .error (.cheat rule) => return { verdict := "cheated", reason := rule }
+    | .ok acc =>
+      let used := usedBy base {} (mentionedBy [] declarations)
+      accept header trusted { acc with used } wanted
 
 /-! ## The loop -/
 
@@ -676,50 +1340,93 @@ def findHeader (text : String) : List Header → Option Header
   | [] => none
   | h :: rest => if h.text == text then some h else findHeader text rest
 
-/-- A statement by header and text. -/
-def findStatement (header text : String) : List Trusted → Option Trusted
+/-- A statement by header, text and origin. -/
+def findStatement (header text : String) (origin : Option Name) : List Trusted → Option Trusted
   | [] => none
-  | t :: rest => if t.text == text && t.header == header then some t else findStatement header text rest
+  | t :: rest =>
+    if t.text == text && t.header == header && t.origin == origin then some t
+    else findStatement header text origin rest
 
-/-- The reply to one request, and what to remember. -/
-def answer (memory : Memory) (request : Json) : IO (Memory × Reply × Nat) := do
+/-- A statement that cannot be used, and why. -/
+def bad (reason : String) (message : Said) : Reply := { verdict := "bad_statement", reason, messages := [message] }
+
+/-- The header of a text, from memory or made now. -/
+def headerFor (memory : Memory) (text : String) : IO (Except Said (Memory × Header)) := do
+  match findHeader text memory.headers with
+  | some header => return .ok (memory, header)
+  | none => match ← makeHeader text with
+    | .ok header => return .ok ({ memory with headers := firstOf 4 (header :: memory.headers) }, header)
+    | .error e => return .error e
+
+/-- The reply on a proof of a statement, and what to remember. -/
+def answerProof (memory : Memory) (request : Json) (wanted : Wanted) : IO (Memory × Reply × Nat) := do
   let headerText := strField request "header" ""
   let statementText := strField request "statement" ""
   let begin_ ← IO.monoNanosNow
-  let bad (reason message : String) : Reply := { verdict := "bad_statement", reason, messages := [message] }
-  let made ← match findHeader headerText memory.headers with
-    | some h => pure (.ok h)
-    | none => makeHeader headerText
-  match made with
+  match ← headerFor memory headerText with
   | .error e => return (memory, bad "the header does not elaborate" e, 0)
-  | .ok header =>
-    let memory := match findHeader headerText memory.headers with
-      | some _ => memory
-      | none => { memory with headers := firstOf 4 (header :: memory.headers) }
-    let elaborated ← match findStatement headerText statementText memory.statements with
+  | .ok (memory, header) =>
+    let origin := match strField request "origin" "" with
+      | "" => none
+      | name => some name.toName
+    let elaborated ← match findStatement headerText statementText origin memory.statements with
       | some t => pure (.ok t)
-      | none => elabStatement header statementText
+      | none => elabStatement header statementText origin
     match elaborated with
     | .error e => return (memory, bad "the statement does not elaborate" e, (← IO.monoNanosNow) - begin_)
     | .ok trusted =>
-      let memory := match findStatement headerText statementText memory.statements with
+      let memory := match findStatement headerText statementText origin memory.statements with
         | some _ => memory
         | none => { memory with statements := firstOf 8 (trusted :: memory.statements) }
       let statementNs := (← IO.monoNanosNow) - begin_
-      let origin := match strField request "origin" "" with
-        | "" => none
-        | name => some name.toName
-      let proof := strField request "proof" ""
-      let reply ←
-        if proof == "" then pure { verdict := "rejected", reason := "the proof is empty" }
-        else check header trusted proof origin (natField request "heartbeats" 200000) (boolField request "premises")
+      let reply ← match request.getObjVal? "exported" with
+        | .ok exported => recheck header trusted exported wanted
+        | .error _ =>
+          let proof := strField request "proof" ""
+          if proof == "" then pure { verdict := "rejected", reason := "the proof is empty" }
+          else check header trusted proof wanted
       return (memory, reply, statementNs)
+
+/-- The text that imports some modules. -/
+def importText (acc : String) : List Name → String
+  | [] => acc
+  | n :: rest => importText (acc ++ "import " ++ n.toString false ++ "\n") rest
+
+/-- The reply on a whole file (`proof`) against its spec (`statement`), and what to remember. -/
+def answerFile (memory : Memory) (request : Json) (name : Name) (wanted : Wanted) :
+    IO (Memory × Reply × Nat) := do
+  let file := strField request "proof" ""
+  let spec := strField request "statement" ""
+  let begin_ ← IO.monoNanosNow
+  match ← importsOf (inputOf (if spec == "" then file else spec)) with
+  | .error e => return (memory, bad "the spec does not parse" e, 0)
+  | .ok (imports, _) => match ← headerFor memory (importText "" imports) with
+    | .error e => return (memory, bad "its imports do not elaborate" e, 0)
+    | .ok (memory, header) =>
+      if spec == "" then return (memory, ← reportFile header file name wanted, 0)
+      match ← elabSpec header spec name with
+      | .error e => return (memory, bad "the spec does not elaborate" e, (← IO.monoNanosNow) - begin_)
+      | .ok elaborated =>
+        let statementNs := (← IO.monoNanosNow) - begin_
+        let reply ← match request.getObjVal? "exported" with
+          | .ok exported => recheck header elaborated.trusted exported wanted
+          | .error _ => checkFile header elaborated file wanted
+        return (memory, reply, statementNs)
+
+/-- The reply to one request, and what to remember. -/
+def answer (memory : Memory) (request : Json) : IO (Memory × Reply × Nat) :=
+  let wanted : Wanted :=
+    { heartbeats := natField request "heartbeats" 200000, premises := boolField request "premises"
+      exported := boolField request "export", quick := boolField request "quick" }
+  match strField request "theorem" "" with
+  | "" => answerProof memory request wanted
+  | name => answerFile memory request name.toName wanted
 
 /-- A reply as JSON. -/
 def replyJson (id : String) (reply : Reply) (statementNs : Nat) : Json :=
   Json.mkObj [("id", .str id), ("verdict", .str reply.verdict), ("reason", .str reply.reason),
-    ("messages", listJson (fun s => .str s) reply.messages), ("axioms", listJson nameJson reply.axioms),
-    ("premises", listJson (fun j => j) reply.premises), ("heartbeats", .num reply.heartbeats),
+    ("messages", listJson saidJson (firstOf 50 reply.messages)), ("axioms", listJson nameJson reply.axioms),
+    ("premises", row reply.premises), ("exported", reply.exported), ("heartbeats", .num reply.heartbeats),
     ("ns", .arr #[.num statementNs, .num reply.proofNs, .num reply.kernelNs])]
 
 /-- Answers requests until the input ends. -/
@@ -748,11 +1455,13 @@ public def main : IO Unit := do
   let line ← input.getLine
   let nonce := strNonce line
   match ← STP.makeHeader "" with
-  | .error e => output.putStr ("STP1 " ++ nonce ++ " {\"failed\":" ++ (Lean.Json.str e).compress ++ "}\n")
+  | .error e => output.putStr ("STP1 " ++ nonce ++ " {\"failed\":" ++ (Lean.Json.str e.text).compress ++ "}\n")
   | .ok header => do
     output.putStr ("STP1 " ++ nonce ++ " {\"ready\":" ++ (Lean.Json.str Lean.versionString).compress ++ "}\n")
     output.flush
-    STP.serve input output nonce { headers := [header] }
+    -- On a thread of its own, whose stack `--tstack` sets: the embedded Lean's first thread has 64 KB.
+    let served ← IO.asTask (STP.serve input output nonce { headers := [header] })
+    IO.ofExcept (← IO.wait served)
 where
   /-- The line without its end. -/
   strNonce (line : String) : String :=

@@ -13,22 +13,24 @@ import sqlite3
 import threading
 from collections.abc import Collection, Mapping
 from contextlib import suppress
+from dataclasses import astuple
 from pathlib import Path
 
 from sqlite_utils import Database
 
-from stp.types import CheckResult, Job, Premise, Verdict
+from stp.types import CheckResult, Job, Message, Premise, Verdict
 
 _log = logging.getLogger(__name__)
 #: Part of every key: a new form of the values makes the old ones unknown.
-_FORM = 1
+_FORM = 2
 _DAMAGED = {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}
 
 
 def cache_key(toolchain_digest: str, job: Job) -> str:
     """The key of all that decides a repeatable verdict; wall clock and memory do not."""
-    text = (job.system, job.header, job.statement, job.proof, job.origin)
-    parts = json.dumps([_FORM, toolchain_digest, *text, job.limits.heartbeats, job.premises])
+    text = (job.system, job.header, job.statement, job.proof, job.origin, job.theorem)
+    wanted = (job.limits.heartbeats, job.premises, job.strict)
+    parts = json.dumps([_FORM, toolchain_digest, *text, *wanted])
     return hashlib.sha256(parts.encode()).hexdigest()[:40]
 
 
@@ -125,10 +127,11 @@ def _is_damage(error: Exception) -> bool:
 
 
 def _dump(result: CheckResult) -> str:
-    premises = [(p.name, p.module, p.statement) for p in result.premises]
+    premises = [astuple(premise) for premise in result.premises]
+    messages = [astuple(message) for message in result.messages]
     return json.dumps(
         [
-            *(result.verdict, result.reason, result.messages, result.axioms, premises),
+            *(result.verdict, result.reason, messages, result.axioms, premises),
             *(result.heartbeats, result.times_ms, result.toolchain),
         ]
     )
@@ -140,7 +143,7 @@ def _load(key: str, value: str) -> CheckResult:
         id=key,
         verdict=Verdict(verdict),
         reason=reason,
-        messages=tuple(messages),
+        messages=tuple(Message(*fields) for fields in messages),
         axioms=tuple(axioms),
         premises=tuple(Premise(*fields) for fields in premises),
         heartbeats=heartbeats,

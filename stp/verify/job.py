@@ -8,10 +8,11 @@ from typing import Any
 from stp.errors import UsageError
 from stp.types import CheckResult, Job, Limits, System
 
-_TEXTS = ("id", "header", "statement", "proof", "origin")
+_TEXTS = ("id", "header", "statement", "proof", "origin", "theorem")
+_FLAGS = ("premises", "strict")
 _LIMITS: dict[str, type] = {"wall_s": float, "heartbeats": int, "memory_mb": int}
 _MOST = 10**9
-_FIELDS = frozenset({*_TEXTS, "system", "limits", "premises"})
+_FIELDS = frozenset({*_TEXTS, *_FLAGS, "system", "limits"})
 
 
 def job_from_json(value: Any, default_id: str) -> Job:
@@ -33,8 +34,9 @@ def job_from_json(value: Any, default_id: str) -> Job:
             raise UsageError(f"field {name!r}: expected a text, found {value[name]!r}")
     if value.get("system", System.LEAN) != System.LEAN:
         raise UsageError(f"field 'system': expected lean, found {value['system']!r}")
-    if not isinstance(value.get("premises", False), bool):
-        raise UsageError(f"field 'premises': expected true or false, found {value['premises']!r}")
+    for name in _FLAGS:
+        if not isinstance(value.get(name, False), bool):
+            raise UsageError(f"field {name!r}: expected true or false, found {value[name]!r}")
     return Job(
         id=value.get("id", default_id),
         header=value.get("header", ""),
@@ -43,12 +45,15 @@ def job_from_json(value: Any, default_id: str) -> Job:
         origin=value.get("origin"),
         limits=_limits(value.get("limits", {})),
         premises=value.get("premises", False),
+        strict=value.get("strict", False),
+        theorem=value.get("theorem"),
     )
 
 
 def result_to_json(result: CheckResult) -> dict[str, Any]:
-    """A plain object with the fields of `CheckResult`."""
-    return dataclasses.asdict(result)
+    """A plain object with the fields of `CheckResult` and its open goals."""
+    goals = [dataclasses.asdict(goal) for goal in result.goals]
+    return {**dataclasses.asdict(result), "goals": goals}
 
 
 def _limits(value: Any) -> Limits:

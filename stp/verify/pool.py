@@ -7,7 +7,6 @@ sized by time, not by count: about half a second, less when little is left, so t
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import threading
@@ -21,7 +20,7 @@ from typing import Any, Protocol
 
 import psutil
 
-from stp.errors import MachineryError, StpError, WorkerError
+from stp.errors import MachineryError, StpError, ToolchainError, WorkerError
 from stp.settings import VerifySettings
 from stp.store.cache import ResultCache, cache_key
 from stp.types import CheckResult, Job
@@ -68,6 +67,7 @@ class RayHost:
         remote: Any = ray.remote(num_cpus=1, max_restarts=0)(LeanWorker)
         self._make: Callable[[], Any] = lambda: remote.remote(lean, memory_mb)
         self._renewing = threading.Lock()
+        self._closed = False
         self._actor: Any = self._make()
 
     def check(self, jobs: Sequence[Job]) -> list[CheckResult]:
@@ -89,12 +89,14 @@ class RayHost:
     def close(self) -> None:
         import ray
 
-        with contextlib.suppress(ray.exceptions.RayError):  # it may be gone, and with it its checker
-            ray.get(self._actor.close.remote(), timeout=10)
-        ray.kill(self._actor)
+        with self._renewing:
+            self._closed = True
+            ray.kill(self._actor)  # and its checker dies with it
 
     def _renew(self, dead: Any) -> None:
         with self._renewing:
+            if self._closed:
+                raise WorkerError("the pool is closed")
             if self._actor is dead:
                 self._actor = self._make()
 
@@ -261,9 +263,14 @@ def open_pool(settings: VerifySettings, *, cache: Path | None = None) -> Pool:
     `cache` is the file of the result cache; None: no cache.
 
     Raises:
-        ToolchainError: no Lean to use.
+        ToolchainError: no Lean to use, or none in the sandbox that the settings require.
     """
     lean = toolchain.find(settings.toolchain)
+    if settings.require_sandbox and not lean.sandbox:
+        raise ToolchainError(
+            f"verify.require_sandbox: the {lean.kind} Lean runs without one; install bubblewrap, or take "
+            "--toolchain embedded"
+        )
     if settings.pool == "ray":
         _start_ray()
     host = RayHost if settings.pool == "ray" else LocalHost

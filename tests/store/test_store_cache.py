@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from stp.store.cache import ResultCache, cache_key
-from stp.types import CheckResult, Job, Limits, Premise, System, Verdict
+from stp.types import CheckResult, Job, Limits, Message, Premise, System, Verdict
 
 _JOB = Job("1", "open Nat", "theorem t : 1 = 1", "rfl", origin="Nat.rfl")
 _RESULT = CheckResult(
-    *("job", Verdict.PROVED, "why", ("message",), ("propext",), (Premise("a", "b", "c ≤ d"),)),
+    *("job", Verdict.PROVED, "why", (Message("warning", 1, 2, 3, 4, "message"),), ("propext",)),
+    (Premise("a", "b", "c ≤ d"),),
     *(12, {"proof": 1.5}, "digest"),
 )
 

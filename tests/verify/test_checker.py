@@ -67,7 +67,7 @@ def test_a_cheat_is_refused_for_its_reason(
 ) -> None:
     result = check(lean_pool, statement, proof)
     assert result.verdict is verdict, (result.reason, result.messages)
-    assert reason in result.reason + "".join(result.messages)
+    assert reason in result.reason + "".join(map(str, result.messages))
 
 
 @pytest.mark.parametrize(
@@ -91,6 +91,27 @@ def test_a_proof_that_uses_the_theorem_it_restates_does_not_count(lean_pool: Poo
     assert by_itself.verdict is Verdict.REJECTED
     assert "Nat.add_comm" in by_itself.reason
     assert check(lean_pool, COMM, "by omega", origin="Nat.add_comm").verdict is Verdict.PROVED
+
+
+def test_simp_and_grind_do_not_find_the_theorem_that_a_statement_restates(lean_pool: Pool) -> None:
+    statement = "theorem foo (m n : Nat) : m * n % n = 0"
+    for proof in ("by simp", "by grind"):
+        hidden = check(lean_pool, statement, proof, origin="Nat.mul_mod_left")
+        assert hidden.verdict is Verdict.REJECTED
+        assert "gives the statement away" not in hidden.reason
+    assert check(lean_pool, statement, "by simp").proved
+
+
+def test_a_deep_search_does_not_end_the_checker(lean_pool: Pool) -> None:
+    statement = (
+        "theorem foo.{u} {α : Type u} {l : List α} {sep : α} {i : Nat} :"
+        " (List.intersperse sep l)[2 * i]? = l[i]?"
+    )
+    proof = "by induction l generalizing i <;> grind"
+    result = check(
+        lean_pool, statement, proof, origin="List.getElem?_intersperse_two_mul", limits=Limits(60, 40_000)
+    )
+    assert result.verdict is Verdict.PROVED, result.reason
 
 
 def test_heartbeats_bound_a_search_and_the_verdict_says_so(lean_pool: Pool) -> None:
@@ -120,12 +141,25 @@ def test_what_only_would_end_the_checker_is_not_sent(lean_pool: Pool) -> None:
         assert check(lean_pool, COMM, proof).verdict is Verdict.REJECTED
 
 
+def test_a_failed_proof_tells_its_open_goals_and_where(lean_pool: Pool) -> None:
+    proof = "by\n  constructor\n  · exact hp\n  · skip"
+    result = check(lean_pool, "theorem foo (p q : Prop) (hp : p) : p ∧ q", proof)
+    [goal] = result.goals
+    assert (goal.line, goal.column, goal.end_column) == (4, 2, 8)
+    assert goal.text == "case right\np q : Prop\nhp : p\n⊢ q"
+
+
+def test_what_elaborates_tells_its_warnings_too(lean_pool: Pool) -> None:
+    [message] = check(lean_pool, "theorem foo : True", "by sorry").messages
+    assert (message.severity, message.line, message.column) == ("warning", 1, 8)
+
+
 def test_a_long_error_message_is_cut_and_not_fatal(lean_pool: Pool) -> None:
     result = check(
         lean_pool, "theorem foo (x y n : Nat) (l : x < 2 ^ n) (r : y < 2 ^ n) : x ||| y < 2 ^ n", "by grind"
     )
     assert result.verdict is Verdict.REJECTED
-    assert len(result.messages[0]) == 2000
+    assert len(result.messages[0].text) == 2000
 
 
 def test_everything_not_proposition_or_theorem_that_the_library_assumes_is_denied(lean_pool: Pool) -> None:

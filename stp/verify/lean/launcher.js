@@ -20,7 +20,8 @@ const STANDARD_STREAMS = 3;
 const FIRST_HOST_FD = 1 << 20; // ours, far above those of the memory file system
 const ENOENT = 44, EBADF = 8, EROFS = 69, EINVAL = 28, EIO = 29; // WASI numbers
 const WRITE_FLAGS = 3 | 64 | 512 | 1024; // access mode, O_CREAT, O_TRUNC, O_APPEND
-const FRAME = Buffer.from("STP1 "); // only such lines of standard output leave the process
+const FRAME = Buffer.from("STP1 "); // only such lines of standard output leave the process,
+const ERROR = Buffer.from("/project/"); // and messages on our own files, as errors
 
 const config = isMainThread
   ? { glue: process.argv[2], wasm: process.argv[3], library: process.argv[4], project: process.argv[5] }
@@ -47,9 +48,9 @@ function writeOutput(chunk) {
   pendingOutput = pendingOutput.length ? Buffer.concat([pendingOutput, chunk]) : chunk;
   let newline;
   while ((newline = pendingOutput.indexOf(10)) >= 0) {
-    if (pendingOutput.subarray(0, FRAME.length).equals(FRAME)) {
-      writeAll(1, pendingOutput.subarray(0, newline + 1));
-    }
+    const line = pendingOutput.subarray(0, newline + 1);
+    if (line.subarray(0, FRAME.length).equals(FRAME)) writeAll(1, line);
+    else if (line.subarray(0, ERROR.length).equals(ERROR)) writeAll(2, line);
     pendingOutput = pendingOutput.subarray(newline + 1);
   }
 }
@@ -175,6 +176,10 @@ globalThis.stpNewThread = () => new Worker(__launcher, {
 const __launcher = module.filename;
 
 if (isMainThread) {
+  process.on("uncaughtException", (error) => { // Node's own report quotes the line, all 5 MB of it
+    writeAll(2, Buffer.from(String(error.stack ?? error).slice(0, 2000) + "\n"));
+    process.exit(1);
+  });
   const leanArguments = process.argv.slice(6);
   process.argv.length = 2;
   process.chdir("/");

@@ -2,7 +2,7 @@
 
 The child has a process group of its own and dies with the thread that started it, so that nothing is
 left behind whoever is killed. Its replies count only behind the frame and this process's secret nonce;
-what it writes to standard error is kept, the end of it, to say why it died.
+what else it writes is kept, the end of it, to say why it died.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import json
 import os
+import resource
 import secrets
 import selectors
 import signal
@@ -28,6 +29,7 @@ from stp.verify.lean.toolchain import Toolchain
 START_TIMEOUT_S = 300.0
 _READ_BYTES = 1 << 16
 _MAX_REPLY_BYTES = 64 << 20
+_DEBUG = "[DEBUG"  # the embedded Lean's own, hundreds of lines
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -40,8 +42,15 @@ class ReplyTimeoutError(Exception):
     """No reply before the deadline."""
 
 
-def _die_with_parent() -> None:
+class DiedAtStartError(ToolchainError):
+    """The child ended before it was ready: killed, or not able to run here."""
+
+
+def _bounded() -> None:
+    """In the child: it dies with its parent, writes no file and leaves no core."""
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    for limit in (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE):
+        resource.setrlimit(limit, (0, 0))
 
 
 class LeanProcess:
@@ -51,11 +60,13 @@ class LeanProcess:
         """Starts it and waits until it is ready.
 
         Raises:
-            ToolchainError: it does not start, or not within `START_TIMEOUT_S`.
+            DiedAtStartError: it ended before it was ready.
+            ToolchainError: it says that it cannot work, or nothing within `START_TIMEOUT_S`.
         """
         nonce = secrets.token_hex(16)
         self._frame = f"STP1 {nonce} ".encode()
-        self._stderr: deque[bytes] = deque(maxlen=20)
+        self._stray: deque[bytes] = deque(maxlen=20)
+        self._stderr: deque[bytes] = deque(maxlen=50)
         self._outgoing = bytearray(nonce.encode() + b"\n")
         self._incoming = bytearray()
         self._scanned = 0
@@ -66,7 +77,7 @@ class LeanProcess:
             stderr=subprocess.PIPE,
             cwd=toolchain.project,
             start_new_session=True,
-            preexec_fn=_die_with_parent,
+            preexec_fn=_bounded,
             env={key: os.environ[key] for key in ("PATH", "HOME", "ELAN_HOME") if key in os.environ},
         )
         assert self._child.stdin
@@ -80,7 +91,8 @@ class LeanProcess:
             ready = self.receive(time.monotonic() + START_TIMEOUT_S)
         except (ProcessDiedError, ReplyTimeoutError) as error:
             self.kill()
-            raise ToolchainError(
+            kind = DiedAtStartError if isinstance(error, ProcessDiedError) else ToolchainError
+            raise kind(
                 f"{program}.lean does not start under the {toolchain.kind} Lean: {str(error) or 'no answer'}"
                 "; run: stp doctor"
             ) from None
@@ -94,11 +106,13 @@ class LeanProcess:
         return self._child.pid
 
     def memory_mb(self) -> int:
-        """Resident memory of the child, which for both Leans is where all of it is."""
-        try:
-            return int(psutil.Process(self._child.pid).memory_info().rss >> 20)
-        except psutil.Error:
-            return 0
+        """Resident memory of the child and of what it started."""
+        total = 0
+        with contextlib.suppress(psutil.Error):
+            child = psutil.Process(self._child.pid)
+            for process in (child, *child.children(recursive=True)):
+                total += process.memory_info().rss
+        return total >> 20
 
     def send(self, value: object) -> None:
         """Queues a request; it leaves while `receive` waits, so that neither side can block the other."""
@@ -116,6 +130,7 @@ class LeanProcess:
             line = self._next_line()
             if line is not None:
                 if not line.startswith(self._frame):
+                    self._stray.append(line[-500:])
                     continue
                 try:
                     return json.loads(line[len(self._frame) :])
@@ -197,5 +212,6 @@ class LeanProcess:
             code: int | str = self._child.wait(timeout=5)
         except subprocess.TimeoutExpired:
             code = "running, its pipe closed"
-        words = b"".join(self._stderr)[-2000:].decode("utf-8", "replace")
-        return f"it ended ({code}): {words.strip()[-500:]}"
+        words = (b"\n".join(self._stray) + b"".join(self._stderr)).decode("utf-8", "replace").splitlines()
+        said = "\n".join(line for line in words if line and not line.startswith(_DEBUG))
+        return f"it ended ({code}): {said[-500:]}"

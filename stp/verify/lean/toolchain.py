@@ -31,10 +31,18 @@ class Toolchain:
     digest: str
     """Changes with anything that could change a verdict: Lean's version and the checker's text."""
 
+    @property
+    def sandbox(self) -> str:
+        """What keeps a submission's code from the machine; "" where nothing does."""
+        if self.kind == "embedded":
+            return "WebAssembly: two read-only folders, no network, no processes"
+        return "bubblewrap: read-only root, no network, private /tmp" if shutil.which("bwrap") else ""
+
     def command(self, program: str) -> list[str]:
         """The command that runs `STP/PROGRAM.lean` with standard input and output."""
         if self.kind == "native":
-            return [str(self.root / "lake"), "env", "lean", "--run", f"STP/{program}.lean"]
+            lean = [str(self.root / "lake"), "env", "lean", "--run", f"STP/{program}.lean"]
+            return isolated(lean, self.project) if self.sandbox else lean
         return [
             *install.node_command(),
             str(Path(__file__).with_name("launcher.js")),
@@ -44,6 +52,16 @@ class Toolchain:
             "--run",
             f"/project/STP/{program}.lean",
         ]
+
+
+def isolated(command: list[str], project: Path) -> list[str]:
+    """The command under bubblewrap: it reads everything but /tmp, and `project` there too; it writes nothing,
+    sees no network and no other process, and ends with its parent."""
+    return [
+        "bwrap", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp",
+        "--ro-bind", str(project), str(project),
+        "--unshare-all", "--die-with-parent", "--new-session", *command,
+    ]  # fmt: skip
 
 
 def project_dir() -> Path:

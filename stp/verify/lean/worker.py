@@ -10,14 +10,17 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-from stp.types import CheckResult, Job, Premise, Verdict
-from stp.verify.lean.process import LeanProcess, ProcessDiedError, ReplyTimeoutError
+from stp.types import CheckResult, Job, Message, Premise, Verdict
+from stp.verify.lean.process import DiedAtStartError, LeanProcess, ProcessDiedError, ReplyTimeoutError
 from stp.verify.lean.toolchain import Toolchain
 
 #: Jobs in the checker's pipe: the next one is there when a reply leaves.
 _IN_PIPE = 4
+#: Starts of one checker, each of them killed from outside, before the worker gives up.
+_STARTS = 3
 _MAX_SOURCE_CHARS = 1_000_000
 _MAX_DEPTH = 300
 _OPEN, _CLOSE = frozenset("([{⟨⟦⌊"), frozenset(")]}⟩⟧⌋")
@@ -29,7 +32,8 @@ class LeanWorker:
     def __init__(self, toolchain: Toolchain, memory_mb: int) -> None:
         self._toolchain = toolchain
         self._memory_mb = memory_mb
-        self._process: LeanProcess | None = LeanProcess(toolchain, "Checker")
+        self._process: LeanProcess | None = self._start()
+        self._second: LeanProcess | None = None
         self.restarts = 0
 
     @property
@@ -50,10 +54,9 @@ class LeanWorker:
         return results
 
     def close(self) -> None:
-        """Ends the checker. May be called more than once."""
-        if self._process:
-            self._process.kill()
-            self._process = None
+        """Ends the checker, or both. May be called more than once."""
+        self._drop()
+        self._drop_second()
 
     def _run(self, jobs: Sequence[Job]) -> list[CheckResult]:
         results: list[CheckResult | None] = [refuse(job) for job in jobs]
@@ -66,10 +69,11 @@ class LeanWorker:
                     process.send(_request(jobs[waiting[0]]))
                     piped.append(waiting.popleft())
                 head = jobs[piped[0]]
-                reply = process.receive(time.monotonic() + head.limits.wall_s)
-                if reply.get("id") != head.id:
-                    raise ProcessDiedError(f"a reply for {reply.get('id')!r} where {head.id!r} was due")
-                results[piped.popleft()] = self._result(head, reply)
+                reply = _reply(process, head)
+                result = self._result(head, reply)
+                if head.strict and result.proved:
+                    result = self._confirm(head, reply["exported"], result)
+                results[piped.popleft()] = result
             except (ReplyTimeoutError, ProcessDiedError) as error:
                 if piped:  # else the pipe broke before anything was in it
                     head_index = piped.popleft()
@@ -82,14 +86,45 @@ class LeanWorker:
 
     def _running(self) -> LeanProcess:
         if self._process is None:
-            self._process = LeanProcess(self._toolchain, "Checker")
+            self._process = self._start()
             self.restarts += 1
         return self._process
+
+    def _start(self) -> LeanProcess:
+        """A new checker; one that is killed while it starts is started again."""
+        for _ in range(_STARTS):
+            try:
+                return LeanProcess(self._toolchain, "Checker")
+            except DiedAtStartError as error:
+                last = error
+        raise last
 
     def _drop(self) -> None:
         if self._process:
             self._process.kill()
             self._process = None
+
+    def _confirm(self, job: Job, exported: Any, result: CheckResult) -> CheckResult:
+        """The result if a second process accepts what the first one's kernel did: declarations as data,
+        against the statement, which it elaborates itself. No submission ever reaches that process."""
+        try:
+            if self._second is None:
+                self._second = self._start()
+            self._second.send({**_request(job), "proof": "", "exported": exported})
+            second = self._result(job, _reply(self._second, job))
+        except (ReplyTimeoutError, ProcessDiedError) as error:
+            self._drop_second()
+            return self._failure(job, error)
+        if second.proved and second.axioms == result.axioms:
+            return result
+        if second.proved:
+            return replace(second, verdict=Verdict.CHEATED, reason="strict: the axioms differ")
+        return replace(second, reason=f"strict: {second.reason}")
+
+    def _drop_second(self) -> None:
+        if self._second:
+            self._second.kill()
+            self._second = None
 
     def _recycle(self) -> None:
         """Between two batches, replaces a checker that has grown too large."""
@@ -112,7 +147,7 @@ class LeanWorker:
                 id=job.id,
                 verdict=Verdict(reply["verdict"]),
                 reason=reply["reason"],
-                messages=tuple(reply["messages"]),
+                messages=tuple(Message(*message) for message in reply["messages"]),
                 axioms=tuple(reply["axioms"]),
                 premises=tuple(Premise(*premise) for premise in reply["premises"]),
                 heartbeats=int(reply["heartbeats"]),
@@ -125,6 +160,14 @@ class LeanWorker:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ProcessDiedError(f"a malformed reply: {error!r}") from None
+
+
+def _reply(process: LeanProcess, job: Job) -> dict[str, Any]:
+    """The next reply, which must be to this job; another one's means that the process cannot be trusted."""
+    reply: dict[str, Any] = process.receive(time.monotonic() + job.limits.wall_s)
+    if reply.get("id") != job.id:
+        raise ProcessDiedError(f"a reply for {reply.get('id')!r} where {job.id!r} was due")
+    return reply
 
 
 def refuse(job: Job) -> CheckResult | None:
@@ -156,9 +199,14 @@ def _request(job: Job) -> dict[str, object]:
         "proof": job.proof,
         "heartbeats": job.limits.heartbeats,
         "premises": job.premises,
+        "export": job.strict,
+        # A proof that asks the kernel itself would be elaborated twice.
+        "quick": "kernel" not in job.proof,
     }
     if job.origin:
         request["origin"] = job.origin
+    if job.theorem:
+        request["theorem"] = job.theorem
     return request
 
 

@@ -1,0 +1,370 @@
+"""No cheat passes, each is refused for its reason, and every guard is needed.
+
+`tests/cheats/ATTACK/cases.toml` holds the corpus: statement, proof, the verdict that is due and words that
+its reason must hold. The honest corpus beside it: the seed proofs, and what only looks like a cheat.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from stp.datasets import seeds
+from stp.types import CheckResult, Job, Limits, Verdict
+from stp.verify.lean import toolchain
+from stp.verify.lean.process import LeanProcess
+from stp.verify.lean.worker import LeanWorker
+from stp.verify.pool import Pool
+
+pytestmark = pytest.mark.lean
+HERE = Path(__file__).parent
+ATTACKS = sorted(path.parent.name for path in HERE.glob("*/cases.toml"))
+FALSE = "theorem foo : (2 : Nat) + 2 = 5"
+LIMITS = Limits(wall_s=60.0, heartbeats=3_000)
+
+
+@dataclass(frozen=True)
+class Case:
+    statement: str
+    proof: str
+    verdict: str
+    reason: str
+    theorem: str | None = None  # statement and proof are then whole files
+
+    def job(self, id: str, *, strict: bool = False) -> Job:
+        return Job(id, "", self.statement, self.proof, limits=LIMITS, strict=strict, theorem=self.theorem)
+
+
+def cases(attack: str) -> list[Case]:
+    text = (HERE / attack / "cases.toml").read_text(encoding="utf-8")
+    return [Case(**case) for case in tomllib.loads(text)["case"]]
+
+
+def said(result: CheckResult) -> str:
+    return " ".join([result.reason, *map(str, result.messages)])
+
+
+def test_the_corpus_is_as_large_as_promised() -> None:
+    assert sum(len(cases(attack)) for attack in ATTACKS) >= 120
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_no_cheat_passes(lean_pool: Pool, attack: str) -> None:
+    corpus = cases(attack)
+    jobs = [case.job(str(i)) for i, case in enumerate(corpus)]
+    wrong = []
+    for result in lean_pool.check(jobs):
+        case = corpus[int(result.id)]
+        assert not result.proved, case
+        if result.verdict.value != case.verdict or case.reason not in said(result):
+            wrong.append((case, result.verdict.value, said(result)[:200]))
+    assert wrong == []
+
+
+HONEST = [
+    ("theorem foo : True", "by\n  -- sorry, axiom, native_decide, #exit\n  trivial"),
+    ("theorem foo : True", "by /- sorry -/ trivial"),
+    ("theorem foo (sorry' : Nat) : sorry' = sorry'", "rfl"),
+    ('theorem foo : "sorry" ++ " axiom" = "sorry axiom"', "by decide"),
+    ("theorem foo (axiom_of_choice : True) : True", "axiom_of_choice"),
+    ("theorem foo («sorry» : Nat) : «sorry» = «sorry»", "rfl"),
+    ("theorem foo : 2 ^ 10 = 1024", "by decide +kernel"),
+    ("theorem foo (n : no_index Nat) : n = show Nat from n", "rfl"),
+    ("theorem foo (n : Nat) : n + 0 = n", "by first | decide +kernel | simp"),
+    (
+        "theorem foo : ¬ ∀ n : Nat, n * n = 0",
+        "by first | exact fun h => absurd (h 0) (by decide +kernel)"
+        " | exact fun h => absurd (h 1) (by decide +kernel)",
+    ),
+    ("theorem foo (a b : Nat) : a + b = b + a", "open Nat in Nat.add_comm a b"),
+    ("theorem foo (n : Nat) : 0 < n + 1", "by\n  open Nat in\n  exact succ_pos n"),
+    ("theorem foo (p : Prop) : p ∨ ¬p", "open Classical in em p"),
+    ("theorem foo (n : Nat) : 0 + n = n", "match n with\n  | 0 => rfl\n  | n + 1 => by simp"),
+    ("theorem foo : ∀ n : Nat, 0 + n = n", "fun\n  | 0 => rfl\n  | n + 1 => congrArg Nat.succ (foo n)"),
+    (
+        "theorem foo (n : Nat) : n ≤ n * n",
+        "go n\nwhere go : (n : Nat) → n ≤ n * n\n  | 0 => Nat.le_refl 0\n"
+        "  | n + 1 => Nat.le_mul_of_pos_left _ (by omega)",
+    ),
+    (
+        "theorem foo (a b : Nat) : Nat.gcd a b ∣ a",
+        "helper a b\nwhere\n  /-- A helper with a comment: sorry. -/\n"
+        "  helper (a b : Nat) : Nat.gcd a b ∣ a := Nat.gcd_dvd_left a b",
+    ),
+    (
+        "theorem foo (n : Nat) : ∃ m, n < m",
+        "by\n  let rec next (k : Nat) : Nat := k + 1\n  exact ⟨n + 1, Nat.lt_succ_self n⟩",
+    ),
+    (
+        "theorem foo : ∀ n : Nat, n % 2 < 2",
+        "fun n => if h : n < 2 then by omega else by have := foo (n - 2); omega\ntermination_by n => n",
+    ),
+    ("theorem foo (α : Type) (β : Type) (f : α → β) (x y : α) (h : x = y) : f x = f y", "h ▸ rfl"),
+    ("theorem foo (a b c : Nat) (h₁ : a ≤ b) (h₂ : b ≤ c) : a ≤ c", "calc a ≤ b := h₁\n  _ ≤ c := h₂"),
+    ("theorem foo : True ∧ True", "⟨by trivial, by first | fail | trivial⟩"),
+    ("theorem foo (x y : Nat) (h : x = y) : y = x", "by\n  set_option maxRecDepth 2000 in\n  exact h.symm"),
+]
+
+
+DEFINITIONS = """
+structure Point where
+  x : Nat
+  y : Nat
+deriving Repr, DecidableEq
+
+/-- sorry, axiom: only words. -/
+def Point.sum (p : Point) : Nat := p.x + p.y
+
+inductive Tree | leaf | node (l r : Tree)
+
+def Tree.size : Tree → Nat
+  | .leaf => 1
+  | .node l r => l.size + r.size + 1
+
+notation "∅ₜ" => Tree.leaf
+"""
+GOAL = "theorem Tree.goal (p : Point) (t : Tree) : 0 < p.sum + t.size + Tree.size ∅ₜ := "
+FILES = [
+    ("theorem foo : 1 + 1 = 2 := sorry", "theorem foo : 1 + 1 = 2 := rfl", "foo"),
+    ("theorem foo : 1 + 1 = 2 := by sorry", "theorem foo : 1 + 1 = 2 := by decide", "foo"),
+    (DEFINITIONS + GOAL + "sorry", DEFINITIONS + GOAL + "by simp [Tree.size]", "Tree.goal"),
+    (
+        DEFINITIONS + GOAL + "sorry",
+        DEFINITIONS.replace("deriving Repr, DecidableEq", "")  # not what the statement rests on
+        + "namespace Tree\nvariable (t : Tree)\n"
+        + "@[simp] theorem pos : 0 < t.size := by cases t <;> simp [size]\n"
+        + "private def spare (n : Nat) : Nat := n + 1\nend Tree\nsection\nopen Tree\n"
+        + "set_option maxRecDepth 1000 in\n" + GOAL + "by\n  have := pos t\n  omega\nend",
+        "Tree.goal",
+    ),
+    (
+        "namespace A\nuniverse u\ntheorem foo (α : Type u) (l : List α) : l ++ [] = l := sorry\nend A",
+        "universe u\nnamespace A\nmutual\ntheorem even (n : Nat) : True := match n with\n  | 0 => trivial\n"
+        "  | n + 1 => odd n\ntheorem odd (n : Nat) : True := match n with\n  | 0 => trivial\n"
+        "  | n + 1 => even n\nend\ntheorem foo (α : Type u) (l : List α) : l ++ [] = l := by simp\nend A",
+        "A.foo",
+    ),
+    (
+        "theorem foo (n : Nat) : ∃ m, n < m := sorry",
+        "inductive Big (n : Nat) : Prop | mk (m : Nat) (h : n < m)\n"
+        "class HasBig (n : Nat) : Prop where\n  big : Big n\n"
+        "instance (n : Nat) : HasBig n := ⟨.mk (n + 1) (Nat.lt_succ_self n)⟩\n"
+        "theorem foo (n : Nat) : ∃ m, n < m := match HasBig.big (n := n) with | .mk m h => ⟨m, h⟩",
+        "foo",
+    ),
+    (
+        "theorem foo (p : Prop) : p ∨ ¬p := sorry",
+        "example : True := trivial\n\n/-! # A section -/\n\n"
+        "theorem foo (p : Prop) : p ∨ ¬p := Classical.em p\n\n-- sorry",
+        "foo",
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("spec", "file", "theorem"), FILES)
+def test_an_honest_file_is_proved_and_proved_again(
+    lean_pool: Pool, spec: str, file: str, theorem: str
+) -> None:
+    result = lean_pool.submit(Job("job", "", spec, file, strict=True, theorem=theorem)).result()
+    assert result.proved, said(result)
+
+
+def test_honest_proofs_are_proved_again(lean_pool: Pool) -> None:
+    jobs = [Job(str(i), "", statement, proof, strict=True) for i, (statement, proof) in enumerate(HONEST)]
+    refused = [(result.id, said(result)) for result in lean_pool.check(jobs) if not result.proved]
+    assert refused == []
+
+
+@pytest.mark.parametrize(("statement", "proof"), HONEST)
+def test_what_only_looks_like_a_cheat_is_proved(lean_pool: Pool, statement: str, proof: str) -> None:
+    result = lean_pool.submit(Job("job", "", statement, proof)).result()
+    assert result.proved, said(result)
+
+
+def test_a_thousand_honest_proofs_are_proved(lean_pool: Pool) -> None:
+    corpus = {seed.statement.key: seed for seed in seeds.load()}
+    jobs = [
+        Job(f"{key} {seed.proof}", seed.statement.header, seed.statement.text, seed.proof,
+            origin=seed.statement.origin, limits=Limits(wall_s=60.0, heartbeats=10_000))
+        for key, seed in sorted(corpus.items())
+    ]  # fmt: skip
+    assert len(jobs) >= 1000
+    refused = [(result.id, said(result)[:200]) for result in lean_pool.check(jobs) if not result.proved]
+    assert refused == []
+
+
+#: Each guard of the checker: its text, the text without it, and a proof that only it refuses.
+MUTANTS: dict[str, tuple[dict[str, str], str, str]] = {  # of names with "file", texts are whole files
+    "one command": (
+        {"if !(after.isOfKind ``Parser.Command.eoi) then": "if false then"},
+        "theorem foo : True", "trivial\naxiom cheat : False",
+    ),
+    "forbidden syntax": (
+        {
+            "| some name => match forbiddenIn theoremRules stx with":
+            "| some name => match (none : Option String) with",
+        },
+        "theorem foo : True", "go\nwhere @[simp] go : True := trivial",
+    ),
+    "forbidden kinds": (
+        {"if memString last forbiddenKinds then": "if false then"},
+        "theorem foo : True", "unsafe trivial",
+    ),
+    "options": (
+        {"if memName name allowedOptions then": "if true then"},
+        "theorem foo : True", "by\n  set_option maxHeartbeats 0 in\n  trivial",
+    ),
+    "kernel": (  # behind the elaborator's own, which an option switches off
+        {
+            "Kernel.Environment.addDecl acc.env {} declaration":
+            "Kernel.Environment.addDeclWithoutChecking acc.env declaration",
+            "if memName name allowedOptions then": "if true then",
+        },
+        FALSE, "by\n  set_option debug.skipKernelTC true in\n  decide +kernel",
+    ),
+    "axioms": (
+        {
+            "let (allowed, denied) ← axiomsOf header {} [] used":
+            "let (allowed, denied) := (({} : NameSet), ([] : List Name))",
+        },
+        FALSE, "sorry",
+    ),
+    "file: commands": (
+        {"else if !(memName stx.getKind fileCommands) then": "else if false then"},
+        "theorem foo : True := sorry", "seal Nat.add\ntheorem foo : True := trivial",
+    ),
+    "file: attributes": (
+        {'else if last == "attrInstance" &&': "else if false &&"},
+        "theorem foo : True := sorry", '@[extern "x"] def u := 1\ntheorem foo : True := trivial',
+    ),
+    "file: imports": (
+        {"match missingFrom spec.imports imports with": "match (none : Option Name) with"},
+        "theorem foo : True := sorry", "import Lean\ntheorem foo : True := trivial",
+    ),
+    "file: meaning": (
+        {"| some spec => changedIn header.state.env spec acc.env {} [trusted.name]":
+         "| some _ => (none : Option Name)"},
+        "def a := 1\ntheorem foo : a = 2 := sorry", "def a := 2\ntheorem foo : a = 2 := rfl",
+    ),
+    "origin": (
+        {"if owner == origin || origin.isPrefixOf name || sameType then some": "if false then some"},
+        "theorem foo (a b : Nat) : a + b = b + a", "Nat.add_comm a b",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MUTANTS)
+def test_every_guard_is_needed(lean_pool: Pool, tmp_path: Path, name: str) -> None:
+    changes, statement, proof = MUTANTS[name]
+    job = Job(
+        "job", "", statement, proof, limits=LIMITS,
+        origin="Nat.add_comm" if name == "origin" else None,
+        theorem="foo" if name.startswith("file") else None,
+    )  # fmt: skip
+    guarded = lean_pool.submit(job).result()
+    assert guarded.verdict in (Verdict.CHEATED, Verdict.REJECTED, Verdict.INCOMPLETE)
+    mutant = LeanWorker(changed_checker(tmp_path, changes), 4096)
+    [result] = mutant.check([job])
+    mutant.close()
+    assert result.proved, said(result)
+
+
+@pytest.mark.slow
+def test_strict_needs_no_trust_in_the_first_process(lean_pool: Pool, tmp_path: Path) -> None:
+    changes, statement, proof = MUTANTS["axioms"]
+    mutant = LeanWorker(changed_checker(tmp_path, changes), 4096)
+    job = Job("job", "", statement, proof, limits=LIMITS)
+    [accepted] = mutant.check([job])
+    mutant._second = LeanProcess(toolchain.find("embedded"), "Checker")
+    [refused] = mutant.check([replace(job, strict=True)])
+    mutant.close()
+    assert accepted.proved
+    assert (refused.verdict, refused.reason) == (Verdict.INCOMPLETE, "strict: it uses sorry")
+
+
+def changed_checker(folder: Path, changes: dict[str, str]) -> toolchain.Toolchain:
+    """The embedded Lean with a checker whose text was changed."""
+    lean = toolchain.find("embedded")
+    shutil.copytree(lean.project, folder / "lean_project")
+    checker = folder / "lean_project" / "STP" / "Checker.lean"
+    text = checker.read_text(encoding="utf-8")
+    for guard, without in changes.items():
+        assert text.count(guard) == 1, guard
+        text = text.replace(guard, without)
+    checker.write_text(text, encoding="utf-8")
+    return replace(lean, project=folder / "lean_project")
+
+
+TRUE, SOUND = ["const", ["True"], []], ["const", ["True", "intro"], []]
+LEVEL = ["sort", ["succ", ["zero"]]]
+
+
+def theorem(name: list[str], type_: int, value: int, levels: tuple[str, ...] = ()) -> list[object]:
+    return ["theorem", name, [[level] for level in levels], type_, value, None]
+
+
+#: What a process that was taken over might export for `theorem foo : True`, and what is said of it.
+EXPORTS = {
+    "honest": ([TRUE, SOUND], [theorem(["foo"], 0, 1)], "proved", ""),
+    "nothing": ([], [], "rejected", "no theorem of that name"),
+    "another theorem": ([TRUE, SOUND], [theorem(["bar"], 0, 1)], "rejected", "no theorem of that name"),
+    "another statement": (
+        [["const", ["False"], []], ["pi", 0, 0], ["bvar", 0], ["lam", 0, 2]],
+        [theorem(["foo"], 1, 3)], "cheated", "another statement",
+    ),
+    "other levels": ([TRUE, SOUND], [theorem(["foo"], 0, 1, ("u",))], "cheated", "universe levels"),
+    "no proof": ([TRUE, TRUE], [theorem(["foo"], 0, 1)], "rejected", ""),
+    "sorry": (
+        [TRUE, ["const", ["sorryAx"], [["zero"]]], ["app", 1, 0], ["const", ["Bool", "true"], []],
+         ["app", 2, 3]],
+        [theorem(["foo"], 0, 4)], "incomplete", "it uses sorry",
+    ),
+    "compiler": (
+        [TRUE, ["const", ["Lean", "trustCompiler"], []]], [theorem(["foo"], 0, 1)],
+        "cheated", "axiom Lean.trustCompiler",
+    ),
+    "axiom": ([TRUE], [["axiom", ["foo"], [], 0, 0, None]], "rejected", "no declaration"),
+    "axiom behind": (
+        [TRUE, ["const", ["cheat"], []]], [theorem(["foo"], 0, 1)], "rejected", "",
+    ),
+    "itself": ([TRUE, ["const", ["foo"], []]], [theorem(["foo"], 0, 1)], "rejected", ""),
+    "no theorem": (
+        [TRUE, SOUND], [["definition", ["foo"], [], 0, 1, 1]], "rejected", "no theorem of that name",
+    ),
+    "a constant of the library": (
+        [TRUE, SOUND], [theorem(["Nat", "add_comm"], 0, 1), theorem(["foo"], 0, 1)], "rejected", "",
+    ),
+    "a row that is not there": ([TRUE, ["app", 0, 7]], [theorem(["foo"], 0, 1)], "rejected", "not there yet"),
+    "a row of itself": ([TRUE, ["app", 1, 1]], [theorem(["foo"], 0, 1)], "rejected", "not there yet"),
+    "a loose variable": ([TRUE, ["bvar", 0]], [theorem(["foo"], 0, 1)], "rejected", ""),
+    "nonsense": ([["what"]], [], "rejected", "no expression"),
+    "not positive": (
+        [TRUE, SOUND, LEVEL, ["const", ["Bad"], []], ["pi", 3, 0], ["pi", 4, 3],
+         ["const", ["False"], []], ["pi", 3, 6], ["pi", 7, 3]],
+        [["inductive", [], 0, [[["Bad"], 2, [[["Bad", "mk"], 8]]]]], theorem(["foo"], 0, 1)], "rejected", "",
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def second() -> Iterator[LeanProcess]:
+    process = LeanProcess(toolchain.find("embedded"), "Checker")
+    yield process
+    process.kill()
+
+
+@pytest.mark.parametrize("name", EXPORTS)
+def test_what_a_process_exports_is_not_believed(second: LeanProcess, name: str) -> None:
+    rows, declarations, verdict, reason = EXPORTS[name]
+    exported = {"rows": rows, "declarations": declarations}
+    second.send({"id": "1", "statement": "theorem foo : True", "proof": "", "exported": exported})
+    reply = second.receive(time.monotonic() + 60)
+    assert reply["verdict"] == verdict, reply
+    assert reason in reply["reason"]
