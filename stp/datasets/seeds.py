@@ -11,9 +11,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import permutations
 from pathlib import Path
-from random import Random
 
 from tqdm import tqdm
 
@@ -27,17 +26,27 @@ from stp.verify.pool import Pool, default_cache, open_pool
 
 CORPUS = "seeds/lean-core.jsonl.gz"
 PORTFOLIO = (
-    "by rfl", "by simp", "by grind", "by omega", "by decide", "by simp_all", "by intros; rfl",
-    "by intros; simp_all", "by intros; omega", "by intros; grind", "by constructor <;> simp_all",
-    "by ext <;> simp", "by ext <;> grind", "by simp; omega",
+    "by grind", "by simp_all", "by omega", "by simp", "by rfl", "by ext <;> grind",
+    "by constructor <;> simp_all", "by ext <;> simp", "by intros; rfl", "by constructor <;> grind",
+    "by decide", "by split <;> simp_all",
 )  # fmt: skip
-_HEARTBEATS = 30_000
+_LIMITS = Limits(wall_s=20.0, heartbeats=4_000)
 _RELATED = 2
-_STATEMENTS = 800
-_PROOFS_A_STATEMENT = 8
+_STATEMENTS = 1600
+#: Of these so many, where the portfolio fails, are tried with templates: ten times as dear.
+_TEMPLATED = 1000
+_VARIABLES = 2
+_PROOFS_A_STATEMENT = 6
 #: Types whose variables are worth a case split or an induction.
-_INDUCTIVE = frozenset({"Nat", "Int", "List", "Option", "Bool", "Array", "Fin"})
-_SPLITS = ("by cases {x} <;> simp_all", "by induction {x} <;> simp_all", "by induction {x} <;> grind")
+_INDUCTIVE = frozenset({"Nat", "List", "Option", "Bool", "Array", "Fin", "Vector", "Prod", "Sum"})
+_SPLITS = (
+    "by induction {x} <;> grind", "by induction {x} <;> simp_all", "by cases {x} <;> grind",
+    "by cases {x} <;> simp_all", "by rcases {x} with ⟨{x}, rfl⟩ <;> simp",
+    "by rcases {x} with ⟨{x}, rfl⟩ <;> grind",
+)  # fmt: skip
+_DOUBLE_SPLITS = (
+    "by cases {x} <;> cases {y} <;> simp_all", "by induction {x} generalizing {y} <;> grind",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +72,7 @@ def load() -> list[Seed]:
     for row in read_rows(data_dir() / CORPUS):
         statement = statements.get(row["key"]) or _own(row["statement"])
         premises = tuple(
-            Premise(name, theorems[name].module, f"{name} {theorems[name].signature}")
+            Premise(name, theorems[name].module, theorems[name].text)
             for name in row["premises"]
             if name in theorems
         )
@@ -79,16 +88,15 @@ def build() -> Path:
     found: dict[str, list[tuple[str, CheckResult]]] = defaultdict(list)
     with open_pool(VerifySettings(pool="local"), cache=default_cache()) as pool:
         _try(pool, ((s, p) for s in statements for p in PORTFOLIO), found, "portfolio")
-        unsolved = [s for s in statements if s.key not in found]
+        unsolved = [s for s in statements[:_TEMPLATED] if s.key not in found]
         _try(pool, ((s, p) for s in unsolved for p in templates(s)), found, "templates")
-        related = _related(statements, theorems)
-        _try(pool, ((s, p) for s in statements for p in related[s.key]), found, "lemmas")
+        unsolved = [s for s in unsolved if s.key not in found]
+        names = related(unsolved, theorems, _RELATED)
+        _try(pool, ((s, p) for s in unsolved for p in _by_lemmas(names[s.key])), found, "lemmas")
     rows = []
     for key in sorted(found):
         shortest = sorted(found[key], key=lambda pair: (len(pair[0]), pair[0]))
-        with_lemma = [pair for pair in shortest if "[" in pair[0]]
-        kept = dict((with_lemma[:2] + shortest)[:_PROOFS_A_STATEMENT])
-        for proof, result in sorted(kept.items()):
+        for proof, result in shortest[:_PROOFS_A_STATEMENT]:
             premises = sorted({p.name for p in result.premises if p.name in theorems})
             row = {"key": key, "proof": proof, "heartbeats": result.heartbeats, "premises": premises}
             if by_key[key].origin is None:
@@ -100,10 +108,14 @@ def build() -> Path:
 
 
 def templates(statement: Statement) -> Iterator[str]:
-    """Proofs by cases or induction on the statement's variables of inductive types."""
-    for variable in islice(_variables(statement.text), 1):
+    """Proofs by cases or induction on the statement's first variables of inductive types."""
+    variables = list(dict.fromkeys(_variables(statement.text)))[:_VARIABLES]
+    for variable in variables:
         for template in _SPLITS:
             yield template.format(x=variable)
+    for x, y in permutations(variables, 2):
+        for template in _DOUBLE_SPLITS:
+            yield template.format(x=x, y=y)
 
 
 def own_statements() -> Iterator[Statement]:
@@ -121,8 +133,8 @@ def own_statements() -> Iterator[Statement]:
         "theorem own (o : Option Nat) : (o.map (· + {i})).isSome = o.isSome",
     )
     for shape in shapes:
-        for i in range(1, 7):
-            for j in range(1, 5):
+        for i in range(1, 4):
+            for j in range(2, 4):
                 yield _own(shape.format(i=i, j=j))
 
 
@@ -147,25 +159,28 @@ def _variables(text: str) -> Iterator[str]:
             names = []
 
 
-def _related(
-    statements: list[Statement], theorems: dict[str, lean_core.LibraryTheorem]
-) -> dict[str, list[str]]:
-    """For each statement, proofs from theorems whose names share most parts with its own."""
+def related(statements: Iterable[Statement], theorems: Iterable[str], count: int) -> dict[str, list[str]]:
+    """By a statement's key, the `count` theorems whose names share most parts with its origin's, rare
+    parts counting more; fewer where fewer share any."""
     by_part: dict[str, list[str]] = defaultdict(list)
     for name in sorted(theorems):
         for part in _name_parts(name):
             by_part[part].append(name)
-    related = {}
+    found = {}
     for statement in statements:
         scores: dict[str, float] = defaultdict(float)
-        for part in _name_parts(statement.origin or ""):
+        for part in sorted(_name_parts(statement.origin or "")):
             for name in by_part[part]:
                 scores[name] += 1 / len(by_part[part])
         scores.pop(statement.origin or "", None)
-        best = sorted(scores, key=lambda name: (-scores[name], name))[: 3 * _RELATED]
-        chosen = Random(statement.key).sample(best, min(_RELATED, len(best)))
-        related[statement.key] = [f"by simp [{name}]" for name in chosen]
-    return related
+        found[statement.key] = sorted(scores, key=lambda name: (-scores[name], name))[:count]
+    return found
+
+
+def _by_lemmas(names: list[str]) -> Iterator[str]:
+    if names:
+        for tactic in ("grind", "simp"):
+            yield f"by {tactic} [{', '.join(sorted(names))}]"
 
 
 def _name_parts(name: str) -> set[str]:
@@ -182,7 +197,7 @@ def _try(
     chosen = list(pairs)
     jobs = (
         Job(f"{s.key} {proof}", s.header, s.text, proof, origin=s.origin, premises=True,
-            limits=Limits(heartbeats=_HEARTBEATS))
+            limits=_LIMITS)
         for s, proof in chosen
     )  # fmt: skip
     bar = tqdm(pool.check(jobs), total=len(chosen), desc=what, unit="proof")

@@ -95,17 +95,18 @@ def plan(examples: Sequence[Encoded], epochs: float, batch_size: int, seed: int)
     return batches[:steps]
 
 
-def collate(batch: Batch) -> dict[str, Tensor]:
+def collate(batch: Batch, prompt_weight: float = 0.0) -> dict[str, Tensor]:
     """One step's tensors: `input_ids` (B, T), padded on the right, and `token_weights` (B, T-1).
 
-    `token_weights[b, t]` is what predicting token t+1 of example b counts: 0 in the prompt and in the
-    padding, elsewhere the example's weight over the sum of weights of all the batch's target tokens.
-    So the loss of the step is exactly Σ w·CE / Σ w, however the weights are scaled. Prompts are told
-    by position, never by token id: the end token is trained even where it is the padding token too.
+    `token_weights[b, t]` is what predicting token t+1 of example b counts: 0 in the padding, the
+    example's weight in the target, `prompt_weight` of that in the prompt, all over their sum in the
+    batch. So the loss of the step is exactly Σ w·CE / Σ w, however the weights are scaled. Prompts are
+    told by position, never by token id: the end token is trained even where it is the padding token too.
     """
     width = max(len(example.ids) for example in batch)
     ids_BT = torch.tensor([[*example.ids, *[0] * (width - len(example.ids))] for example in batch])
     weights_BT = torch.zeros(len(batch), width - 1, dtype=torch.float64)
     for row, example in enumerate(batch):
+        weights_BT[row, : example.prompt_tokens - 1] = prompt_weight * example.weight
         weights_BT[row, example.prompt_tokens - 1 : len(example.ids) - 1] = example.weight
     return {"input_ids": ids_BT, "token_weights": (weights_BT / weights_BT.sum()).float()}

@@ -7,18 +7,22 @@ Killed anywhere, the same call goes on from the last checkpoint and gives the sa
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import errno
 import hashlib
 import json
 import logging
 import math
+import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
@@ -42,6 +46,7 @@ logging.getLogger("transformers.trainer_utils").setLevel(logging.ERROR)
 _REPORT = "training.json"  # in the model folder: what `train` returned, and of what
 _WHOLE = "whole"  # in a checkpoint: written after everything else in it
 _INPUTS = "inputs"  # in the work folder: what its checkpoints belong to
+_LITTLE_BYTES = 64 << 20  # of room left where a file could not be written: that was why
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -89,8 +94,13 @@ def train(
     batches = plan(encoded, settings.epochs, settings.batch_size, seed)
     work = _work_folder(out_dir, inputs)
     started = time.monotonic()
-    trainer = _SftTrainer(model, batches, _arguments(work, settings, len(batches), seed))
-    trainer.train(resume_from_checkpoint=_last_whole_checkpoint(work))
+    trainer = _SftTrainer(
+        model, batches, settings.prompt_weight, _arguments(work, settings, len(batches), seed)
+    )
+    with _full_disk_told(work):
+        trainer.train(resume_from_checkpoint=_last_whole_checkpoint(work))
+        model.save_pretrained(work / "model")
+        tokenizer.save_pretrained(work / "model")
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     report = TrainReport(
         steps=len(batches),
@@ -99,26 +109,41 @@ def train(
         seconds=time.monotonic() - started,
         too_long=too_long,
     )
-    model.save_pretrained(work / "model")
-    tokenizer.save_pretrained(work / "model")
     (work / "model" / _REPORT).write_text(json.dumps({"inputs": inputs, **dataclasses.asdict(report)}))
     (work / "model").rename(out_dir)
     shutil.rmtree(work)
     return report
 
 
+@contextlib.contextmanager
+def _full_disk_told(work: Path) -> Iterator[None]:
+    """Torch and safetensors say that a file could not be written, not that the disk is full."""
+    try:
+        yield
+    except (RuntimeError, SafetensorError) as error:
+        if shutil.disk_usage(work).free < _LITTLE_BYTES:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(work)) from error
+        raise
+
+
 class _SftTrainer(Trainer):
     """transformers' Trainer over planned batches: its optimizer, schedule and checkpoints, our loss."""
 
-    def __init__(self, model: PreTrainedModel, batches: list[Batch], arguments: TrainingArguments) -> None:
+    def __init__(
+        self, model: PreTrainedModel, batches: list[Batch], prompt_weight: float, arguments: TrainingArguments
+    ) -> None:
         super().__init__(model=model, args=arguments)
-        self.batches = batches
+        self.batches, self.prompt_weight = batches, prompt_weight
         self.remove_callback(PrinterCallback)  # a dictionary on stdout at every step
         self.add_callback(_Progress(batches))
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """The plan in its order, one batch a step."""
-        loader = DataLoader(self.batches, batch_size=1, collate_fn=lambda picked: collate(picked[0]))  # type: ignore[arg-type,var-annotated]
+        loader = DataLoader(  # type: ignore[var-annotated]
+            self.batches,  # type: ignore[arg-type]
+            batch_size=1,
+            collate_fn=lambda picked: collate(picked[0], self.prompt_weight),
+        )
         prepared: DataLoader[Any] = self.accelerator.prepare(loader)
         return prepared
 

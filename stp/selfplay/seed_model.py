@@ -1,0 +1,130 @@
+"""The model that round 1 starts from, and how the one that comes with STP was made.
+
+`data/tiny` holds a Llama-shaped model of 4.5 M parameters that learnt both roles from the seed corpus and
+the statements of `lean-core`'s training side, and nothing else. `stp data build tiny` makes it again.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import defaultdict
+from itertools import pairwise
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING
+
+from stp.datasets import lean_core, seeds
+from stp.datasets.files import data_dir
+from stp.datasets.seeds import Seed, related
+from stp.models.prompts import PromptFormat, prompt_format, signature_of
+from stp.selfplay.seeds import lemmas
+from stp.settings import ModelSettings, TinySettings, TrainSettings
+from stp.verify.lean import install
+
+if TYPE_CHECKING:
+    from stp.training.examples import Example
+
+TINY = "tiny"
+_FORMAT = "tiny"
+_TRAINING = TrainSettings(epochs=5, learning_rate=2e-3, batch_size=48, prompt_weight=0.3)
+_PROOF_COPIES = 3
+_TUPLES_A_LEMMA = 12
+_NAMED_LEMMA_FRAC = 0.5
+
+
+def seed_model(settings: ModelSettings) -> Path:
+    """The folder of `model.base`."""
+    return data_dir() / TINY if settings.base == TINY else Path(settings.base)
+
+
+def build() -> Path:
+    """Trains the tiny model from random weights and writes it to `data/tiny`, in half precision.
+
+    Killed, it goes on from its last checkpoint.
+    """
+    from stp.models.tiny import make_tiny
+    from stp.training.sft import train
+
+    target = data_dir() / TINY
+    work = install.cache_dir() / "models"
+    start, trained = work / "tiny.start", work / "tiny.trained"
+    corpus = seeds.load()
+    if not start.exists():
+        work.mkdir(parents=True, exist_ok=True)
+        texts = [text for seed in corpus for text in (signature_of(seed.statement.text), seed.proof)]
+        texts += [signature_of(statement.text) for statement in lean_core.load("train")]
+        make_tiny(start, texts, TinySettings(), seed=0)
+    train(
+        start,
+        trained,
+        seed_examples(corpus, prompt_format(_FORMAT)),
+        _TRAINING,
+        prompt_format=_FORMAT,
+        seed=0,
+    )
+    shutil.rmtree(target, ignore_errors=True)
+    _halve(trained, target)
+    shutil.rmtree(start)
+    shutil.rmtree(trained)
+    return target
+
+
+def seed_examples(corpus: list[Seed], style: PromptFormat) -> list[Example]:
+    """Supervised fine-tuning data (algorithm.md, SFT): theorem to proof, a statement's proofs sharing one
+    weight; (X with proof, lemma) to statement of Y, where the proofs of both use the lemma.
+
+    Few tuples are of that kind, and a model of this size must first learn to state anything: so each
+    library statement without a proof is a Y too, behind the proved X whose name is nearest to its own, and by
+    a coin with no lemma or with the library theorem whose name is nearest, as if that were used.
+    """
+    from stp.training.examples import Example
+
+    proofs: dict[str, list[Seed]] = defaultdict(list)
+    users: dict[str, dict[str, Seed]] = defaultdict(dict)
+    text_of: dict[str, str] = {}
+    for seed in corpus:
+        proofs[seed.statement.key].append(seed)
+        for lemma in lemmas(seed.premises):
+            users[lemma.name].setdefault(seed.statement.key, seed)
+            text_of[lemma.name] = lemma.statement
+    examples = [
+        Example(style.prover(seed.statement.text), seed.proof, 1 / len(group))
+        for group in proofs.values()
+        for seed in group
+    ] * _PROOF_COPIES
+    for name, by_key in sorted(users.items()):
+        users_of = [by_key[key] for key in sorted(by_key)][: _TUPLES_A_LEMMA + 1]
+        for x, y in pairwise(users_of):
+            prompt = style.conjecturer(text_of[name], x.statement.text, x.proof)
+            examples.append(Example(prompt, signature_of(y.statement.text)))
+    unproved = [statement for statement in lean_core.load("train") if statement.key not in proofs]
+    rng = Random(0)
+    theorems = lean_core.library()
+    held_out = {statement.origin for statement in lean_core.load("test")}
+    nearest = related(unproved, theorems.keys() - held_out, 1)
+    proved = {seed.statement.origin: seed for seed in corpus if seed.statement.origin}
+    nearest_proved = related(unproved, proved, 1)
+    for target in unproved:
+        proved_name = next(iter(nearest_proved[target.key]), None)
+        source = proved[proved_name] if proved_name else rng.choice(corpus)
+        named = next(iter(nearest[target.key]), None) if rng.random() < _NAMED_LEMMA_FRAC else None
+        prompt = style.conjecturer(
+            theorems[named].text if named else None, source.statement.text, source.proof
+        )
+        examples.append(Example(prompt, signature_of(target.text)))
+    return examples
+
+
+def _halve(source: Path, target: Path) -> None:
+    """Copies a model's folder with weights in half precision, to be loaded in full."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(source, target, ignore=shutil.ignore_patterns("training.json"))
+    weights = load_file(source / "model.safetensors")
+    halved = {name: tensor.to(torch.bfloat16) for name, tensor in weights.items()}
+    save_file(halved, target / "model.safetensors", metadata={"format": "pt"})
+    (target / "model.safetensors").chmod(0o644)
+    config = json.loads((target / "config.json").read_text())
+    (target / "config.json").write_text(json.dumps({**config, "dtype": "float32"}, indent=2) + "\n")
