@@ -1,8 +1,9 @@
 """Step 3 and more: what a conjecture must pass before K samples are spent on it.
 
 In this order, each sampled text gets the first outcome that fits: it does not parse, it repeats a
-statement of the run, it does not elaborate, a cheap tactic proves it, there are enough others. Nothing is
-stored before all are judged; the checks come from the result cache when a killed stage runs again.
+statement of the run, it does not elaborate, small values refute it, a cheap tactic proves it, there are
+enough others. Nothing is stored before all are judged; the checks come from the result cache when a killed
+stage runs again.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from stp.settings import Settings
 from stp.store.rows import Conjecture, Outcome
 from stp.store.store import Store
 from stp.syntax.lean import cut_conjecture, make_statement
-from stp.types import Job, Limits, Source, Statement, Verdict
+from stp.syntax.refute import refutation
+from stp.types import CheckResult, Job, Limits, Source, Statement, Verdict
 from stp.verify.pool import Pool
 
 
@@ -31,7 +33,7 @@ def gate(store: Store, pool: Pool, round: int, settings: Settings, wanted: int, 
     rows = store.conjectures(round, Outcome.SAMPLED)
     judged, statements = _read(store, rows)
     kept = {key: s for key, (s, _) in statements.items()}
-    for outcome, judge in ((Outcome.UNCOMPILED, _uncompiled), (Outcome.TRIVIAL, _trivial)):
+    for outcome, judge in _JUDGES:
         failing = judge(pool, kept, settings)
         judged += [replace(statements[key][1], outcome=outcome) for key in sorted(failing)]
         kept = {key: s for key, s in kept.items() if key not in failing}
@@ -77,30 +79,36 @@ def _read(
 
 def _uncompiled(pool: Pool, statements: dict[str, Statement], settings: Settings) -> set[str]:
     """Keys of those that Lean does not elaborate: a hole for a proof must be all that is missing."""
-    good = Verdict.INCOMPLETE
-    passed = {
-        key
-        for key, verdict in _checked(pool, statements, ("by sorry",), settings, "compile")
-        if verdict is good
-    }
-    return statements.keys() - passed
+    jobs = [Job(key, s.header, s.text, "by sorry") for key, s in statements.items()]
+    good = {r.id for r in _check(pool, jobs, settings, "compile") if r.verdict is Verdict.INCOMPLETE}
+    return statements.keys() - good
+
+
+def _refuted(pool: Pool, statements: dict[str, Statement], settings: Settings) -> set[str]:
+    """Keys of those that fail for small values of their variables: no prover should spend samples on them."""
+    jobs = [Job(key, s.header, *refutation(s.text)) for key, s in statements.items()]
+    return {result.id for result in _check(pool, jobs, settings, "refuted?") if result.proved}
 
 
 def _trivial(pool: Pool, statements: dict[str, Statement], settings: Settings) -> set[str]:
     """Keys of those that one of the cheap tactics proves under the small budget."""
-    proofs = tuple(f"by {tactic}" for tactic in settings.gates.trivial_tactics)
-    results = _checked(pool, statements, proofs, settings, "trivial?")
-    return {key for key, verdict in results if verdict is Verdict.PROVED}
-
-
-def _checked(
-    pool: Pool, statements: dict[str, Statement], proofs: tuple[str, ...], settings: Settings, what: str
-) -> Iterable[tuple[str, Verdict]]:
-    limits = Limits(settings.verify.wall_s, settings.gates.trivial_heartbeats, settings.verify.memory_mb)
-    jobs = (
-        Job(key, s.header, s.text, proof, limits=limits) for key, s in statements.items() for proof in proofs
-    )
-    total = len(statements) * len(proofs)
-    return [
-        (r.id, r.verdict) for r in tqdm(pool.check(jobs), total=total, desc=f"gate: {what}", unit="check")
+    jobs = [
+        Job(key, s.header, s.text, f"by {tactic}")
+        for key, s in statements.items()
+        for tactic in settings.gates.trivial_tactics
     ]
+    return {result.id for result in _check(pool, jobs, settings, "trivial?") if result.proved}
+
+
+def _check(pool: Pool, jobs: list[Job], settings: Settings, what: str) -> Iterable[CheckResult]:
+    """The results of jobs under the gates' small budget."""
+    limits = Limits(settings.verify.wall_s, settings.gates.heartbeats, settings.verify.memory_mb)
+    limited = (replace(job, limits=limits) for job in jobs)
+    results: Iterable[CheckResult] = tqdm(
+        pool.check(limited), total=len(jobs), desc=f"gate: {what}", unit="check"
+    )
+    return results
+
+
+#: In this order: each judges what those before it let through.
+_JUDGES = ((Outcome.UNCOMPILED, _uncompiled), (Outcome.REFUTED, _refuted), (Outcome.TRIVIAL, _trivial))

@@ -61,16 +61,21 @@ def train_round(
     examples = [Example(style.prover(e.statement.text), e.proof, e.weight) for e in store.prover_texts(round)]
     examples += [_conjecturer_example(style, e) for e in store.conjecturer_texts(round)]
     if not examples:
-        if not out.exists():
-            work = out.with_name(out.name + ".copy")
-            shutil.rmtree(work, ignore_errors=True)
-            shutil.copytree(model, work)
-            work.rename(out)
+        copy_model(model, out)
         return {"examples": 0}
     report = train(
         model, out, examples, settings.train, prompt_format=settings.model.prompt_format, seed=seed
     )
     return {"examples": len(examples), "steps": report.steps, "tokens": report.tokens, "loss": report.loss}
+
+
+def copy_model(model: Path, out: Path) -> None:
+    """Copies a model's folder to `out`, which appears whole or not at all; nothing is done where it is."""
+    if not out.exists():
+        work = out.with_name(out.name + ".copy")
+        shutil.rmtree(work, ignore_errors=True)
+        shutil.copytree(model, work)
+        work.rename(out)
 
 
 def _conjecturer_example(style: PromptFormat, e: rows.ConjecturerText) -> Any:

@@ -13,7 +13,6 @@ import gc
 import hashlib
 import json
 import os
-import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -28,7 +27,8 @@ from stp.search.sample import Budget, Prover, attempt
 from stp.selfplay import seeds
 from stp.selfplay.conjecture import conjecture
 from stp.selfplay.gates import gate
-from stp.selfplay.learn import choose_examples, train_round
+from stp.selfplay.learn import choose_examples, copy_model, train_round
+from stp.selfplay.seed_model import seed_model
 from stp.selfplay.select import Tally, attempt_targets
 from stp.settings import Settings
 from stp.store.store import Store
@@ -98,22 +98,19 @@ class Play:
         return dict(seeds.fill(self.store, self.settings))
 
     def seed_model(self, number: int) -> Stats:
-        """Round 0: the model that learnt from the seed corpus."""
-        source, target = seeds.seed_model(self.settings), self.model_dir(0)
-        if not target.exists():
-            work = target.with_name(target.name + ".copy")
-            shutil.rmtree(work, ignore_errors=True)
-            shutil.copytree(source, work)
-            work.rename(target)
+        """Round 0: the model that the run starts from."""
+        copy_model(seed_model(self.settings.model), self.model_dir(0))
         return {}
 
     def conjecture(self, number: int) -> Stats:
         """Steps 1 and 2."""
         prover, settings = self.prover(number - 1), self.settings
+        _use_cores(os.cpu_count() or 1)  # no checker is busy meanwhile
         inputs = conjecture(
             self.store, prover.generator, prover.style, number, settings.conjecture, settings.model,
             self.stream(number, "conjecture"),
         )  # fmt: skip
+        self._share_cores()
         return {"inputs": inputs}
 
     def gate(self, number: int) -> Stats:
@@ -154,10 +151,13 @@ class Play:
         )  # fmt: skip
 
     def evaluate(self, number: int) -> Stats:
-        """Held-out pass@k of the round's model; in round 0 also the portfolio's, with as many checks."""
+        """Held-out pass@k of the round's model; in round 0 also the portfolio's, with as many checks.
+
+        Every round draws from the same random stream, so that what differs is the model.
+        """
         settings, dataset = self.settings.evaluate, self.settings.data.dataset
         statements = self.store.statements(split="test")
-        budget = Budget(settings.samples, settings.temperature, self.stream(number, "evaluate"))
+        budget = Budget(settings.samples, settings.temperature, self.stream(0, "evaluate"))
         prover = self.prover(number)
         rows = evaluate(self.store, prover, number, dataset, statements, budget)
         if number == 0:
@@ -198,11 +198,15 @@ class Play:
 
             settings = self.settings.model
             pool = self.pool  # starts while the model loads
-            _use_cores(max(1, (os.cpu_count() or 1) - pool.workers))
+            self._share_cores()
             generator = HfGenerator(self.model_dir(number), settings.prompt_format, settings.batch_size)
             style = prompt_format(settings.prompt_format)
             self._prover = (number, Prover(generator, style, pool, settings, self.settings.verify))
         return self._prover[1]
+
+    def _share_cores(self) -> None:
+        """Leaves the checkers their cores."""
+        _use_cores(max(1, (os.cpu_count() or 1) - self.pool.workers))
 
     def close(self) -> None:
         """Ends the checkers."""

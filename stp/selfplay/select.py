@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import groupby
-from math import exp
+from math import ceil, exp
 from random import Random
 
 from stp.settings import AttemptSettings, ConjectureSettings, SelectSettings
@@ -144,7 +144,7 @@ def conjecturer_set(outcomes: Iterable[Outcome], settings: SelectSettings) -> li
     distinct = [next(group) for _, group in groupby(barely, key=lambda o: o.key)]
     useful = [outcome for outcome in distinct if outcome.uses_lemma]
     trivial = sorted((o for o in distinct if not o.uses_lemma), key=lambda o: (o.lemma is not None, o.key))
-    cap = int(settings.trivial_lemma_cap_frac * len(useful))
+    cap = ceil(settings.trivial_lemma_cap_frac * len(distinct))
     kept = useful + [replace(outcome, lemma=None) for outcome in trivial[:cap]]
     kept.sort(key=lambda o: (o.elegancy, o.key))
     return sorted(kept[int(settings.elegancy_drop_frac * len(kept)) :], key=lambda o: o.key)
@@ -154,7 +154,9 @@ def prover_set(outcomes: Iterable[Outcome], settings: SelectSettings) -> list[We
     """Step 8: weighted correct proofs of the statements that are not easy, sorted by (key, proof).
 
     Pass the outcomes of the replayed rounds, each attempted statement once a round: those of one key are
-    pooled. weight = exp(-char_decay · characters - second_decay · heartbeats in seconds) / distinct proofs.
+    pooled. weight = exp(-char_decay · characters - second_decay · seconds) / distinct proofs, in whole
+    seconds' worth of heartbeats: a checker's first use of a tactic costs it some heartbeats more, and two
+    runs must agree.
     """
     examples = []
     for key, group in groupby(sorted(outcomes, key=lambda o: o.key), key=lambda o: o.key):
@@ -166,7 +168,7 @@ def prover_set(outcomes: Iterable[Outcome], settings: SelectSettings) -> list[We
         for proof in (proof for outcome in pooled for proof in outcome.proofs):
             heartbeats[proof.text] = min(proof.heartbeats, heartbeats.get(proof.text, proof.heartbeats))
         for text, cost in sorted(heartbeats.items()):
-            seconds = cost / settings.heartbeats_per_second
+            seconds = cost // settings.heartbeats_per_second
             decay = exp(-settings.char_decay * len(text) - settings.second_decay * seconds)
             examples.append(WeightedProof(key, text, decay / len(heartbeats)))
     return examples

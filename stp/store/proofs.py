@@ -17,19 +17,23 @@ _PAGE_ROWS = 4096
 class Proofs(Connection):
     """The part of `Store` for proofs, attempts and checks. A round range includes both its ends."""
 
-    def add_attempts(self, round: int, stage: AttemptStage, rows: Iterable[tuple[str, str, int]]) -> int:
-        """Add (statement key, proof text, count) rows and return how many attempts that were.
+    def add_attempts(self, round: int, stage: AttemptStage, rows: Iterable[tuple[str, str, int, int]]) -> int:
+        """Add (statement key, proof text, count, tokens) rows and return how many attempts that were.
+
+        `tokens` is what the model wrote for them all.
 
         A statement's attempts of a round and stage come all in one call: what comes for a statement
         that already has some is a batch done again, and is left out.
         """
         counts: Counter[tuple[str, str]] = Counter()
-        for statement, text, count in rows:
+        spent: Counter[tuple[str, str]] = Counter()
+        for statement, text, count, tokens in rows:
             counts[statement, text.strip()] += count
+            spent[statement, text.strip()] += tokens
         with self.atomic():
             done = self._attempted_among({statement for statement, _ in counts}, round, stage)
             new = [
-                (statement, proof_key(statement, text), text, count)
+                (statement, proof_key(statement, text), text, count, spent[statement, text])
                 for (statement, text), count in sorted(counts.items())
                 if statement not in done
             ]
@@ -38,8 +42,9 @@ class Proofs(Connection):
                 (row[:3] for row in new),
             )
             self._write(
-                "INSERT INTO attempts (statement, proof, round, stage, count) VALUES (?, ?, ?, ?, ?)",
-                ((statement, key, round, stage, count) for statement, key, _, count in new),
+                "INSERT INTO attempts (statement, proof, round, stage, count, tokens)"
+                " VALUES (?, ?, ?, ?, ?, ?)",
+                ((statement, key, round, stage, count, tokens) for statement, key, _, count, tokens in new),
             )
         return sum(row[3] for row in new)
 
@@ -105,6 +110,17 @@ class Proofs(Connection):
             round,
         )
         return {Verdict(verdict): count for verdict, count in rows}
+
+    def tokens(self, round: int, stage: AttemptStage) -> dict[str, int]:
+        """What the model wrote for each statement in one round and stage."""
+        return dict(
+            self._rows(
+                "SELECT statement, SUM(tokens) FROM attempts WHERE stage = ? AND round = ?"
+                " GROUP BY statement",
+                stage,
+                round,
+            )
+        )
 
     def tallies(self, round: int, stage: AttemptStage) -> dict[str, Tally]:
         """What each statement got in one round and stage, test statements included."""

@@ -22,6 +22,7 @@ class Outcome(StrEnum):
     UNPARSED = "unparsed"
     DUPLICATE = "duplicate"
     UNCOMPILED = "uncompiled"
+    REFUTED = "refuted"
     TRIVIAL = "trivial"
     SURPLUS = "surplus"
     """Passed the gates, beyond the number wanted."""

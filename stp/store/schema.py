@@ -49,6 +49,7 @@ CREATE TABLE attempts (
   round INTEGER NOT NULL,
   stage TEXT NOT NULL CHECK (stage IN ('seed', 'attempt', 'evaluate')),
   count INTEGER NOT NULL CHECK (count > 0),
+  tokens INTEGER NOT NULL,
   PRIMARY KEY (stage, round, statement, proof)
 ) STRICT, WITHOUT ROWID;
 
@@ -73,7 +74,8 @@ CREATE TABLE conjectures (
   lemma_statement TEXT,
   text TEXT NOT NULL,
   outcome TEXT NOT NULL CHECK (outcome IN
-    ('sampled', 'unparsed', 'duplicate', 'uncompiled', 'trivial', 'surplus', 'kept')),
+    ('sampled', 'unparsed', 'duplicate', 'uncompiled', 'refuted', 'trivial', 'surplus',
+     'kept')),
   statement TEXT REFERENCES statements (key),
   PRIMARY KEY (round, input, sample),
   CHECK ((outcome = 'kept') = (statement IS NOT NULL)),
@@ -145,7 +147,8 @@ CREATE VIEW rounds_summary AS
   SELECT c.round, COUNT(*) AS sampled,
          SUM(c.outcome NOT IN ('sampled', 'unparsed')) AS parsed,
          SUM(c.outcome NOT IN ('sampled', 'unparsed', 'duplicate')) AS new,
-         SUM(c.outcome IN ('trivial', 'surplus', 'kept')) AS compiled,
+         SUM(c.outcome IN ('refuted', 'trivial', 'surplus', 'kept')) AS compiled,
+         SUM(c.outcome IN ('trivial', 'surplus', 'kept')) AS not_refuted,
          SUM(c.outcome IN ('surplus', 'kept')) AS not_trivial,
          SUM(c.outcome = 'kept') AS kept,
          SUM(EXISTS (

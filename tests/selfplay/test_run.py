@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import random
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from stp.store.store import Store
+from stp.verify.lean.install import cache_dir
 
 SMALL = """
 [verify]
 pool = "local"
 workers = 1
 heartbeats = 20000
-[tiny]
-hidden = 64
-layers = 2
-epochs = 1.0
 [data]
 statements = 24
 held_out = 8
@@ -48,10 +49,10 @@ def play(folder: Path, rounds: int = 1) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command(folder, rounds), capture_output=True, text=True, timeout=900, check=False)
 
 
-def checkers() -> set[str]:
-    return {
-        p.name for p in Path("/proc").iterdir() if p.name.isdigit() and b"launcher.js" in _cmdline(p.name)
-    }
+def running(*words: bytes) -> set[str]:
+    """Processes of this machine whose command line holds one of the words."""
+    pids = {path.name for path in Path("/proc").iterdir() if path.name.isdigit()}
+    return {pid for pid in pids if any(word in _cmdline(pid) for word in words)}
 
 
 def _cmdline(pid: str) -> bytes:
@@ -104,7 +105,7 @@ def test_the_same_command_again_changes_nothing_and_other_settings_are_refused(u
 def disturb(folder: Path, undisturbed: Path, kills: int, seed: int) -> None:
     """Kills the driver so many times, in one run after another; every run must end equal."""
     rng = random.Random(seed)
-    running_before = checkers()
+    running_before = running(b"launcher.js")
     attempt, made = folder / "0", 0
     while made < kills:
         attempt.mkdir(exist_ok=True)
@@ -121,7 +122,7 @@ def disturb(folder: Path, undisturbed: Path, kills: int, seed: int) -> None:
             compare(attempt, undisturbed)
             attempt = folder / str(int(attempt.name) + 1)
     time.sleep(1)
-    assert checkers() <= running_before, "a checker outlived its driver"
+    assert running(b"launcher.js") <= running_before, "a checker outlived its driver"
     compare(attempt, undisturbed)
 
 
@@ -136,6 +137,128 @@ def compare(folder: Path, undisturbed: Path) -> None:
 @pytest.mark.timeout(1800)
 def test_killed_three_times_a_run_ends_equal(tmp_path: Path, undisturbed: Path) -> None:
     disturb(tmp_path, undisturbed, 3, seed=1)
+
+
+def descendants(pid: int, word: str) -> list[psutil.Process]:
+    """Processes below this one whose command line holds the word."""
+    found = []
+    for process in psutil.Process(pid).children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if word in " ".join(process.cmdline()):
+                found.append(process)
+    return found
+
+
+def wait_for(child: subprocess.Popen[str], word: str, count: int) -> list[psutil.Process]:
+    for _ in range(600):
+        assert child.poll() is None, "the run ended before it could be disturbed"
+        if len(found := descendants(child.pid, word)) >= count:
+            return found
+        time.sleep(0.2)
+    raise AssertionError(f"no {count} processes of {word}")
+
+
+_OURS = (b"launcher.js", b"raylet", b"gcs_server", b"ray::")
+
+
+@contextlib.contextmanager
+def ray_run(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """A run with a Ray pool and a result cache of its own, so that everything is checked again."""
+    cache = folder / "cache"
+    cache.mkdir()
+    for part in ("toolchains", "lean-core"):
+        (cache / part).symlink_to(cache_dir() / part)
+    with subprocess.Popen(
+        [*command(folder), "--set", "verify.pool=ray"],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "STP_CACHE_DIR": str(cache)},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored in background jobs
+    ) as child:
+        yield child
+        child.kill()
+
+
+@pytest.mark.lean
+@pytest.mark.timeout(900)
+def test_ray_workers_and_checkers_may_be_killed(tmp_path: Path, undisturbed: Path) -> None:
+    with ray_run(tmp_path) as run:
+        [checker] = wait_for(run, "launcher.js", 1)
+        checker.kill()  # while it starts
+        psutil.wait_procs([checker])
+        [checker] = wait_for(run, "launcher.js", 1)
+        time.sleep(15)  # until it is ready, or nearly
+        checker.kill()
+        psutil.wait_procs([checker])
+        time.sleep(2)
+        [checker] = wait_for(run, "launcher.js", 1)
+        checker.parent().kill()  # the Ray worker that owns it
+        _, errors = run.communicate(timeout=600)
+    assert run.returncode == 0, errors[-2000:]
+    with Store(undisturbed / "stp.sqlite", read_only=True) as a, Store(tmp_path / "run/stp.sqlite") as b:
+        assert a.differences(b) == []
+
+
+@pytest.mark.lean
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL])
+def test_a_stopped_run_leaves_no_process(tmp_path: Path, sent: signal.Signals) -> None:
+    before = running(*_OURS)
+    with ray_run(tmp_path) as run:
+        wait_for(run, "launcher.js", 1)
+        run.send_signal(sent)
+        _, errors = run.communicate(timeout=60)
+    for _ in range(300):  # Ray's own processes notice within a minute that their driver is gone
+        if not (left := running(*_OURS) - before):
+            break
+        time.sleep(0.2)
+    assert not left, [_cmdline(pid)[:80] for pid in left]
+    if sent == signal.SIGINT:
+        assert run.returncode == 130
+        assert "stp: stopped; the same command goes on from here" in errors.splitlines()
+
+
+@contextlib.contextmanager
+def disk(folder: Path, size_mb: int) -> Iterator[None]:
+    """A file system of that size at the folder."""
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size_mb}m", "tmpfs", str(folder)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if mounted.returncode:
+        pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.lean
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    "size_mb", [8, pytest.param(1, marks=pytest.mark.slow), pytest.param(40, marks=pytest.mark.slow)]
+)
+def test_a_full_disk_costs_one_line_and_no_work(tmp_path: Path, undisturbed: Path, size_mb: int) -> None:
+    with disk(tmp_path, size_mb):
+        stopped = play(tmp_path)
+        assert stopped.returncode == 3, stopped.stderr[-2000:]
+        said = [line for line in stopped.stderr.splitlines() if line.startswith("stp: ")]
+        assert len(said) == 1, stopped.stderr[-2000:]
+        assert "Traceback" not in stopped.stderr
+        subprocess.run(["mount", "-o", "remount,size=400m", str(tmp_path)], check=True)
+        compare(tmp_path, undisturbed)
+
+
+@pytest.mark.lean
+@pytest.mark.timeout(300)
+def test_a_second_process_on_one_run_is_refused(tmp_path: Path) -> None:
+    with ray_run(tmp_path) as run:
+        wait_for(run, "launcher.js", 1)
+        second = play(tmp_path)
+        assert run.poll() is None
+    assert second.returncode == 3
+    assert second.stderr.count("\n") == 1
+    assert f"process {run.pid}" in second.stderr
 
 
 @pytest.mark.slow

@@ -17,9 +17,9 @@ def check(verdict: Verdict, **fields: object) -> CheckResult:
 
 def attempt(store: Store, round: int, key: str, **counts: int) -> None:
     """Attempts at one statement: `proved=2, rejected=1` is two proofs that hold and one that fails."""
-    rows = [(key, f"by {verdict}", count) for verdict, count in counts.items()]
+    rows = [(key, f"by {verdict}", count, count) for verdict, count in counts.items()]
     store.add_attempts(round, "attempt", rows)
-    store.add_checks((proof_key(key, text), check(Verdict(text[3:]))) for _, text, _ in rows)
+    store.add_checks((proof_key(key, text), check(Verdict(text[3:]))) for _, text, *_ in rows)
 
 
 def conjecture(round: int, input: int, sample: int, seed: str = "a", lemma: str | None = None) -> Conjecture:

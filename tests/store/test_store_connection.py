@@ -85,7 +85,7 @@ for batch in itertools.count(store.meta("batches") or 0):
     with store.atomic():
         keys = [f"{batch}-{i}" for i in range(8)]
         store.add_statements(map(statement, keys), round=0)
-        store.add_attempts(1, "attempt", [(key, f"by {n}", 2) for key in keys for n in range(16)])
+        store.add_attempts(1, "attempt", [(key, f"by {n}", 2, 0) for key in keys for n in range(16)])
         store.set_meta("batches", batch + 1)
     print(batch, flush=True)
 """
@@ -184,7 +184,7 @@ def test_a_failed_migration_leaves_no_trace(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_fault_of_ours_is_not_blamed_on_the_disk() -> None:
     with pytest.raises(sqlite3.IntegrityError):
-        Store().add_attempts(1, "attempt", [("unknown", "by simp", 1)])
+        Store().add_attempts(1, "attempt", [("unknown", "by simp", 1, 0)])
 
 
 #: A tree of blocks: each is a list of inner blocks, and whether it fails once they are done.

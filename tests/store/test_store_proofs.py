@@ -15,7 +15,10 @@ from stp.types import VOID, CheckResult, Premise, Source, Verdict
 
 _ROWS = st.lists(
     st.tuples(
-        st.sampled_from("abc"), st.sampled_from(["", "by simp", " by simp\n", "rfl"]), st.integers(1, 9)
+        st.sampled_from("abc"),
+        st.sampled_from(["", "by simp", " by simp\n", "rfl"]),
+        st.integers(1, 9),
+        st.integers(0, 99),
     )
 )
 
@@ -34,10 +37,12 @@ def _filled() -> Store:
 
 
 @given(_ROWS)
-def test_equal_proofs_are_stored_once_with_their_count(rows: list[tuple[str, str, int]]) -> None:
+def test_equal_proofs_are_stored_once_with_their_count(rows: list[tuple[str, str, int, int]]) -> None:
     expected: Counter[tuple[str, str]] = Counter()
-    for key, text, count in rows:
+    tokens: Counter[str] = Counter()
+    for key, text, count, spent in rows:
         expected[key, text.strip()] += count
+        tokens[key] += spent
     with _filled() as store:
         assert store.add_attempts(1, "attempt", rows) == expected.total()
         stored = store._rows(
@@ -45,13 +50,14 @@ def test_equal_proofs_are_stored_once_with_their_count(rows: list[tuple[str, str
         )
         assert {(key, text): count for key, text, count in stored} == dict(expected)
         assert store.attempted(1, "attempt") == {key for key, _ in expected}
+        assert store.tokens(1, "attempt") == dict(tokens)
 
 
 @given(_ROWS, _ROWS)
 def test_a_batch_written_twice_changes_nothing(
-    first: list[tuple[str, str, int]], second: list[tuple[str, str, int]]
+    first: list[tuple[str, str, int, int]], second: list[tuple[str, str, int, int]]
 ) -> None:
-    done = {key for key, _, _ in first}
+    done = {key for key, *_ in first}
     with _filled() as once, _filled() as again:
         once.add_attempts(1, "attempt", first)
         once.add_attempts(1, "attempt", [row for row in second if row[0] not in done])
@@ -62,7 +68,7 @@ def test_a_batch_written_twice_changes_nothing(
 
 
 def test_rounds_and_stages_do_not_share_attempts(store: Store) -> None:
-    rows = [("a", "by simp", 3)]
+    rows = [("a", "by simp", 3, 30)]
     assert store.add_attempts(1, "attempt", rows) == 3
     assert store.add_attempts(2, "attempt", rows) == 3
     assert store.add_attempts(1, "evaluate", rows) == 3
@@ -71,7 +77,7 @@ def test_rounds_and_stages_do_not_share_attempts(store: Store) -> None:
 
 
 def test_a_proof_is_unchecked_until_it_has_its_one_check(store: Store) -> None:
-    store.add_attempts(1, "attempt", [("b", "by simp", 2), ("a", "", 1), ("a", "rfl", 1)])
+    store.add_attempts(1, "attempt", [("b", "by simp", 2, 0), ("a", "", 1, 0), ("a", "rfl", 1, 0)])
     waiting = list(store.unchecked(1, "attempt"))
     assert sorted((s.key, text) for _, s, text in waiting) == [("a", ""), ("a", "rfl"), ("b", "by simp")]
     assert [s.key for _, s, _ in waiting] == ["a", "a", "b"]
@@ -86,7 +92,7 @@ def test_checks_added_while_reading_neither_skip_nor_repeat(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("stp.store.proofs._PAGE_ROWS", 4)
-    store.add_attempts(1, "attempt", [(key, f"by {n}", 1) for key in "abc" for n in range(5)])
+    store.add_attempts(1, "attempt", [(key, f"by {n}", 1, 0) for key in "abc" for n in range(5)])
     seen = []
     for key, _, _ in store.unchecked(1, "attempt"):
         seen.append(key)
@@ -96,7 +102,7 @@ def test_checks_added_while_reading_neither_skip_nor_repeat(
 
 
 def test_a_check_keeps_what_later_rounds_need(store: Store) -> None:
-    store.add_attempts(1, "attempt", [("a", "by simp", 4)])
+    store.add_attempts(1, "attempt", [("a", "by simp", 4, 0)])
     premise = Premise("Nat.le_refl", "Init.Prelude", "n ≤ n")
     times = {"queue": 900.0, "statement": 1.0, "proof": 2.5, "kernel": 0.5}
     result = CheckResult(
@@ -112,7 +118,7 @@ def test_a_check_keeps_what_later_rounds_need(store: Store) -> None:
 def test_a_pass_rate_counts_repeats_and_leaves_out_what_says_nothing(store: Store) -> None:
     attempt(store, 1, "a", proved=1, rejected=2, timed_out=1, crashed=5, out_of_memory=7)
     attempt(store, 1, "b", crashed=3)
-    store.add_attempts(1, "attempt", [("c", "by unchecked", 9)])
+    store.add_attempts(1, "attempt", [("c", "by unchecked", 9, 0)])
     assert store.pooled_rates(1, 1) == {"a": Tally(attempts=4, proved=1)}
     (row,) = store.view("pass_rates")
     assert row == {
@@ -142,7 +148,7 @@ def test_rates_pool_and_compare_over_the_rounds_asked_for(store: Store) -> None:
 def test_rates_and_proofs_never_mix_in_the_benchmark(store: Store) -> None:
     store.add_statements([statement("held")], round=0, split="test")
     attempt(store, 1, "held", proved=1)
-    store.add_attempts(1, "evaluate", [("a", "by evaluated", 2), ("held", "by proved", 3)])
+    store.add_attempts(1, "evaluate", [("a", "by evaluated", 2, 0), ("held", "by proved", 3, 0)])
     store.add_checks([(proof_key("a", "by evaluated"), check(Verdict.PROVED))])
     assert store.pooled_rates(0, 9) == {}
     assert store.correct_proofs(0, 9) == []
@@ -150,7 +156,7 @@ def test_rates_and_proofs_never_mix_in_the_benchmark(store: Store) -> None:
 
 
 def test_a_seed_proof_is_correct_without_having_been_sampled(store: Store) -> None:
-    store.add_attempts(0, "seed", [("a", "by proved", 1)])
+    store.add_attempts(0, "seed", [("a", "by proved", 1, 0)])
     attempt(store, 2, "b", proved=2, rejected=3)
     store.add_checks([(proof_key("a", "by proved"), check(Verdict.PROVED))])
     assert [(p.statement, p.round, p.count) for p in store.correct_proofs(0, 2)] == [("a", 0, 0), ("b", 2, 2)]

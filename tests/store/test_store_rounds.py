@@ -68,7 +68,7 @@ def test_conjectures_resume_where_they_stopped(store: Store) -> None:
 
 
 def test_outcomes_move_conjectures_through_the_funnel(store: Store) -> None:
-    sampled = [conjecture(2, 0, sample) for sample in range(8)]
+    sampled = [conjecture(2, 0, sample) for sample in range(9)]
     store.add_conjectures(sampled)
     store.add_statements([statement(key, Source.CONJECTURE) for key in "kl"], round=2)
     outcomes = [*Outcome, Outcome.KEPT]
@@ -80,8 +80,8 @@ def test_outcomes_move_conjectures_through_the_funnel(store: Store) -> None:
     assert store.conjectures(2, Outcome.KEPT) == gated[-2:]
     (row,) = store.view("rounds_summary")
     assert row == {
-        "round": 2, "sampled": 8, "parsed": 6, "new": 5, "compiled": 4,
-        "not_trivial": 3, "kept": 2, "proved": 1,
+        "round": 2, "sampled": 9, "parsed": 7, "new": 6, "compiled": 5,
+        "not_refuted": 4, "not_trivial": 3, "kept": 2, "proved": 1,
     }  # fmt: skip
 
 
@@ -116,7 +116,7 @@ def test_a_stage_is_finished_once_and_for_all(store: Store) -> None:
 def test_an_end_mark_falls_with_the_batch_that_it_belongs_to(store: Store) -> None:
     store.begin_stage(1, "attempt")
     with suppress(ZeroDivisionError), store.atomic():
-        store.add_attempts(1, "attempt", [("b", "by simp", 1)])
+        store.add_attempts(1, "attempt", [("b", "by simp", 1, 0)])
         store.finish_stage(1, "attempt", {})
         raise ZeroDivisionError
     assert store.attempted(1, "attempt") == {"a"}
