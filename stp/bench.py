@@ -1,4 +1,4 @@
-"""Measures this machine: worker start-up, checks a second on a committed mix, sampled tokens a second.
+"""Measures this machine: starts, checks (also over Lean's own time), sampled tokens, whole rounds.
 
 Repeated in one run, medians reported with every repeat, beside the machine's size; `docs/benchmarks.md`
 keeps the numbers with the command that made them.
@@ -9,24 +9,34 @@ from __future__ import annotations
 import json
 import os
 import platform
+import sys
 import time
+from collections import defaultdict
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from statistics import median
+from subprocess import DEVNULL
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import psutil
 
-from stp.datasets import seeds
-from stp.errors import UsageError
-from stp.settings import Settings, VerifySettings
-from stp.types import Job, Limits
+from stp.datasets import lean_core, seeds
+from stp.datasets.seeds import Seed
+from stp.errors import MachineryError, UsageError
+from stp.settings import VerifySettings, load
+from stp.types import Job, Limits, Verdict
 from stp.verify.lean import toolchain
 from stp.verify.lean.process import LeanProcess
-from stp.verify.pool import open_pool
+from stp.verify.pool import Pool, open_pool
 
 _REPEATS = 3
 _MIX = 400
+_OVERHEAD_STATEMENTS, _OVERHEAD_PROOFS = 40, 8
+#: With that word in it a file is elaborated with the elaborator's own kernel checks, as Lean does it.
+_WHOLE = "/-! kernel -/\n\ntheorem done : True := trivial"
 
 
 def run_bench(name: str, output: Path | None) -> None:
@@ -56,63 +66,146 @@ def machine() -> str:
 
 
 def mix() -> list[Job]:
-    """The first proofs of the seed corpus, one a statement: `exact`, `simp`, `grind`, `omega` and others."""
-    chosen = {seed.statement.key: seed for seed in seeds.load()}
+    """400 proved statements, one proof each: as many by `exact` as by `simp`, `rfl`, `omega` and `grind`."""
+    found = exact_mix()[: _MIX // 5]
+    used = {job.id for job in found}
+    corpus = seeds.load()
+    for tactic in ("by simp", "by rfl", "by omega", "by grind"):
+        chosen = [s for s in corpus if s.proof == tactic and s.statement.key not in used][: _MIX // 5]
+        used |= {seed.statement.key for seed in chosen}
+        found += [_job(seed) for seed in chosen]
+    return found
+
+
+def exact_mix() -> list[Job]:
+    """Statements of `lean-core`, each by its own library theorem, written `exact NAME ..`."""
+    hidden = frozenset("[{")  # `..` fills in what is explicit; such arguments would be left to find
+    plain = [s for s in lean_core.load("train") if not hidden & set(s.text) and "(" in s.text]
     return [
-        Job(
-            key,
-            s.statement.header,
-            s.statement.text,
-            s.proof,
-            origin=s.statement.origin,
-            limits=Limits(60.0, 60_000),
-        )
-        for key, s in sorted(chosen.items())[:_MIX]
+        Job(s.key, s.header, s.text, f"by exact {s.origin} ..", limits=Limits(60.0, 60_000))
+        for s in plain[:_MIX]
     ]
 
 
+def _job(seed: Seed) -> Job:
+    s = seed.statement
+    return Job(s.key, s.header, s.text, seed.proof, origin=s.origin, limits=Limits(60.0, 60_000))
+
+
 def _start() -> dict[str, Any]:
+    """Seconds until one checker is ready, and until both of two started together are."""
     lean = toolchain.find()
-    times, memory_mb = [], 0
-    for _ in range(_REPEATS):
-        began = time.monotonic()
+    times: dict[str, list[float]] = {"one": [], "two": []}
+    memory_mb: list[int] = []
+
+    def start(began: float) -> float:
         process = LeanProcess(lean, "Checker")
-        times.append(time.monotonic() - began)
-        memory_mb = process.memory_mb()
+        ready_s = time.monotonic() - began
+        memory_mb.append(process.memory_mb())
         process.kill()
-    return {"ready_s": median(times), "all_s": times, "memory_mb": memory_mb}
+        return ready_s
+
+    for _ in range(_REPEATS):
+        times["one"].append(start(time.monotonic()))
+        with ThreadPoolExecutor(2) as threads:
+            times["two"].append(max(threads.map(start, [time.monotonic()] * 2)))
+    return {
+        "one_s": median(times["one"]), "two_s": median(times["two"]), "all_s": times,
+        "memory_mb": max(memory_mb),
+    }  # fmt: skip
 
 
 def _verify() -> dict[str, Any]:
-    jobs, numbers = mix(), {}
+    """Checks a second of two mixes by one worker and two, and who used the cores meanwhile."""
+    mixes = {"mix": mix(), "exact": exact_mix()}
+    numbers: dict[str, Any] = {}
     for workers in (1, 2):
         began = time.monotonic()
         with open_pool(VerifySettings(pool="local", workers=workers)) as pool:
-            ready = [pool.submit(jobs[0]) for _ in range(8 * workers)]
-            for future in ready:
-                future.result()
-            ready_s = time.monotonic() - began
-            proved = sum(result.proved for result in pool.check(jobs))  # warms the compiled code
-            rates = []
-            for _ in range(_REPEATS):
-                began = time.monotonic()
-                for _ in pool.check(jobs):
-                    pass
-                rates.append(len(jobs) / (time.monotonic() - began))
-        numbers[f"{workers} workers"] = {
-            "checks_per_s": median(rates), "all": rates, "proved": proved, "of": len(jobs),
-            "ready_s": ready_s,
-        }  # fmt: skip
+            list(pool.check([mixes["exact"][0]] * (8 * workers)))
+            row: dict[str, Any] = {"ready_s": time.monotonic() - began}
+            for name, jobs in mixes.items():
+                proved = sum(result.proved for result in pool.check(jobs))  # warms the compiled code
+                checkers_s, driver_s, wall_s = _cpu_s("launcher.js"), _own_cpu_s(), time.monotonic()
+                rates = [_rate(pool, jobs) for _ in range(_REPEATS)]
+                cores_s = (time.monotonic() - wall_s) * (os.cpu_count() or 1)
+                row[name] = {
+                    "checks_per_s": median(rates), "all": rates, "proved": proved, "of": len(jobs),
+                    "cpu_in_lean": (_cpu_s("launcher.js") - checkers_s) / cores_s,
+                    "cpu_in_driver": (_own_cpu_s() - driver_s) / cores_s,
+                }  # fmt: skip
+        numbers[f"{workers} workers"] = row
+    with TemporaryDirectory() as folder:
+        cache = Path(folder) / "checks.sqlite"
+        with open_pool(VerifySettings(pool="local", workers=1), cache=cache) as pool:
+            _rate(pool, mixes["exact"])
+            numbers["cached_ms"] = median(1e3 / _rate(pool, mixes["exact"]) for _ in range(_REPEATS))
     return numbers
+
+
+def _rate(pool: Pool, jobs: list[Job]) -> float:
+    """Jobs a second."""
+    began = time.monotonic()
+    list(pool.check(jobs))
+    return len(jobs) / (time.monotonic() - began)
+
+
+def _cpu_s(word: str) -> float:
+    """CPU time so far of this process's children whose command line holds the word."""
+    total = 0.0
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            if word in " ".join(child.cmdline()):
+                times = child.cpu_times()
+                total += times.user + times.system
+    return total
+
+
+def _own_cpu_s() -> float:
+    times = psutil.Process().cpu_times()
+    return float(times.user + times.system)
+
+
+def _overhead() -> dict[str, Any]:
+    """Time of a warm check, 8 of each statement, over Lean's own for the same theorems in one file."""
+    by_key: dict[str, list[Seed]] = defaultdict(list)
+    for seed in seeds.load():
+        by_key[seed.statement.key].append(seed)
+    chosen = [
+        (group[0].statement, group[i % len(group)].proof)
+        for _, group in sorted(by_key.items())[:_OVERHEAD_STATEMENTS]
+        for i in range(_OVERHEAD_PROOFS)
+    ]
+    limits = Limits(300.0, 60_000)
+    jobs = [Job(str(i), s.header, s.text, proof, limits=limits) for i, (s, proof) in enumerate(chosen)]
+    texts = [s.text.replace(s.name, f"t{i}", 1) + f" := {proof}" for i, (s, proof) in enumerate(chosen)]
+    file = Job("file", "", "", "\n\n".join([_WHOLE, *texts]), limits=limits,
+               theorem="done")  # fmt: skip
+    ratios, checks_ms = [], []
+    with open_pool(VerifySettings(pool="local", workers=1)) as pool:
+        refused = [result.id for result in pool.check(jobs) if not result.proved]
+        for _ in range(_REPEATS):
+            result = pool.submit(file).result()
+            if result.verdict is not Verdict.UNJUDGED or refused:
+                raise MachineryError(
+                    f"the floor is not comparable: {result.reason} {result.messages} {refused}"
+                )
+            floor_s = result.times_ms["proof"] / 1e3
+            spent_s = len(jobs) / _rate(pool, jobs)
+            ratios.append(spent_s / floor_s)
+            checks_ms.append(1e3 * spent_s / len(jobs))
+    return {"ratio": median(ratios), "all": ratios, "check_ms": median(checks_ms), "checks": len(jobs)}
 
 
 def _sample() -> dict[str, Any]:
     from stp.models.hf import HfGenerator
     from stp.models.prompts import prompt_format
-    from stp.selfplay.seeds import seed_model
+    from stp.selfplay.seed_model import seed_model
 
-    settings = Settings()
-    generator = HfGenerator(seed_model(settings), settings.model.prompt_format, settings.model.batch_size)
+    settings = load()
+    generator = HfGenerator(
+        seed_model(settings.model), settings.model.prompt_format, settings.model.batch_size
+    )
     style = prompt_format(settings.model.prompt_format)
     prompts = [style.prover(job.statement) for job in mix()[:64]]
     rates = []
@@ -124,4 +217,41 @@ def _sample() -> dict[str, Any]:
     return {"tokens_per_s": median(rates[1:]), "all": rates[1:]}
 
 
-BENCHES: dict[str, Callable[[], dict[str, Any]]] = {"start": _start, "verify": _verify, "sample": _sample}
+def _play(rounds: int) -> dict[str, Any]:
+    """A new run with the default preset, caches as they are: its time, its memory, its numbers.
+
+    Memory is the sum of the resident sets of the driver and all its children, read once a second: what
+    several of them share is counted for each.
+    """
+    with TemporaryDirectory() as folder:
+        began = time.monotonic()
+        command = [sys.executable, "-m", "stp", "selfplay", "--rounds", str(rounds), "--run", folder]
+        driver, peak = psutil.Popen(command, stdout=DEVNULL, stderr=DEVNULL), 0
+        while driver.poll() is None:
+            peak = max(peak, _resident(driver))
+            time.sleep(1)
+        if driver.returncode:
+            raise MachineryError(f"{' '.join(command)}: ended with exit code {driver.returncode}")
+        lines = (Path(folder) / "metrics.jsonl").read_text().splitlines()
+        return {
+            "minutes": (time.monotonic() - began) / 60, "peak_gib": peak / 2**30,
+            "rounds": [json.loads(line) for line in lines],
+        }  # fmt: skip
+
+
+def _resident(driver: psutil.Process) -> int:
+    total = 0
+    for process in (driver, *driver.children(recursive=True)):
+        with suppress(psutil.Error):
+            total += process.memory_info().rss
+    return total
+
+
+BENCHES: dict[str, Callable[[], dict[str, Any]]] = {
+    "start": _start,
+    "verify": _verify,
+    "overhead": _overhead,
+    "sample": _sample,
+    "round": lambda: _play(1),
+    "rounds": lambda: _play(3),
+}

@@ -7,10 +7,11 @@ import os
 import sys
 from collections.abc import Iterator
 from concurrent.futures import Future
+from dataclasses import asdict, replace
 from pathlib import Path
 from queue import Queue
 from threading import Thread
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
+from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
@@ -75,7 +76,11 @@ def selfplay(
 
     if rounds < 0:
         raise UsageError(f"--rounds: expected 0 or more, found {rounds}")
-    play(load(config, set_), run, rounds)
+    try:
+        play(load(config, set_), run, rounds)
+    except KeyboardInterrupt:
+        print("\nstp: stopped; the same command goes on from here", file=sys.stderr)
+        raise typer.Exit(130) from None
 
 
 @app.command()
@@ -91,6 +96,13 @@ def report(run: Annotated[Path, typer.Argument(help="The run's folder.")]) -> No
 
 @app.command()
 def verify(
+    file: Annotated[
+        Path | None, typer.Argument(help="A Lean file, to check --theorem of it against --against.")
+    ] = None,
+    theorem: Annotated[str | None, typer.Option(help="The full name of the theorem in FILE.")] = None,
+    against: Annotated[
+        Path | None, typer.Option(help="A Lean file that states that theorem with `sorry` for a proof.")
+    ] = None,
     statement: Annotated[str | None, typer.Option(help="theorem NAME SIGNATURE")] = None,
     proof: Annotated[str | None, typer.Option(help="The term after `:=`, such as `by simp`.")] = None,
     header: Annotated[str, typer.Option(help="What stands before the theorem.")] = "",
@@ -102,24 +114,37 @@ def verify(
     premises: Annotated[
         bool, typer.Option("--premises", help="Also list the library theorems used.")
     ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Have a second process check again what the first accepted.")
+    ] = False,
+    require_sandbox: Annotated[
+        bool, typer.Option("--require-sandbox", help="Refuse to run a Lean without a sandbox.")
+    ] = False,
     as_json: _Json = False,
 ) -> None:
-    """Check one proof, or a stream of jobs. Exit code 0: proved (or the stream was read), 1: not."""
+    """Check a proof, a file or a stream of jobs. Exit code 0: proved (or the stream was read), 1: not."""
     from stp.settings import validate
     from stp.verify.job import job_from_json, result_to_json
     from stp.verify.pool import open_pool
 
-    values = {"pool": "local", "workers": workers, "toolchain": toolchain}
+    values = {
+        "pool": "local", "workers": workers, "toolchain": toolchain, "require_sandbox": require_sandbox,
+    }  # fmt: skip
     settings = validate({"verify": values}, "stp verify").verify
     if jsonl is not None:
         with _open(jsonl) as lines, open_pool(settings) as pool:
-            for result in _stream(pool, lines):
+            for result in _stream(pool, lines, strict):
                 # ASCII: a text may hold what the terminal's encoding does not.
                 print(json.dumps(result_to_json(result)), flush=True)
         return
-    if statement is None or proof is None:
-        raise UsageError("expected --statement and --proof, or --jsonl FILE")
-    value = {"header": header, "statement": statement, "proof": proof, "premises": premises}
+    value: dict[str, object] = {"premises": premises, "strict": strict}
+    if file is not None and theorem is not None:
+        spec = _read(against) if against else ""
+        value |= {"theorem": theorem, "statement": spec, "proof": _read(file)}
+    elif statement is not None and proof is not None:
+        value |= {"header": header, "statement": statement, "proof": proof}
+    else:
+        raise UsageError("expected FILE and --theorem, or --statement and --proof, or --jsonl FILE")
     job = job_from_json(value, "1")
     with open_pool(settings) as pool:
         if sys.stderr.isatty():
@@ -129,10 +154,20 @@ def verify(
         print(json.dumps(result_to_json(result)))
     else:
         print(result.verdict.value + (f": {result.reason}" if result.reason else ""))
+        if result.axioms:
+            print(f"  axioms: {', '.join(result.axioms)}")
         for premise in result.premises:
             print(f"  {premise.name}  ({premise.module})")
-        print("".join(result.messages), end="", file=sys.stderr)
+        for message in result.messages:
+            print(message, file=sys.stderr)
     raise typer.Exit(0 if result.proved else 1)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: expected a readable file of UTF-8 text: {error}") from None
 
 
 def _open(path: str) -> BinaryIO:
@@ -142,7 +177,7 @@ def _open(path: str) -> BinaryIO:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
 
 
-def _stream(pool: Pool, lines: BinaryIO) -> Iterator[CheckResult]:
+def _stream(pool: Pool, lines: BinaryIO, strict: bool) -> Iterator[CheckResult]:
     """Results in the order of the lines, each as soon as it is there: who sends a line and waits for its
     answer gets it, since the lines are read by a thread of their own, at most `_WINDOW` ahead."""
     from tqdm import tqdm
@@ -153,7 +188,7 @@ def _stream(pool: Pool, lines: BinaryIO) -> Iterator[CheckResult]:
         try:
             for number, line in enumerate(lines, 1):
                 if line.strip():
-                    waiting.put(_submit(pool, line, number))
+                    waiting.put(_submit(pool, line, number, strict))
             waiting.put(None)
         except Exception as error:
             waiting.put(error)
@@ -167,7 +202,7 @@ def _stream(pool: Pool, lines: BinaryIO) -> Iterator[CheckResult]:
             bar.update()
 
 
-def _submit(pool: Pool, line: bytes, number: int) -> Future[CheckResult]:
+def _submit(pool: Pool, line: bytes, number: int, strict: bool) -> Future[CheckResult]:
     """The answer to a line; one that cannot be read is answered too, never lost."""
     from stp.types import CheckResult, Verdict
     from stp.verify.job import job_from_json
@@ -177,7 +212,8 @@ def _submit(pool: Pool, line: bytes, number: int) -> Future[CheckResult]:
         value = json.loads(line)
         if isinstance(value, dict) and isinstance(value.get("id"), str):
             name = value["id"]
-        return pool.submit(job_from_json(value, name))
+        job = job_from_json(value, name)
+        return pool.submit(replace(job, strict=job.strict or strict))
     except (UsageError, ValueError, RecursionError) as error:
         future: Future[CheckResult] = Future()
         future.set_result(CheckResult(name, Verdict.BAD_STATEMENT, f"line {number}: {error}"))
@@ -210,15 +246,18 @@ def toolchain_list() -> None:
 
 @data_app.command("build")
 def data_build(
-    what: Annotated[str, typer.Argument(help="lean-core or seeds")],
-    limit: Annotated[int | None, typer.Option(help="Only so many statements.")] = None,
+    what: Annotated[str, typer.Argument(help="lean-core, seeds or tiny")],
 ) -> None:
-    """Build the lean-core index, or the seed corpus, with the real Lean."""
-    from stp.datasets import lean_core, seeds
-
-    if what not in ("lean-core", "seeds"):
-        raise UsageError(f"expected lean-core or seeds, found {what!r}")
-    print(lean_core.build(limit) if what == "lean-core" else seeds.build())
+    """Make again what comes with STP: the lean-core index, the seed corpus, the tiny model."""
+    if what == "lean-core":
+        from stp.datasets.lean_core import build
+    elif what == "seeds":
+        from stp.datasets.seeds import build
+    elif what == "tiny":
+        from stp.selfplay.seed_model import build
+    else:
+        raise UsageError(f"expected lean-core, seeds or tiny, found {what!r}")
+    print(build())
 
 
 @data_app.command("list")
@@ -243,7 +282,7 @@ def doctor(as_json: _Json = False) -> None:
 
     findings = examine()
     if as_json:
-        print(json.dumps([vars_of(finding) for finding in findings]))
+        print(json.dumps([asdict(finding) for finding in findings]))
     else:
         width = max(len(finding.name) for finding in findings)
         for finding in findings:
@@ -251,17 +290,14 @@ def doctor(as_json: _Json = False) -> None:
     raise typer.Exit(3 if any(finding.state == "bad" for finding in findings) else 0)
 
 
-def vars_of(finding: Any) -> dict[str, str]:
-    """A finding as a plain object."""
-    return {"name": finding.name, "state": finding.state, "text": finding.text}
-
-
 @app.command()
 def bench(
-    name: Annotated[str, typer.Argument(help="verify, sample or all")] = "all",
+    name: Annotated[
+        str, typer.Argument(help="start, verify, overhead, sample, round, rounds or all")
+    ] = "all",
     output: Annotated[Path | None, typer.Option(help="Also write the numbers here as JSON.")] = None,
 ) -> None:
-    """Measure this machine: checks a second, start-up of a worker, sampled tokens a second."""
+    """Measure this machine: starts, checks and sampled tokens a second, one round and three."""
     from stp.bench import run_bench
 
     run_bench(name, output)

@@ -35,13 +35,15 @@ class VerifySettings(Section):
     heartbeats: int = Field(60_000, gt=0)
     memory_mb: int = Field(4096, gt=0)
     """A worker above this is replaced between two jobs."""
+    require_sandbox: bool = False
+    """Refuse a Lean whose submissions nothing keeps from the machine."""
 
 
 class ModelSettings(Section):
-    """The language model: a Hugging Face folder, or the tiny one made and trained on the spot."""
+    """The language model: a Hugging Face folder."""
 
     base: str = "tiny"
-    """`tiny`, or the path of a folder that `AutoModelForCausalLM` loads."""
+    """`tiny`, which comes with STP, or the path of a folder that `AutoModelForCausalLM` loads."""
     backend: Literal["transformers"] = "transformers"
     prompt_format: str = "tiny"
     """A name in `stp.models.prompts.FORMATS`."""
@@ -52,16 +54,13 @@ class ModelSettings(Section):
 
 
 class TinySettings(Section):
-    """Shape and seed training of the tiny Llama-shaped model."""
+    """Shape of the tiny Llama-shaped model."""
 
     vocabulary: int = 2048
     hidden: int = 256
     layers: int = 6
     heads: int = 4
     context_tokens: int = 512
-    epochs: float = 3.0
-    learning_rate: float = 1e-3
-    batch_size: int = 32
 
 
 class DataSettings(Section):
@@ -94,7 +93,8 @@ class GateSettings(Section):
     """What a conjecture must pass before K samples are spent on it."""
 
     trivial_tactics: tuple[str, ...] = ("rfl", "trivial", "simp", "omega")
-    trivial_heartbeats: int = Field(10_000, gt=0)
+    heartbeats: int = Field(10_000, gt=0)
+    """Of each of these checks."""
 
 
 class AttemptSettings(Section):
@@ -116,7 +116,7 @@ class SelectSettings(Section):
     """Barely provable: pass rate above 0 and up to this."""
     elegancy_drop_frac: float = Field(0.2, ge=0, lt=1)
     trivial_lemma_cap_frac: float = Field(0.5, ge=0)
-    """Conjectures that do not use their lemma are kept up to this share of those that do."""
+    """Conjectures that do not use their lemma are kept up to this share of all barely provable ones."""
     reweight_cap: int = Field(3, ge=0)
     """Unproved statements that one conjecture may stand for; 0: no cap."""
     prover_pass_rate: float = Field(0.5, gt=0, le=1)
@@ -134,6 +134,8 @@ class TrainSettings(Section):
     learning_rate: float = Field(2e-4, gt=0)
     batch_size: int = Field(32, gt=0)
     warmup_frac: float = Field(0.05, ge=0, lt=1)
+    prompt_weight: float = Field(0.0, ge=0)
+    """What a prompt's token counts beside a target's: above 0 where a model must learn the language first."""
     save_steps: int = Field(100, gt=0)
     """A killed training goes on from the last of these checkpoints."""
 
@@ -151,7 +153,6 @@ class Settings(Section):
     seed: int = 0
     verify: VerifySettings = VerifySettings()
     model: ModelSettings = ModelSettings()
-    tiny: TinySettings = TinySettings()
     data: DataSettings = DataSettings()
     conjecture: ConjectureSettings = ConjectureSettings()
     gates: GateSettings = GateSettings()

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests import ran
+
 STP = Path(__file__).parents[1] / "stp"
 ORDER = [
     {"types", "errors", "settings"}, {"syntax"}, {"store"}, {"verify"}, {"models"}, {"training"},
@@ -16,7 +18,7 @@ RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 HOMES = {
     "sqlite3": {"store"}, "sqlite_utils": {"store"}, "ray": {"verify"},
     "torch": {"models", "training", "selfplay"}, "transformers": {"models", "training"},
-    "subprocess": {"verify"},
+    "subprocess": {"verify", "bench"},
 }  # fmt: skip
 
 
@@ -75,3 +77,12 @@ def test_help_loads_nothing_heavy() -> None:
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_readme_claims_only_what_its_tests_ran() -> None:
+    rows = ran.rows_of(ran.README.read_text(encoding="utf-8").partition(ran.BEGIN)[2].partition(ran.END)[0])
+    assert list(rows) == list(ran.PARTS)
+    untested = [part for part, (_, prefixes) in ran.PARTS.items() if not prefixes]
+    assert {rows[part] for part in untested} == {ran.NEVER}
+    failed = ran.render(rows, {part: ["passed", "failed"] for part in rows})
+    assert "for real" not in failed

@@ -18,7 +18,7 @@ from stp.types import Source, Verdict
 #: The stages of a round, in order.
 STAGES = ("seeds", "conjecture", "gate", "attempt", "select", "train", "evaluate")
 #: What is left of a round's conjectures after each step; the columns of the view `rounds_summary`.
-FUNNEL = ("sampled", "parsed", "new", "compiled", "not_trivial", "kept", "proved")
+FUNNEL = ("sampled", "parsed", "new", "compiled", "not_refuted", "not_trivial", "kept", "proved")
 #: Ends the dataset's name of what fixed tactics got on the same statements with as many checks.
 PORTFOLIO = "/portfolio"
 

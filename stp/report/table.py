@@ -29,7 +29,7 @@ def table(run: RunRecord) -> list[Column]:
         Column("", "round", lambda r: str(r.round)),
         Column("", "state", lambda r: r.state),
         Column("seed", "proofs", lambda r: number(r.seed_proofs or None)),
-        *(Column("", name, partial(_step, name)) for name in FUNNEL if name != "not_trivial"),
+        *(Column("", name, partial(_step, name)) for name in FUNNEL if not name.startswith("not_")),
         Column("barely", "provable", lambda r: number(r.barely_provable)),
         Column("distinct", "proofs", lambda r: number(r.distinct_proofs)),
         *(column for dataset in run.datasets for column in _held_out(run, dataset)),

@@ -19,12 +19,12 @@ def evaluate(
 ) -> list[Evaluation]:
     """Samples, checks and counts; the rows are for the caller to store with the stage's end mark."""
     attempt(store, prover, round, "evaluate", statements, budget)
-    tallies = store.tallies(round, "evaluate")
+    tallies, tokens = store.tallies(round, "evaluate"), store.tokens(round, "evaluate")
     rows = []
     for statement in statements:
         tally = tallies.get(statement.key)
         attempts, proved = (tally.attempts, tally.proved) if tally else (0, 0)
-        rows.append(Evaluation(round, dataset, statement.key, attempts, proved, tokens=0))
+        rows.append(Evaluation(round, dataset, statement.key, attempts, proved, tokens[statement.key]))
     return rows
 
 

@@ -7,7 +7,6 @@ kill costs the batch in flight; a proof sampled many times is checked once and c
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
@@ -101,13 +100,17 @@ def _whole(rate: float) -> int:
 
 def _rows(
     statements: Iterable[Statement], sampled: list[list[Sample]], samples: int
-) -> list[tuple[str, str, int]]:
-    """(statement key, text, count); an unfinished text counts as an empty proof, cut as it is anywhere."""
+) -> list[tuple[str, str, int, int]]:
+    """(statement key, text, count, tokens); an unfinished text counts as an empty proof, cut as it is
+    anywhere."""
     rows = []
     for statement, texts in zip(statements, sampled, strict=True):
-        counts = Counter(sample.text.strip() if sample.finished else "" for sample in texts)
-        counts[""] += samples - counts.total()  # a prompt that does not fit gets no samples
-        rows += [(statement.key, text, count) for text, count in counts.items() if count]
+        rows += [
+            (statement.key, sample.text.strip() if sample.finished else "", 1, sample.tokens)
+            for sample in texts
+        ]
+        if missing := samples - len(texts):  # a prompt that does not fit gets no samples
+            rows.append((statement.key, "", missing, 0))
     return rows
 
 

@@ -22,7 +22,7 @@ def statement(key: str, source: Source, text: str | None = None) -> Statement:
 
 def attempt(store: Store, round: int, key: str, proved: int, rejected: int, proof: str = "by simp") -> None:
     """`proved` attempts by one text and `rejected` by another."""
-    rows = [(key, proof, proved), (key, "by wrong", rejected)]
+    rows = [(key, proof, proved, 0), (key, "by wrong", rejected, 0)]
     store.add_attempts(round, "attempt", [row for row in rows if row[2]])
     check(store, key, proof, Verdict.PROVED)
     if rejected:
@@ -50,7 +50,7 @@ def begun_run(store: Store) -> None:
     store.set_meta("toolchain", "Lean 4.99 (embedded)")
     store.add_statements([statement(key, Source.DATASET) for key in ("easy", "hard")], 0, "train")
     store.add_statements([statement(key, Source.DATASET) for key in ("held1", "held2")], 0, "test")
-    store.add_attempts(0, "seed", [("easy", SEED_PROOF, 1)])
+    store.add_attempts(0, "seed", [("easy", SEED_PROOF, 1, 0)])
     check(store, "easy", SEED_PROOF, Verdict.PROVED)
     mark(store, 0, "evaluate", 30.0)
     evaluate(store, 0, first=1)

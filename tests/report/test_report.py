@@ -164,7 +164,7 @@ def test_a_round_killed_in_any_stage_is_shown_as_far_as_it_came(
         conjecture_round(store, 1)
     if stage == "attempt":
         attempt(store, 1, "c1_0", 1, 7)
-        store.add_attempts(1, "attempt", [("c1_1", "by unchecked", 8)])
+        store.add_attempts(1, "attempt", [("c1_1", "by unchecked", 8, 0)])
     if stage == "evaluate":
         evaluate(store, 1, first=1)
     text = summary(store)
