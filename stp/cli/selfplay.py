@@ -1,0 +1,40 @@
+"""`stp selfplay` and `stp report`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stp.errors import UsageError
+
+
+def selfplay(
+    rounds: Annotated[int, typer.Option(help="Rounds that the run is to have in all.")] = 1,
+    config: Annotated[str, typer.Option(help="A preset or a TOML file.")] = "tiny",
+    run: Annotated[Path, typer.Option(help="The run's folder.")] = Path("runs/default"),
+    set_: Annotated[list[str] | None, typer.Option("--set", help="section.key=value")] = None,
+) -> None:
+    """Play rounds of self-play; the same command goes on where it was stopped."""
+    from stp.selfplay.round import selfplay as play
+    from stp.settings import load
+
+    if rounds < 0:
+        raise UsageError(f"--rounds: expected 0 or more, found {rounds}")
+    try:
+        play(load(config, set_), run, rounds)
+    except KeyboardInterrupt:
+        print("\nstp: stopped; the same command goes on from here", file=sys.stderr)
+        raise typer.Exit(130) from None
+
+
+def report(run: Annotated[Path, typer.Argument(help="The run's folder.")]) -> None:
+    """Print a run's table and write its report.html."""
+    from stp.report.report import summary, write_html
+    from stp.store.store import Store
+
+    with Store(run / "stp.sqlite", read_only=True) as store:
+        write_html(store, run / "report.html", f"STP run {run.name}")
+        print(summary(store))

