@@ -71,9 +71,10 @@ def mix() -> list[Job]:
     used = {job.id for job in found}
     corpus = seeds.load()
     for tactic in ("by simp", "by rfl", "by omega", "by grind"):
-        chosen = [s for s in corpus if s.proof == tactic and s.statement.key not in used][: _MIX // 5]
-        used |= {seed.statement.key for seed in chosen}
-        found += [_job(seed) for seed in chosen]
+        chosen = {s.statement.key: s for s in corpus if s.proof == tactic and s.statement.key not in used}
+        kept = list(chosen.values())[: _MIX // 5]
+        used |= {seed.statement.key for seed in kept}
+        found += [_job(seed) for seed in kept]
     return found
 
 

@@ -1324,7 +1324,7 @@ def recheck (header : Header) (trusted : Trusted) (exported : Json) (wanted : Wa
 
 /-- What the process keeps between jobs: nothing of a submission. -/
 structure Memory where
-  /-- Headers, latest first. -/
+  /-- Headers, latest used first. -/
   headers : List Header := []
   /-- Statements, latest first. -/
   statements : List Trusted := []
@@ -1340,6 +1340,11 @@ def findHeader (text : String) : List Header → Option Header
   | [] => none
   | h :: rest => if h.text == text then some h else findHeader text rest
 
+/-- The headers of other texts. -/
+def without (text : String) : List Header → List Header
+  | [] => []
+  | h :: rest => if h.text == text then rest else h :: without text rest
+
 /-- A statement by header, text and origin. -/
 def findStatement (header text : String) (origin : Option Name) : List Trusted → Option Trusted
   | [] => none
@@ -1353,7 +1358,7 @@ def bad (reason : String) (message : Said) : Reply := { verdict := "bad_statemen
 /-- The header of a text, from memory or made now. -/
 def headerFor (memory : Memory) (text : String) : IO (Except Said (Memory × Header)) := do
   match findHeader text memory.headers with
-  | some header => return .ok (memory, header)
+  | some header => return .ok ({ memory with headers := header :: without text memory.headers }, header)
   | none => match ← makeHeader text with
     | .ok header => return .ok ({ memory with headers := firstOf 4 (header :: memory.headers) }, header)
     | .error e => return .error e

@@ -2,7 +2,9 @@
 
 One dispatcher serves both kinds of pool. Each worker, a thread's own or a Ray actor, is fed by two threads
 that pull batches from one queue, so that the next batch is there when a worker finishes one. Batches are
-sized by time, not by count: about half a second, less when little is left, so that all finish together.
+sized by time, not by count: about half a second, less when little is left, so that all finish together. A
+worker with nothing left to take gets the oldest batch that another has had for long, once: whichever answers
+first counts.
 """
 
 from __future__ import annotations
@@ -13,8 +15,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import replace
+from concurrent.futures import FIRST_COMPLETED, Future, InvalidStateError, wait
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -29,11 +32,16 @@ from stp.verify.lean.toolchain import Toolchain
 from stp.verify.lean.worker import LeanWorker
 
 _BATCH_S = 0.5
+#: A batch is late after so long.
+_LATE_S = 5.0
 _MAX_BATCH = 64
 _FEEDERS = 2
 _REVIVALS = 2
-_EMBEDDED_MB, _SPARE_MB = 2800, 3500
+_EMBEDDED_MB, _SPARE_MB = 1500, 3500
 _CACHE_ROWS = 256
+
+Entry = tuple[Job, Future[CheckResult], float]
+"""A job, what waits for its result, and when it was queued."""
 
 
 class Host(Protocol):
@@ -101,6 +109,16 @@ class RayHost:
                 self._actor = self._make()
 
 
+@dataclass(eq=False)
+class _Batch:
+    """Jobs that a host has, since when, and whether another has them too."""
+
+    entries: list[Entry]
+    host: Host
+    since: float
+    again: bool = False
+
+
 class Pool:
     """A queue of jobs in front of some hosts. `close`, or leaving the `with`, ends all workers."""
 
@@ -108,7 +126,8 @@ class Pool:
         self.digest = digest
         self.workers = len(hosts)
         self._cache = cache
-        self._queue: deque[tuple[Job, Future[CheckResult], float]] = deque()
+        self._queue: deque[Entry] = deque()
+        self._under_way: list[_Batch] = []
         self._changed = threading.Condition()
         self._closing = False
         self._failure: Exception | None = None
@@ -184,39 +203,62 @@ class Pool:
             thread.join()
 
     def _feed(self, host: Host) -> None:
-        while batch := self._next_batch():
-            started = time.monotonic()
-            jobs = [job for job, _, _ in batch]
+        while batch := self._next_batch(host):
+            jobs = [job for job, _, _ in batch.entries]
             try:
                 results = host.check(jobs)
             except Exception as error:
                 if self._closing:
                     return
-                for _, future, _ in batch:
-                    future.set_exception(error)
+                for _, future, _ in batch.entries:
+                    with suppress(InvalidStateError):
+                        future.set_exception(error)
                 self._fail(error)
                 return
+            finally:
+                with self._changed:
+                    self._under_way.remove(batch)
             self._mean_s += 0.2 * (
                 sum(r.times_ms.get("proof", 0) for r in results) / 1e3 / len(results) - self._mean_s
             )
             results = [
-                replace(result, times_ms={**result.times_ms, "queue": 1e3 * (started - queued)})
-                for result, (_, _, queued) in zip(results, batch, strict=True)
+                replace(result, times_ms={**result.times_ms, "queue": 1e3 * (batch.since - queued)})
+                for result, (_, _, queued) in zip(results, batch.entries, strict=True)
             ]
             self._remember(jobs, results)
-            for (_, future, _), result in zip(batch, results, strict=True):
-                if not future.cancelled():
+            for (_, future, _), result in zip(batch.entries, results, strict=True):
+                with suppress(InvalidStateError):  # cancelled, or another worker was faster
                     future.set_result(result)
 
-    def _next_batch(self) -> list[tuple[Job, Future[CheckResult], float]]:
+    def _next_batch(self, host: Host) -> _Batch | None:
         with self._changed:
-            while not self._queue and not self._closing and not self._failure:
-                self._changed.wait()
-            if self._closing or self._failure:
-                return []
-            share = -(-len(self._queue) // (_FEEDERS * max(1, self.workers)))
-            size = max(1, min(share, int(_BATCH_S / max(self._mean_s, 1e-3)), _MAX_BATCH))
-            return [self._queue.popleft() for _ in range(min(size, len(self._queue)))]
+            while not self._closing and not self._failure:
+                entries = self._take() or self._late(host)
+                if entries:
+                    batch = _Batch(entries, host, time.monotonic())
+                    self._under_way.append(batch)
+                    return batch
+                self._changed.wait(_LATE_S)
+            return None
+
+    def _take(self) -> list[Entry]:
+        """Jobs from the head of the queue, without those that nobody waits for any more."""
+        share = -(-len(self._queue) // (_FEEDERS * max(1, self.workers)))
+        size = max(1, min(share, int(_BATCH_S / max(self._mean_s, 1e-3)), _MAX_BATCH))
+        entries: list[Entry] = []
+        while self._queue and len(entries) < size:
+            entry = self._queue.popleft()
+            if not entry[1].cancelled():
+                entries.append(entry)
+        return entries
+
+    def _late(self, host: Host) -> list[Entry]:
+        """What is open of a batch that another host has had for long, the first time it is asked for."""
+        for batch in self._under_way:
+            if batch.host is not host and not batch.again and time.monotonic() - batch.since > _LATE_S:
+                batch.again = True
+                return [entry for entry in batch.entries if not entry[1].done()]
+        return []
 
     def _fail(self, error: Exception) -> None:
         with self._changed:

@@ -1,6 +1,6 @@
 """Turns the embedded Lean's Emscripten glue into one that starts in seconds and reads no host file.
 
-As published the glue is 89 MB, most of it 183,000 assignments of names that nothing in it uses; every
+As published the glue is 89 MB, most of it assignments of 198,000 symbols that nothing in it uses; every
 thread parses it. Each change names what it replaces and how often that must occur, so that another
 build of the glue is refused rather than half changed.
 """
@@ -13,11 +13,12 @@ from stp.errors import ToolchainError
 
 #: What is replaced, by what, why. Each occurs once.
 _CHANGES = (
-    # A linear search over 200,000 exports for each symbol that the interpreter asks for.
+    # A linear search over 200,000 exports for each symbol that the interpreter asks for; `wasm.py` took most
+    # of them out of the module and knows where they are.
     (
-        "newSymIndex=Object.keys(lib.exports).indexOf(symbol);",
-        "lib.order??=new Map(Object.keys(lib.exports).map((name,index)=>[name,index]));"
-        "newSymIndex=lib.order.get(symbol)??-1;",
+        "symbol=UTF8ToString(symbol);var result;var newSymIndex;",
+        "symbol=UTF8ToString(symbol);var known=stpSymbol(symbol);if(known!==undefined)return known;"
+        "var result;var newSymIndex;",
     ),
     # Shows the host's /home and /tmp to Lean code, writable.
     ('FS.mount(NODEFS,{root:"/home"},"/home");FS.mount(NODEFS,{root:"/tmp"},"/tmp");', ""),
@@ -36,9 +37,21 @@ _CHANGES = (
         "{text:pointer=>UTF8ToString(pointer),writeStat:(to,stat)=>SYSCALLS.writeStat(to,stat),"
         "views:()=>{growMemViews();return{HEAPU8,HEAPU32,HEAP64}}}));",
     ),
+    # Puts every export into the table and a global of JavaScript's, for libraries that would be loaded later.
+    ("assignWasmExports(wasmExports);updateGOT(origExports);", "assignWasmExports(wasmExports);"),
+    # Looks at every function of the table, to find out later which of them is in it.
+    ("functionsInTableMap=new WeakMap;updateTableMap(0,wasmTable.length)", "functionsInTableMap=new WeakMap"),
+    # Calls that may throw go through WebAssembly instead of JavaScript (see invoke.js).
+    (
+        "function receiveInstance(instance,module){wasmExports=instance.exports;",
+        "function receiveInstance(instance,module){wasmExports=instance.exports;"
+        "stpInstanceReady(wasmExports);",
+    ),
 )
-_UNUSED = re.compile(r'\b(_(?:_?l_|initialize_)\w*)=Module\["\1"\]=wasmExports\["\w+"\];')
-_UNUSED_COUNT = 182_825
+#: Names of Lean's and C++'s own symbols: nothing in the glue uses them, the interpreter asks for them.
+SYMBOL = re.compile(r"_?l_|initialize_|_Z")
+_UNUSED = re.compile(rf'\b(_(?:{SYMBOL.pattern})\w*)=Module\["\1"\]=wasmExports\["\w+"\](?:\.value)?;')
+_UNUSED_COUNT = 197_971
 _VARIABLES = re.compile(r"var ([^;]{1000000,});")
 
 

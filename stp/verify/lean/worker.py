@@ -21,6 +21,8 @@ from stp.verify.lean.toolchain import Toolchain
 _IN_PIPE = 4
 #: Starts of one checker, each of them killed from outside, before the worker gives up.
 _STARTS = 3
+#: How often a silent checker's memory is looked at.
+_LOOK_S = 1.0
 _MAX_SOURCE_CHARS = 1_000_000
 _MAX_DEPTH = 300
 _OPEN, _CLOSE = frozenset("([{⟨⟦⌊"), frozenset(")]}⟩⟧⌋")
@@ -163,8 +165,19 @@ class LeanWorker:
 
 
 def _reply(process: LeanProcess, job: Job) -> dict[str, Any]:
-    """The next reply, which must be to this job; another one's means that the process cannot be trusted."""
-    reply: dict[str, Any] = process.receive(time.monotonic() + job.limits.wall_s)
+    """The next reply, which must be to this job; another one's means that the process cannot be trusted.
+    While it is not there, the process's memory is looked at."""
+    deadline = time.monotonic() + job.limits.wall_s
+    while True:
+        try:
+            reply: dict[str, Any] = process.receive(min(deadline, time.monotonic() + _LOOK_S))
+            break
+        except ReplyTimeoutError:
+            if time.monotonic() >= deadline:
+                raise
+            if (found := process.memory_mb()) > job.limits.memory_mb:
+                limit = job.limits.memory_mb
+                raise ProcessDiedError(f"out of memory: {found} MB, allowed {limit} MB") from None
     if reply.get("id") != job.id:
         raise ProcessDiedError(f"a reply for {reply.get('id')!r} where {job.id!r} was due")
     return reply
