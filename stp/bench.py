@@ -15,7 +15,9 @@ from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+from random import Random
 from statistics import median
 from subprocess import DEVNULL
 from tempfile import TemporaryDirectory
@@ -28,12 +30,15 @@ from stp.datasets.seeds import Seed
 from stp.errors import MachineryError, UsageError
 from stp.settings import VerifySettings, load
 from stp.types import Job, Limits, Verdict
+from stp.verify.hostile import deadly, hostile
 from stp.verify.lean import toolchain
 from stp.verify.lean.process import LeanProcess
+from stp.verify.lean.worker import LeanWorker
 from stp.verify.pool import Pool, open_pool
 
 _REPEATS = 3
 _MIX = 400
+_HONEST, _HOSTILE = 1000, 100
 _OVERHEAD_STATEMENTS, _OVERHEAD_PROOFS = 40, 8
 #: With that word in it a file is elaborated with the elaborator's own kernel checks, as Lean does it.
 _WHOLE = "/-! kernel -/\n\ntheorem done : True := trivial"
@@ -198,6 +203,40 @@ def _overhead() -> dict[str, Any]:
     return {"ratio": median(ratios), "all": ratios, "check_ms": median(checks_ms), "checks": len(jobs)}
 
 
+def _hostile() -> dict[str, Any]:
+    """A thousand honest checks by one worker, alone and among a hundred hostile ones: honest checks a second
+    of the time that the worker lived, restarts counted apart, and what was wrong or left behind."""
+    ones = [replace(job, id=f"{n} {job.id}") for n in range(3) for job in mix()][:_HONEST]
+    bad = hostile(_HOSTILE)
+    killers = deadly()
+    mixed = [*ones, *(job for job, _ in bad), *killers]
+    Random(0).shuffle(mixed)
+    lean = toolchain.find()
+    ratios, wrong, restarts, restarting_s = [], 0, 0, 0.0
+    for _ in range(_REPEATS):
+        rates = []
+        for jobs in (ones, mixed):
+            worker = LeanWorker(lean, 4096)
+            worker.check(ones[::5])  # warms the compiled code
+            began, results = time.monotonic(), []
+            for first in range(0, len(jobs), 50):
+                results += worker.check(jobs[first : first + 50])
+            live_s = time.monotonic() - began - worker.restarting_s
+            rates.append(len(ones) / live_s)
+            found = {result.id: result.verdict for result in results}
+            wrong += sum(found[job.id] is not Verdict.PROVED for job in ones)
+            if jobs is mixed:
+                wrong += sum(found[job.id] not in due for job, due in bad)
+                restarts, restarting_s = worker.restarts, worker.restarting_s
+            worker.close()
+        ratios.append(rates[1] / rates[0])
+    return {
+        "ratio": median(ratios), "all": ratios, "wrong": wrong, "restarts": restarts,
+        "restarting_s": restarting_s,
+        "left_behind": len(psutil.Process().children(recursive=True)),
+    }  # fmt: skip
+
+
 def _sample() -> dict[str, Any]:
     from stp.models.hf import HfGenerator
     from stp.models.prompts import prompt_format
@@ -252,6 +291,7 @@ BENCHES: dict[str, Callable[[], dict[str, Any]]] = {
     "start": _start,
     "verify": _verify,
     "overhead": _overhead,
+    "hostile": _hostile,
     "sample": _sample,
     "round": lambda: _play(1),
     "rounds": lambda: _play(3),

@@ -36,7 +36,7 @@ class LeanWorker:
         self._memory_mb = memory_mb
         self._process: LeanProcess | None = self._start()
         self._second: LeanProcess | None = None
-        self.restarts = 0
+        self.restarts, self.restarting_s = 0, 0.0
 
     @property
     def pid(self) -> int | None:
@@ -88,8 +88,10 @@ class LeanWorker:
 
     def _running(self) -> LeanProcess:
         if self._process is None:
+            began = time.monotonic()
             self._process = self._start()
             self.restarts += 1
+            self.restarting_s += time.monotonic() - began
         return self._process
 
     def _start(self) -> LeanProcess:
