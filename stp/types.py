@@ -19,6 +19,8 @@ class Source(StrEnum):
     DATASET = "dataset"
     SEED = "seed"
     CONJECTURE = "conjecture"
+    NEGATION = "negation"
+    SALVAGE = "salvage"
 
 
 class Verdict(StrEnum):

@@ -36,14 +36,14 @@ def reweight(
     Raises:
         MachineryError: a vector is not finite.
     """
-    unit_XD = _unit(conjecture_vectors_XD)
+    unit_XD = unit(conjecture_vectors_XD)
     count_X = np.zeros(len(unit_XD), dtype=np.int64)
     order_Y = np.random.default_rng(seed).permutation(len(unproved_vectors_YD))
     for start in range(0, len(order_Y), block_rows):
         full_X = (count_X >= cap) if cap else np.zeros(len(count_X), dtype=bool)
         if full_X.all():
             break
-        similarity_BX = _unit(unproved_vectors_YD[order_Y[start : start + block_rows]]) @ unit_XD.T
+        similarity_BX = unit(unproved_vectors_YD[order_Y[start : start + block_rows]]) @ unit_XD.T
         np.round(similarity_BX, DECIMALS, out=similarity_BX)
         similarity_BX[:, full_X] = -np.inf
         _assign(similarity_BX, count_X, cap)
@@ -61,13 +61,13 @@ def _assign(similarity_BX: NDArray[np.float64], count_X: NDArray[np.int64], cap:
             similarity_BX[row + 1 :, nearest] = -np.inf
 
 
-def _unit(vectors: NDArray[np.floating]) -> NDArray[np.float64]:
+def unit(vectors: NDArray[np.floating]) -> NDArray[np.float64]:
     """Rows of length 1, in double precision; a zero row stays zero."""
-    unit = np.array(vectors, dtype=np.float64)
-    if not np.isfinite(unit).all():
+    rows = np.array(vectors, dtype=np.float64)
+    if not np.isfinite(rows).all():
         raise MachineryError(
             "expected finite embeddings of statements, found NaN or infinity: check the model"
         )
-    norms = np.linalg.norm(unit, axis=1, keepdims=True)
-    unit /= np.where(norms > 0, norms, 1)
-    return unit
+    norms = np.linalg.norm(rows, axis=1, keepdims=True)
+    rows /= np.where(norms > 0, norms, 1)
+    return rows

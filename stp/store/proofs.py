@@ -122,6 +122,30 @@ class Proofs(Connection):
             )
         )
 
+    def generated_tokens(self) -> dict[int, int]:
+        """What the model wrote in each round, conjectures and attempts together; evaluation is apart."""
+        return dict(
+            self._rows(
+                "SELECT round, SUM(tokens) FROM (SELECT round, tokens FROM conjectures UNION ALL"
+                " SELECT round, tokens FROM attempts WHERE stage IN ('probe', 'attempt'))"
+                " GROUP BY round ORDER BY round"
+            )
+        )
+
+    def tokens_before(self, round: int) -> int:
+        """What the model wrote in all rounds before this one."""
+        return sum(tokens for number, tokens in self.generated_tokens().items() if number < round)
+
+    def verifier_s(self) -> dict[int, float]:
+        """What the checks of each round's new attempts took in Lean, cached ones as when they were made."""
+        return dict(
+            self._rows(
+                "SELECT round, SUM(elapsed_ms) / 1000 FROM"
+                " (SELECT proof, MIN(round) AS round FROM attempts WHERE stage IN ('probe', 'attempt')"
+                " GROUP BY proof) JOIN checks USING (proof) GROUP BY round ORDER BY round"
+            )
+        )
+
     def tallies(self, round: int, stage: AttemptStage) -> dict[str, Tally]:
         """What each statement got in one round and stage, test statements included."""
         rows = self._rows(
@@ -155,10 +179,10 @@ class Proofs(Connection):
     def correct_proofs(self, first: int, last: int) -> list[CorrectProof]:
         """Distinct correct proofs of these rounds' attempts and seeds, in the order (statement, key)."""
         rows = self._rows(
-            "SELECT p.key, p.statement, p.text, MIN(a.round), SUM(a.count * (a.stage = 'attempt')),"
+            "SELECT p.key, p.statement, p.text, MIN(a.round), SUM(a.count * (a.stage != 'seed')),"
             " c.heartbeats, c.premises FROM attempts a CROSS JOIN checks c ON c.proof = a.proof"
             " CROSS JOIN proofs p ON p.key = a.proof CROSS JOIN statements s ON s.key = a.statement"
-            " WHERE a.stage IN ('attempt', 'seed') AND a.round BETWEEN ? AND ?"
+            " WHERE a.stage IN ('attempt', 'probe', 'seed') AND a.round BETWEEN ? AND ?"
             " AND c.verdict = 'proved' AND s.split IS NOT 'test'"
             " GROUP BY p.key ORDER BY p.statement, p.key",
             first,
