@@ -13,7 +13,7 @@ import tomllib
 from importlib import resources
 from math import ceil
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -24,6 +24,9 @@ class Section(BaseModel):
     """What all sections share: frozen, unknown keys refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+S = TypeVar("S", bound=Section)
 
 
 class VerifySettings(Section):
@@ -69,6 +72,8 @@ class DataSettings(Section):
     """The statements to prove. `statements` and `held_out` are how many are drawn; 0: all."""
 
     dataset: str = "lean-core"
+    pool: str = ""
+    """A file of statement keys, one a line, to draw from (`stp data pool`); "": all without a seed proof."""
     statements: int = Field(320, ge=0)
     held_out: int = Field(200, ge=0)
 
@@ -281,23 +286,32 @@ def _read(config: str, extending: list[str]) -> dict[str, Any]:
 
 def validate(values: dict[str, Any], where: str) -> Settings:
     """`Settings` of plain values; a `SettingsError` names `where` and the first wrong key."""
+    return validate_as(Settings, values, where)
+
+
+def validate_as(model: type[S], values: dict[str, Any], where: str) -> S:
+    """The section of plain values; a `SettingsError` names `where` and the first wrong key."""
     try:
-        return Settings.model_validate(values)
+        return model.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
-            known = ", ".join(_siblings(first["loc"]))
+            known = ", ".join(_siblings(model, first["loc"]))
             raise SettingsError(f"{where}: unknown key {key!r}: known here are {known}") from None
         if not key:
             raise SettingsError(f"{where}: {first['msg'].removeprefix('Value error, ')}") from None
         raise SettingsError(f"{where}: {key}: {first['msg']}, got {first['input']!r}") from None
 
 
-def _siblings(location: tuple[int | str, ...]) -> list[str]:
-    model: type[BaseModel] = Settings
+def _siblings(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
     for part in location[:-1]:
-        annotation = model.model_fields[str(part)].annotation
+        field = model.model_fields.get(str(part))
+        annotation = field.annotation if field else None
+        if get_origin(annotation) is dict:
+            annotation = get_args(annotation)[1]
+        elif annotation is None:  # a key of such a dictionary
+            continue
         if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
             break
         model = annotation

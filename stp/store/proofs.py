@@ -146,6 +146,15 @@ class Proofs(Connection):
             )
         )
 
+    def first_proved(self) -> dict[str, int]:
+        """Of each statement of the dataset that was proved: the first round in which it was."""
+        return dict(
+            self._rows(
+                "SELECT key, MIN(round) FROM pass_rates WHERE source = 'dataset' AND proved > 0"
+                " GROUP BY key ORDER BY key"
+            )
+        )
+
     def tallies(self, round: int, stage: AttemptStage) -> dict[str, Tally]:
         """What each statement got in one round and stage, test statements included."""
         rows = self._rows(
