@@ -35,13 +35,14 @@ def pool(
     config: Annotated[str, typer.Option(help="A preset or a TOML file.")] = "tiny",
 ) -> None:
     """Make a pool of statements that are hard for fixed tactics and the seed model; print size and digest."""
+    from stp.datasets import pool_file
     from stp.selfplay import hard_pool
     from stp.settings import load
 
     if not file.exists():
         hard_pool.build(file, load(config), candidates)
-    keys = hard_pool.read(file)
-    print(f"{file}: {len(keys)} statements, sha256 {hard_pool.digest(keys)}")
+    keys = pool_file.read(file)
+    print(f"{file}: {len(keys)} statements, sha256 {pool_file.digest(keys)}")
 
 
 @app.command("list")

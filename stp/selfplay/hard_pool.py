@@ -1,12 +1,7 @@
-"""A hard pool: statements that neither fixed tactics nor the seed model prove easily.
-
-A pool is a file of statement keys, one a line; its digest names it, and is to be written down before the
-first run on it.
-"""
+"""A hard pool: statements that neither fixed tactics nor the seed model prove easily."""
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from random import Random
 
@@ -15,7 +10,6 @@ from tqdm import tqdm
 from stp.datasets import lean_core
 from stp.datasets.seeds import PORTFOLIO
 from stp.datasets.seeds import load as load_seeds
-from stp.errors import UsageError
 from stp.models.prompts import prompt_format
 from stp.search.sample import Budget, Prover, attempt
 from stp.selfplay.seed_model import seed_model
@@ -49,28 +43,6 @@ def build(path: Path, settings: Settings, candidates: int) -> None:
     keys = [s.key for s in hard if rates.get(s.key, 0.0) <= _EASY_RATE]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(f"{key}\n" for key in keys), encoding="ascii")
-
-
-def read(path: Path) -> list[str]:
-    """The keys of a pool, sorted.
-
-    Raises:
-        UsageError: the file cannot be read or has no keys.
-    """
-    try:
-        keys = sorted({line.strip() for line in path.read_text(encoding="utf-8").splitlines()} - {""})
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(
-            f"data.pool: {path}: not a readable pool ({error}); stp data pool makes one"
-        ) from None
-    if not keys:
-        raise UsageError(f"data.pool: {path}: expected keys of statements, one a line, found none")
-    return keys
-
-
-def digest(keys: list[str]) -> str:
-    """What names the pool."""
-    return hashlib.sha256("\n".join(sorted(keys)).encode()).hexdigest()
 
 
 def _beyond_portfolio(prover: Prover, statements: list[Statement]) -> list[Statement]:

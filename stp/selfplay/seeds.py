@@ -6,10 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from random import Random
 
-from stp.datasets import lean_core, seeds
+from stp.datasets import lean_core, pool_file, seeds
 from stp.datasets.seeds import Seed
 from stp.errors import UsageError
-from stp.selfplay import hard_pool
 from stp.settings import DataSettings, Settings
 from stp.store.store import Store
 from stp.types import CheckResult, Premise, Statement, Verdict
@@ -74,7 +73,7 @@ def draw(data: DataSettings, seed: int, proved: set[str]) -> tuple[list[Statemen
         raise UsageError(f"data.dataset: expected lean-core, found {data.dataset!r}")
     unproved = [s for s in lean_core.load("train") if s.key not in proved]
     if data.pool:
-        wanted = set(hard_pool.read(Path(data.pool)))
+        wanted = set(pool_file.read(Path(data.pool)))
         if missing := wanted - {s.key for s in unproved}:
             raise UsageError(
                 f"data.pool: {data.pool}: {len(missing)} of {len(wanted)} keys are of no statement of "
