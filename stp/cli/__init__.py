@@ -17,6 +17,7 @@ app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_mar
 app.command()(selfplay.selfplay)
 app.command()(selfplay.report)
 app.command()(experiment.ablate)
+app.command()(experiment.plan)
 app.command()(verify.verify)
 app.add_typer(toolchain.app, name="toolchain")
 app.add_typer(data.app, name="data")

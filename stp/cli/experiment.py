@@ -22,3 +22,37 @@ def ablate(
             print(run.folder)
         return
     plans.ablate(chosen, out or Path("runs") / Path(plan).stem)
+
+
+def plan(
+    config: Annotated[str, typer.Option(help="A preset or a TOML file.")] = "tiny",
+    run: Annotated[
+        Path | None, typer.Option(help="A run to read rates from, in place of the options.")
+    ] = None,
+    tokens_per_s: Annotated[float, typer.Option(min=1e-6, help="Tokens a GPU samples a second.")] = 2_500.0,
+    checks_per_s: Annotated[float, typer.Option(min=1e-6, help="Checks of one checker a second.")] = 2.0,
+    training_tokens_per_s: Annotated[
+        float, typer.Option(min=1e-6, help="Tokens a GPU trains on a second.")
+    ] = 4_000.0,
+    gpus: Annotated[int, typer.Option(min=1, help="GPUs; 1 is also a machine without.")] = 8,
+    workers: Annotated[int, typer.Option(min=0, help="Checkers; 0: as many as keep up.")] = 0,
+    model_gb: Annotated[float, typer.Option(min=0, help="Size of a model on disk.")] = 14.0,
+) -> None:
+    """Say what STP's published run, a round of it and one of these settings need, and what is slowest."""
+    from stp.report import cost
+    from stp.settings import load
+    from stp.store.store import Store
+
+    settings = load(config)
+    rates = cost.Rates(tokens_per_s, checks_per_s, training_tokens_per_s)
+    if run:
+        with Store(run / "stp.sqlite", read_only=True) as store:
+            rates = cost.measured(store, rates)
+    costs = [cost.cost(work, rates, gpus, workers, model_gb) for work in cost.workloads(settings, rates)]
+    print(cost.table(costs))
+    print(
+        f"\nfrom {rates.tokens_per_s:,.0f} tokens/s and {rates.training_tokens_per_s:,.0f} training tokens/s "
+        f"of a GPU, {rates.checks_per_s:.3g} checks/s of a checker; "
+        f"{100 * rates.distinct_frac:.0f} % of proofs distinct, {rates.training_frac:.3g} tokens trained on "
+        f"for each sampled, {rates.bytes_per_proof:.0f} bytes a proof"
+    )

@@ -39,7 +39,7 @@ def novelty(vectors_XD: NDArray[np.floating], earlier_MD: NDArray[np.floating]) 
 
 
 def nearest(
-    unit_XD: NDArray[np.float64], others_MD: NDArray[np.float64], *, same: bool = False
+    unit_XD: NDArray[np.float32], others_MD: NDArray[np.float32], *, same: bool = False
 ) -> NDArray[np.float64]:
     """The largest cosine of each row with any of the others, from 0 to 1; `same`: but itself."""
     found_X = np.zeros(len(unit_XD))

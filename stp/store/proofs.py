@@ -132,6 +132,15 @@ class Proofs(Connection):
             )
         )
 
+    def volume(self) -> tuple[int, int, int]:
+        """Attempts, distinct proofs among them, and the tokens that the model wrote for them."""
+        rows = self._rows(
+            "SELECT SUM(count), COUNT(DISTINCT proof), SUM(tokens) FROM attempts"
+            " WHERE stage IN ('probe', 'attempt')"
+        )
+        attempts, distinct, tokens = rows[0]
+        return attempts or 0, distinct, tokens or 0
+
     def tokens_before(self, round: int) -> int:
         """What the model wrote in all rounds before this one."""
         return sum(tokens for number, tokens in self.generated_tokens().items() if number < round)
