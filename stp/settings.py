@@ -99,6 +99,8 @@ class ConjectureSettings(Section):
     lemma_cap_frac: float = Field(0.1, gt=0, le=1)
     """A lemma is used in at most this share of N inputs."""
     temperature: float = Field(1.0, gt=0)
+    salvage: int = Field(0, ge=0)
+    """Open goals of failed proofs taken as conjectures too, at most."""
 
 
 class GateSettings(Section):

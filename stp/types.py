@@ -20,7 +20,6 @@ class Source(StrEnum):
     SEED = "seed"
     CONJECTURE = "conjecture"
     NEGATION = "negation"
-    SALVAGE = "salvage"
 
 
 class Verdict(StrEnum):

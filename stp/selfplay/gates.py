@@ -28,15 +28,16 @@ from stp.verify.pool import Pool
 
 
 def gate(
-    store: Store, pool: Pool, round: int, settings: Settings, wanted: int, seed: int
+    store: Store, pool: Pool, round: int, settings: Settings, wanted: int, held_out: set[str], seed: int
 ) -> dict[str, float]:
     """Judges the round's conjectures, keeps at most `wanted` of them, and counts the outcomes.
 
+    `held_out` are keys of statements that must not be learnt from: a conjecture of one is a repeat.
     `checks` and `verifier_s` of the result are what that took of Lean. Outcomes and kept statements are
     written in one transaction, which the caller may widen.
     """
     rows = store.conjectures(round, Outcome.SAMPLED)
-    judged, statements = _read(store, rows, settings.gates)
+    judged, statements = _read(store, rows, held_out, settings.gates)
     kept = {key: s for key, (s, _) in statements.items()}
     checker = _Checker(pool, settings)
     for outcome, judge in _JUDGES:
@@ -58,7 +59,7 @@ def gate(
 
 
 def _read(
-    store: Store, rows: list[Conjecture], settings: GateSettings
+    store: Store, rows: list[Conjecture], held_out: set[str], settings: GateSettings
 ) -> tuple[list[Conjecture], dict[str, tuple[Statement, Conjecture]]]:
     """Those that do not parse, repeat something or are bloated, and the others by key; the first of equals
     stands."""
@@ -75,7 +76,7 @@ def _read(
             statement_of(signature, name), seed.header, Source.CONJECTURE, parents=(row.seed,)
         )
         found.append((statement, row))
-    known = store.known_keys([statement.key for statement, _ in found])
+    known = store.known_keys([statement.key for statement, _ in found]) | held_out
     fresh: dict[str, tuple[Statement, Conjecture]] = {}
     for statement, row in found:
         if statement.key in known or statement.key in fresh:

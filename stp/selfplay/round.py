@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from stp.datasets import lean_core
 from stp.models.base import Generator
 from stp.models.prompts import prompt_format
 from stp.report.report import summary, write_html, write_metrics
@@ -31,6 +32,7 @@ from stp.selfplay.disprove import disprove, disproved
 from stp.selfplay.folder import make_folder, settle
 from stp.selfplay.gates import gate
 from stp.selfplay.learn import choose_examples, copy_model, train_final, train_round
+from stp.selfplay.salvage import salvage
 from stp.selfplay.seed_model import seed_model
 from stp.selfplay.select import Tally, attempt_targets
 from stp.settings import Settings
@@ -120,12 +122,18 @@ class Play:
             self.stream(number, "conjecture"),
         )  # fmt: skip
         self._share_cores()
-        return {"inputs": inputs}
+        salvaged = salvage(self.store, prover, number, most) if (most := settings.conjecture.salvage) else 0
+        return {"inputs": inputs, "salvaged": salvaged}
 
     def gate(self, number: int) -> Stats:
-        """Step 3; at most as many are kept as statements are unproved, so the budget is split evenly."""
+        """Step 3; at most as many are kept as statements are unproved, so the budget is split evenly.
+
+        What restates a held-out statement, drawn for this run or not, counts as a repeat.
+        """
         wanted = min(self.settings.conjecture.keep, sum(t.proved == 0 for t in self.tallies(number)))
-        return dict(gate(self.store, self.pool, number, self.settings, wanted, self.stream(number, "gate")))
+        held_out = {s.key for s in lean_core.load("test")}
+        seed = self.stream(number, "gate")
+        return dict(gate(self.store, self.pool, number, self.settings, wanted, held_out, seed))
 
     def attempt(self, number: int) -> Stats:
         """Steps 4 and 5: K proofs of each statement, in two parts for conjectures where K is adaptive."""

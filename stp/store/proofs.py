@@ -101,6 +101,23 @@ class Proofs(Connection):
             ),
         )
 
+    def failed_proofs(self, round: int, most: int) -> list[tuple[str, Statement, str]]:
+        """(key, statement, text) of a round's rejected proofs of dataset statements that no proof holds for
+        so far, those sampled most often first."""
+        rows = self._rows(
+            f"SELECT p.key, p.text, {statement_columns('s')} FROM attempts a"
+            " JOIN checks c ON c.proof = a.proof JOIN proofs p ON p.key = a.proof"
+            " JOIN statements s ON s.key = a.statement"
+            " WHERE a.stage = 'attempt' AND a.round = ?1 AND s.source = 'dataset' AND p.text != ''"
+            " AND c.verdict IN ('rejected', 'incomplete') AND NOT EXISTS (SELECT 1 FROM attempts b"
+            " JOIN checks d ON d.proof = b.proof WHERE b.stage = 'attempt' AND b.round <= ?1"
+            " AND b.statement = a.statement AND d.verdict = 'proved')"
+            " ORDER BY a.count DESC, p.key LIMIT ?2",
+            round,
+            most,
+        )
+        return [(key, to_statement(columns), text) for key, text, *columns in rows]
+
     def verdicts(self, round: int, stage: AttemptStage) -> dict[Verdict, int]:
         """How many attempts got each verdict."""
         rows = self._rows(

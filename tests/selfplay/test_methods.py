@@ -15,6 +15,7 @@ from stp.models.tiny import make_tiny
 from stp.selfplay.disprove import disprove, disproved
 from stp.selfplay.gates import gate
 from stp.selfplay.round import Play
+from stp.selfplay.salvage import salvage
 from stp.settings import Settings, TinySettings, load
 from stp.store.rows import Conjecture, Outcome, proof_key
 from stp.store.store import Store
@@ -75,8 +76,12 @@ def test_parallel_sampling_never_learns_and_never_repeats_itself(play_round: Pla
 
 
 def _attempts(play: Play, number: int) -> list[tuple[int, str, str]]:
-    sql = "SELECT a.round, a.statement, p.text FROM attempts a JOIN proofs p ON p.key = a.proof WHERE a.round = ?"
-    return [(row[0], row[1], row[2]) for row in play.store._rows(sql + " AND stage = 'attempt'", number)]
+    rows = play.store._rows(
+        "SELECT a.round, a.statement, p.text FROM attempts a JOIN proofs p ON p.key = a.proof"
+        " WHERE a.round = ? AND stage = 'attempt'",
+        number,
+    )
+    return [(row[0], row[1], row[2]) for row in rows]
 
 
 def test_conjectures_towards_unproved_statements_are_guarded(play_round: PlayRound) -> None:
@@ -185,7 +190,7 @@ def test_each_gate_stops_what_it_is_for(lean_pool: Pool) -> None:
     )  # fmt: skip
     with Store() as store:
         names = _conjectured(store, CONJECTURES)
-        counts = gate(store, lean_pool, 1, settings, 10, 0)
+        counts = gate(store, lean_pool, 1, settings, 10, set(), 0)
         found = {name: row.outcome.value for name, row in zip(names, store.conjectures(1), strict=True)}
     assert found == {name: name for name in names}
     assert counts["checks"] > 0
@@ -196,7 +201,7 @@ def test_a_switched_off_gate_lets_pass(lean_pool: Pool) -> None:
     settings = _settings(refute=False, trivial_tactics=())
     with Store() as store:
         names = _conjectured(store, CONJECTURES)
-        gate(store, lean_pool, 1, settings, 10, 0)
+        gate(store, lean_pool, 1, settings, 10, set(), 0)
         assert [row.outcome for row in store.conjectures(1)] == [Outcome.KEPT] * len(names)
 
 
@@ -214,3 +219,23 @@ def test_a_false_statement_leaves_the_pool_with_its_negation_proved(lean_pool: P
         assert [t.key for t in Play(store, Path(), load("tiny")).tallies(1)] == [true.key]
         assert disprove(store, lean_pool, load("tiny")) == {"disproved": 1}
         assert len(store.statements(source=Source.NEGATION)) == 1
+
+
+def test_open_goals_of_failed_proofs_become_conjectures_towards_their_statement(
+    play_round: PlayRound,
+) -> None:
+    play = play_round("expert-iteration", [])
+    unproved = {key for key, tally in play.store.pooled_rates(1, 1).items() if not tally.proved}
+    target = play.store.statement(min(unproved))
+    assert target
+    with play.store.atomic():
+        play.store._write("DELETE FROM attempts WHERE round = 1 AND statement = ?", [(target.key,)])
+    text = "by have key : 2 + 2 = 5 := by skip\n   trivial"
+    play.store.add_attempts(1, "attempt", [(target.key, text, 9, 0)])
+    play.store.add_checks([(proof_key(target.key, text), CheckResult("", Verdict.REJECTED))])
+    assert play.store.failed_proofs(1, 1)[0][2] == text
+    assert salvage(play.store, play.prover(1), 2, 3) >= 1
+    first = play.store.conjectures(2)[0]
+    assert (first.seed, first.seed_proof) == (target.key, None)
+    assert first.text.endswith(": 2 + 2 = 5")
+    assert salvage(play.store, play.prover(1), 2, 3) == 0  # again: nothing new
