@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from stp.errors import StoreError
-from stp.report.record import PORTFOLIO, RoundRecord, RunRecord, read_run
+from stp.report.record import GATES, PORTFOLIO, RoundRecord, RunRecord, read_run
 from stp.report.table import table, unfinished
 from stp.store.store import Store
 from stp.types import Source, Verdict
@@ -63,6 +63,8 @@ def _metrics(run: RunRecord, record: RoundRecord) -> dict[str, Any]:
         "state": record.state,
         "seed_proofs": record.seed_proofs,
         **record.funnel,
+        **{f"stopped_{name}": record.stopped[name] if record.stopped else None for name in GATES},
+        "generated_tokens": record.generated_tokens,
         "barely_provable": record.barely_provable,
         "distinct_proofs": record.distinct_proofs,
         "attempts": record.attempts,

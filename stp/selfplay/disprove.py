@@ -23,7 +23,9 @@ def disprove(store: Store, pool: Pool, settings: Settings) -> dict[str, int]:
     negations, jobs = {}, []
     for s in store.statements(source=Source.DATASET, split="train"):
         text, proof = refutation(s.text)
-        negations[s.key] = make_statement(text, s.header, Source.NEGATION, f"not_{s.name}", parents=(s.key,))
+        negations[s.key] = make_statement(
+            text, s.header, Source.NEGATION, f"negation_of_{s.name}", parents=(s.key,)
+        )
         jobs.append(Job(s.key, s.header, negations[s.key].text, proof, limits=limits))
     proofs = {job.id: job.proof for job in jobs}
     results = tqdm(pool.check(jobs), total=len(jobs), desc="disprove", unit="statement")

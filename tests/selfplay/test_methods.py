@@ -26,7 +26,7 @@ from stp.verify.pool import Pool
 pytestmark = [pytest.mark.lean, pytest.mark.timeout(300)]
 
 SMALL = [
-    "data.statements=10", "data.held_out=2", "conjecture.inputs=20", "conjecture.samples_total=80",
+    "data.statements=8", "data.held_out=2", "conjecture.inputs=20", "conjecture.samples_total=60",
     "conjecture.keep=5", "attempt.samples=4", "evaluate.samples=1", "verify.wall_s=60",
 ]  # fmt: skip
 
@@ -56,7 +56,7 @@ def test_expert_iteration_attempts_the_unproved_and_learns_all_their_proofs(play
     play = play_round("expert-iteration", [])
     assert stages(play, 1) == ["attempt", "select", "train", "evaluate"]
     rates = play.store.pooled_rates(1, 1)
-    assert len(rates) == 10
+    assert len(rates) == 8
     proofs = {p.key for p in play.store.correct_proofs(1, 1) if p.count}
     assert len(play.store.prover_texts(1)) == len(proofs) > 0
     assert play.store.conjectures(1) == []
@@ -110,6 +110,7 @@ def test_adaptive_k_spends_less_on_easy_conjectures_alone(play_round: PlayRound)
     assert {spent[key] for key in spent.keys() - conjectures} == {8}
 
 
+@pytest.mark.slow
 def test_a_refresh_trains_from_the_seed_model_on_hard_proofs(
     play_round: PlayRound, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -179,7 +180,7 @@ CONJECTURES = {
     "trivial": "(a b : Nat) (h : a < b) : a + 1 ≤ b",
     "known": "(a b c : Nat) : a * (b + c) = a * b + a * c",
     "bloated": "(a : Nat) : a = 0 ∨ a = 1 ∨ 0 < a * a",
-    "kept": "(a b : Nat) (h : a * b = 0) : a = 0 ∨ b = 0",
+    "kept": "(a b : Nat) (h : a * (b * b) = 0) : a = 0 ∨ b = 0",
 }
 
 
