@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -21,7 +22,11 @@ def ablate(
         for run in plans.planned_runs(chosen):
             print(run.folder)
         return
-    plans.ablate(chosen, out or Path("runs") / Path(plan).stem)
+    try:
+        plans.ablate(chosen, out or Path("runs") / Path(plan).stem)
+    except KeyboardInterrupt:
+        print("\nstp: stopped; the same command goes on from here", file=sys.stderr)
+        raise typer.Exit(130) from None
 
 
 def plan(

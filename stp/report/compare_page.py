@@ -59,7 +59,7 @@ def _cost_plot(comparison: Comparison, results: dict[str, Any], cost: str) -> Pl
             axes.plot(at, share, style, color=_colour(comparison, name), label=name)
             axes.fill_between(at, low, high, color=_colour(comparison, name), alpha=0.15, lw=0)
         if cost == "tokens":
-            axes.axvline(comparison.budget, color=COLOURS[6], lw=0.8, ls=":")
+            axes.axvline(comparison.budget, color=COLOURS[6], lw=1.6, ls=":")
         _shares(axes, "share of the pool proved")
         axes.set_xlabel(_COST_NAMES[cost])
         axes.set_xlim(left=0)

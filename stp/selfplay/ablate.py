@@ -9,6 +9,7 @@ a run that fails is told and left as it is, and the others are played all the sa
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import dataclass
 from importlib import resources
@@ -128,4 +129,4 @@ def ablate(plan: Plan, out: Path) -> None:
 
 def _text(value: Any) -> str:
     """A TOML value as an override spells it."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return value if isinstance(value, str) else json.dumps(value)

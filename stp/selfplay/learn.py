@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,7 +44,7 @@ def choose_examples(
     conjectures = {row.statement: row for row in store.conjectures(round, rows.Outcome.KEPT)}
     candidates = [
         replace(outcome, lemma=conjectures[outcome.key].lemma_name)
-        for outcome in _outcomes(store, round, round)
+        for outcome in _outcomes(store, [round])
         if outcome.key in conjectures
     ]
     in_band = sum(1 for o in candidates if 0 < o.pass_rate <= settings.select.band_high)
@@ -58,9 +59,8 @@ def choose_examples(
             for o, weight in zip(kept, weights, strict=True)
             if weight > 0 and (row := conjectures[o.key])
         ]
-        first = first_replayed(round, settings)
-        replayed = [outcome for r in range(first, round + 1) for outcome in _outcomes(store, r, r)]
-        chosen = prover_set(replayed, settings.select)
+        replayed = range(first_replayed(round, settings), round + 1)
+        chosen = prover_set(_outcomes(store, replayed), settings.select)
     conjecturer = len(examples)
     examples += [ProverExample(p.key, proof_key(p.key, p.proof), p.weight) for p in chosen]
     store.add_examples(round, examples)
@@ -81,8 +81,7 @@ def first_replayed(round: int, settings: Settings) -> int:
 
 def refreshed(store: Store, round: int, settings: Settings) -> list[WeightedProof]:
     """The proofs that a refresh after this round trains on."""
-    outcomes = [outcome for r in range(1, round + 1) for outcome in _outcomes(store, r, r)]
-    return refresh_set(outcomes, settings.refresh, settings.select.char_decay)
+    return refresh_set(_outcomes(store, range(1, round + 1)), settings.refresh, settings.select.char_decay)
 
 
 def train_round(
@@ -148,19 +147,22 @@ def _conjecturer_example(style: PromptFormat, e: rows.ConjecturerText) -> Exampl
     return Example(prompt, signature_of(e.statement.text), e.weight)
 
 
-def _outcomes(store: Store, first: int, last: int) -> list[Outcome]:
-    """What every statement attempted in these rounds got, with its correct proofs."""
-    proofs: dict[str, list[CorrectProof]] = {}
-    for p in store.correct_proofs(first, last):
-        if p.count:
-            premises = frozenset(premise.name for premise in p.premises)
-            proofs.setdefault(p.statement, []).append(CorrectProof(p.text, p.heartbeats, premises))
+def _outcomes(store: Store, rounds: Iterable[int]) -> list[Outcome]:
+    """What every statement attempted in these rounds got, once a round, with its correct proofs."""
     texts = {s.key: s.text for s in store.statements(split="train")}
-    return [
-        Outcome(key, tally.attempts, tally.proved, texts[key], None, tuple(proofs.get(key, ())))
-        for key, tally in store.pooled_rates(first, last).items()
-        if key in texts
-    ]
+    found = []
+    for number in rounds:
+        proofs: dict[str, list[CorrectProof]] = {}
+        for p in store.correct_proofs(number, number):
+            if p.count:
+                premises = frozenset(premise.name for premise in p.premises)
+                proofs.setdefault(p.statement, []).append(CorrectProof(p.text, p.heartbeats, premises))
+        found += [
+            Outcome(key, tally.attempts, tally.proved, texts[key], None, tuple(proofs.get(key, ())))
+            for key, tally in store.pooled_rates(number, number).items()
+            if key in texts
+        ]
+    return found
 
 
 def _weights(

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from stp.errors import SettingsError
-from stp.selfplay.ablate import load_plan, planned_runs, plans
+from stp.errors import MachineryError, SettingsError
+from stp.selfplay.ablate import ablate, load_plan, planned_runs, plans
+from stp.settings import Settings
+from tests.report.report_values import Made
 
 PLAN = """
 rounds = 2
@@ -72,3 +74,24 @@ def test_a_wrong_plan_is_one_line_before_anything_runs(
 def test_no_such_plan() -> None:
     with pytest.raises(SettingsError, match="smoke"):
         load_plan("nowhere.toml")
+
+
+def test_an_arm_that_fails_is_told_and_the_others_are_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def played(settings: Settings, folder: Path, rounds: int, tokens: int) -> None:
+        """Stands for rounds of self-play, which take minutes."""
+        if folder.parent.name == "stp" and settings.seed == 1:
+            raise MachineryError("the loss is nan")
+        if not folder.exists():
+            Made((3, 6), 1000, settings.seed, settings.conjecture.mode).write(folder)
+
+    monkeypatch.setattr("stp.selfplay.ablate.selfplay", played)
+    chosen = load_plan(plan(tmp_path, PLAN))
+    for _ in range(2):  # doing it again does the same
+        with pytest.raises(MachineryError, match="1 of 4 runs failed: stp/seed-1"):
+            ablate(chosen, tmp_path / "out")
+        said = capsys.readouterr()
+        assert "the loss is nan" in said.err
+        assert "stp" in said.out
+        assert (tmp_path / "out" / "comparison" / "results.json").is_file()
