@@ -8,6 +8,7 @@ from tqdm import tqdm
 
 from stp.models.base import Generator
 from stp.models.prompts import PromptFormat
+from stp.selfplay.disprove import disproved
 from stp.selfplay.seeds import lemmas
 from stp.selfplay.select import SeedInput, SeedProof, seed_inputs, target_inputs
 from stp.settings import ConjectureSettings, ModelSettings
@@ -22,11 +23,8 @@ def choose_inputs(store: Store, round: int, settings: ConjectureSettings, seed: 
     """Step 1, from the proofs of all earlier rounds; a seed corpus proof counts as always passing."""
     if settings.mode == "unsolved":
         solved = {key for key, tally in store.pooled_rates(1, round - 1).items() if tally.proved}
-        return target_inputs(
-            (s.key for s in store.statements(source=Source.DATASET, split="train") if s.key not in solved),
-            settings,
-            seed,
-        )
+        pool = {s.key for s in store.statements(source=Source.DATASET, split="train")}
+        return target_inputs(pool - solved - disproved(store), settings, seed)
     rates = store.best_rates(1, round - 1)
     proofs = [
         SeedProof(

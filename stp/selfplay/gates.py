@@ -16,6 +16,7 @@ from random import Random
 
 from tqdm import tqdm
 
+from stp.datasets import lean_core
 from stp.models.prompts import signature_of, statement_of
 from stp.settings import GateSettings, Settings
 from stp.store.rows import Conjecture, Outcome
@@ -28,16 +29,15 @@ from stp.verify.pool import Pool
 
 
 def gate(
-    store: Store, pool: Pool, round: int, settings: Settings, wanted: int, held_out: set[str], seed: int
+    store: Store, pool: Pool, round: int, settings: Settings, wanted: int, seed: int
 ) -> dict[str, float]:
     """Judges the round's conjectures, keeps at most `wanted` of them, and counts the outcomes.
 
-    `held_out` are keys of statements that must not be learnt from: a conjecture of one is a repeat.
     `checks` and `verifier_s` of the result are what that took of Lean. Outcomes and kept statements are
     written in one transaction, which the caller may widen.
     """
     rows = store.conjectures(round, Outcome.SAMPLED)
-    judged, statements = _read(store, rows, held_out, settings.gates)
+    judged, statements = _read(store, rows, settings.gates)
     kept = {key: s for key, (s, _) in statements.items()}
     checker = _Checker(pool, settings)
     for outcome, judge in _JUDGES:
@@ -59,10 +59,10 @@ def gate(
 
 
 def _read(
-    store: Store, rows: list[Conjecture], held_out: set[str], settings: GateSettings
+    store: Store, rows: list[Conjecture], settings: GateSettings
 ) -> tuple[list[Conjecture], dict[str, tuple[Statement, Conjecture]]]:
     """Those that do not parse, repeat something or are bloated, and the others by key; the first of equals
-    stands."""
+    stands. To restate a held-out statement, drawn for this run or not, is to repeat it."""
     judged: list[Conjecture] = []
     found: list[tuple[Statement, Conjecture]] = []
     for row in rows:
@@ -76,6 +76,7 @@ def _read(
             statement_of(signature, name), seed.header, Source.CONJECTURE, parents=(row.seed,)
         )
         found.append((statement, row))
+    held_out = {s.key for s in lean_core.load("test")}
     known = store.known_keys([statement.key for statement, _ in found]) | held_out
     fresh: dict[str, tuple[Statement, Conjecture]] = {}
     for statement, row in found:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from stp.models.base import Generator
 from stp.models.prompts import PromptFormat, prompt_format, signature_of
+from stp.selfplay.disprove import disproved
 from stp.selfplay.guide import guide_scores, novelty
 from stp.selfplay.reweight import reweight
 from stp.selfplay.seed_model import seed_data
@@ -33,13 +34,21 @@ if TYPE_CHECKING:
     from stp.training.examples import Example
 
 
+@dataclass(frozen=True, slots=True)
+class Embedders:
+    """What embeds statements: the round's model, and the seed model where earlier rounds are remembered."""
+
+    current: Generator
+    frozen: Generator | None
+
+
 def choose_examples(
-    store: Store, generator: Generator, frozen: Generator | None, round: int, settings: Settings, seed: int
+    store: Store, embed: Embedders, round: int, settings: Settings, seed: int
 ) -> dict[str, Any]:
     """Steps 6 to 8: fills the round's examples, in one transaction that the caller may widen.
 
     In a refresh round the proofs are those of the hard statements of all rounds, and no conjecture is
-    among them. `frozen` embeds for the memory of earlier rounds; None: the settings want none.
+    among them.
     """
     conjectures = {row.statement: row for row in store.conjectures(round, rows.Outcome.KEPT)}
     candidates = [
@@ -53,7 +62,7 @@ def choose_examples(
         chosen = refreshed(store, round, settings)
     else:
         kept = conjecturer_set(candidates, settings.select)
-        weights = _weights(store, generator, frozen, round, kept, settings.select, seed)
+        weights = _weights(store, embed, round, kept, settings.select, seed)
         examples += [
             ConjecturerExample(o.key, row.input, row.sample, weight, free=o.lemma is None)
             for o, weight in zip(kept, weights, strict=True)
@@ -166,28 +175,28 @@ def _outcomes(store: Store, rounds: Iterable[int]) -> list[Outcome]:
 
 
 def _weights(
-    store: Store, generator: Generator, frozen: Generator | None, round: int, kept: list[Outcome],
-    settings: SelectSettings, seed: int,
-) -> list[float]:  # fmt: skip
+    store: Store, embed: Embedders, round: int, kept: list[Outcome], settings: SelectSettings, seed: int
+) -> list[float]:
     """Step 7, on embeddings of the bare signatures; then the factors of memory and guide, where wanted."""
     if not kept:
         return []
     signatures = [signature_of(o.statement) for o in kept]
-    vectors = generator.embed(signatures)
+    vectors = embed.current.embed(signatures)
     weights = np.ones(len(kept))
     solved = {key for key, tally in store.pooled_rates(1, round).items() if tally.proved}
-    unproved = [s for s in store.statements(source=Source.DATASET, split="train") if s.key not in solved]
+    closed = solved | disproved(store)
+    unproved = [s for s in store.statements(source=Source.DATASET, split="train") if s.key not in closed]
     if settings.reweight and unproved:
-        targets = generator.embed([signature_of(s.text) for s in unproved])
+        targets = embed.current.embed([signature_of(s.text) for s in unproved])
         weights = reweight(vectors, targets, settings.reweight_cap, seed)
     if settings.guide:
         made_from = [signature_of(text) for text in _seed_texts(store, round, kept)]
         lengths, seed_lengths = (np.array([len(t) for t in texts]) for texts in (signatures, made_from))
-        weights *= guide_scores(lengths, seed_lengths, vectors, generator.embed(made_from))
-    if frozen is not None:
+        weights *= guide_scores(lengths, seed_lengths, vectors, embed.current.embed(made_from))
+    if embed.frozen is not None:
         earlier = range(max(1, round - settings.memory_rounds), round)
         known = [signature_of(e.statement.text) for r in earlier for e in store.conjecturer_texts(r)]
-        weights *= novelty(frozen.embed(signatures), frozen.embed(known))
+        weights *= novelty(embed.frozen.embed(signatures), embed.frozen.embed(known))
     return [float(w) for w in weights]
 
 

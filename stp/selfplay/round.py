@@ -19,7 +19,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from stp.datasets import lean_core
 from stp.models.base import Generator
 from stp.models.prompts import prompt_format
 from stp.report.report import summary, write_html, write_metrics
@@ -31,7 +30,7 @@ from stp.selfplay.conjecture import conjecture
 from stp.selfplay.disprove import disprove, disproved
 from stp.selfplay.folder import make_folder, settle
 from stp.selfplay.gates import gate
-from stp.selfplay.learn import choose_examples, copy_model, train_final, train_round
+from stp.selfplay.learn import Embedders, choose_examples, copy_model, train_final, train_round
 from stp.selfplay.salvage import salvage
 from stp.selfplay.seed_model import seed_model
 from stp.selfplay.select import Tally, attempt_targets
@@ -126,14 +125,9 @@ class Play:
         return {"inputs": inputs, "salvaged": salvaged}
 
     def gate(self, number: int) -> Stats:
-        """Step 3; at most as many are kept as statements are unproved, so the budget is split evenly.
-
-        What restates a held-out statement, drawn for this run or not, counts as a repeat.
-        """
+        """Step 3; at most as many are kept as statements are unproved, so the budget is split evenly."""
         wanted = min(self.settings.conjecture.keep, sum(t.proved == 0 for t in self.tallies(number)))
-        held_out = {s.key for s in lean_core.load("test")}
-        seed = self.stream(number, "gate")
-        return dict(gate(self.store, self.pool, number, self.settings, wanted, held_out, seed))
+        return dict(gate(self.store, self.pool, number, self.settings, wanted, self.stream(number, "gate")))
 
     def attempt(self, number: int) -> Stats:
         """Steps 4 and 5: K proofs of each statement, in two parts for conjectures where K is adaptive."""
@@ -161,11 +155,9 @@ class Play:
 
     def select(self, number: int) -> Stats:
         """Steps 6 to 8."""
-        generator = self.prover(number - 1).generator
         frozen = self.load(0) if self.settings.select.memory_rounds else None
-        return choose_examples(
-            self.store, generator, frozen, number, self.settings, self.stream(number, "reweight")
-        )
+        embed = Embedders(self.prover(number - 1).generator, frozen)
+        return choose_examples(self.store, embed, number, self.settings, self.stream(number, "reweight"))
 
     def train(self, number: int) -> Stats:
         """Step 9."""

@@ -191,7 +191,7 @@ def test_each_gate_stops_what_it_is_for(lean_pool: Pool) -> None:
     )  # fmt: skip
     with Store() as store:
         names = _conjectured(store, CONJECTURES)
-        counts = gate(store, lean_pool, 1, settings, 10, set(), 0)
+        counts = gate(store, lean_pool, 1, settings, 10, 0)
         found = {name: row.outcome.value for name, row in zip(names, store.conjectures(1), strict=True)}
     assert found == {name: name for name in names}
     assert counts["checks"] > 0
@@ -202,7 +202,7 @@ def test_a_switched_off_gate_lets_pass(lean_pool: Pool) -> None:
     settings = _settings(refute=False, trivial_tactics=())
     with Store() as store:
         names = _conjectured(store, CONJECTURES)
-        gate(store, lean_pool, 1, settings, 10, set(), 0)
+        gate(store, lean_pool, 1, settings, 10, 0)
         assert [row.outcome for row in store.conjectures(1)] == [Outcome.KEPT] * len(names)
 
 
