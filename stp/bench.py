@@ -28,6 +28,7 @@ import psutil
 from stp.datasets import lean_core, seeds
 from stp.datasets.seeds import Seed
 from stp.errors import MachineryError, UsageError
+from stp.selfplay import scale
 from stp.settings import VerifySettings, load
 from stp.types import Job, Limits, Verdict
 from stp.verify.hostile import deadly, hostile
@@ -295,4 +296,5 @@ BENCHES: dict[str, Callable[[], dict[str, Any]]] = {
     "sample": _sample,
     "round": lambda: _play(1),
     "rounds": lambda: _play(3),
+    "scale": scale.measure,
 }

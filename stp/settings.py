@@ -2,7 +2,8 @@
 
 `load("tiny", ["attempt.samples=32"])` reads the preset of that name (or a TOML file), applies the
 overrides and refuses unknown keys. The resolved settings are written into the run's folder, and a
-run goes on only with the settings that it began with.
+run goes on only with the settings that it began with. A file that `extends` a preset or another file
+holds only what it changes: so every baseline is a short preset (`stp/presets/expert-iteration.toml`).
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ from __future__ import annotations
 import json
 import tomllib
 from importlib import resources
+from math import ceil
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from stp.errors import SettingsError
 
@@ -22,6 +24,9 @@ class Section(BaseModel):
     """What all sections share: frozen, unknown keys refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+S = TypeVar("S", bound=Section)
 
 
 class VerifySettings(Section):
@@ -67,6 +72,8 @@ class DataSettings(Section):
     """The statements to prove. `statements` and `held_out` are how many are drawn; 0: all."""
 
     dataset: str = "lean-core"
+    pool: str = ""
+    """A file of statement keys, one a line, to draw from (`stp data pool`); "": all without a seed proof."""
     statements: int = Field(320, ge=0)
     held_out: int = Field(200, ge=0)
 
@@ -74,6 +81,11 @@ class DataSettings(Section):
 class ConjectureSettings(Section):
     """Steps 1 to 3 of the round (STP, section 3.1 and its published code)."""
 
+    mode: Literal["solved", "unsolved", "off"] = "solved"
+    """What the conjecturer reads: a proved statement and its proof (STP), an unproved one that it is to find
+    a step towards (SGS), or nothing, for rounds without conjectures (expert iteration)."""
+    lemmas: bool = True
+    """Also show a lemma that the proof uses; off: every conjecture is free."""
     inputs: int = Field(320, gt=0)
     """At most this many (statement, proof, lemma) inputs a round (STP: N)."""
     samples_total: int = Field(960, gt=0)
@@ -87,12 +99,24 @@ class ConjectureSettings(Section):
     lemma_cap_frac: float = Field(0.1, gt=0, le=1)
     """A lemma is used in at most this share of N inputs."""
     temperature: float = Field(1.0, gt=0)
+    salvage: int = Field(0, ge=0)
+    """Open goals of failed proofs taken as conjectures too, at most."""
 
 
 class GateSettings(Section):
     """What a conjecture must pass before K samples are spent on it."""
 
+    refute: bool = True
+    """Try small values of the variables."""
     trivial_tactics: tuple[str, ...] = ("rfl", "trivial", "simp", "omega")
+    vacuous_tactics: tuple[str, ...] = ()
+    """Tried at `False` from the hypotheses alone."""
+    library_tactics: tuple[str, ...] = ()
+    """`exact?`: what it proves is in the library already."""
+    disjunctions: int = Field(-1, ge=-1)
+    """At most so many `∨` in a conjecture; -1: any number."""
+    length_ratio: float = Field(0.0, ge=0)
+    """At most this many times as long as the statement it was made from; 0: of any length."""
     heartbeats: int = Field(10_000, gt=0)
     """Of each of these checks."""
 
@@ -102,11 +126,18 @@ class AttemptSettings(Section):
 
     samples: int = Field(16, gt=0)
     """K: proofs sampled for each statement."""
+    probe_samples: int = Field(0, ge=0)
+    """Of these, sampled first for a conjecture, and no more where that already shows a pass rate above
+    `select.band_high`; 0: all at once."""
     temperature: float = Field(1.0, gt=0)
     solved_pass_rate: float = Field(0.35, ge=0, le=1)
     """A solved statement is tried again while its pass rate is lower than this."""
     solved_retry_frac: float = Field(0.05, ge=0, le=1)
     """Share of the other solved ones tried again all the same."""
+    disprove: bool = False
+    """Statements of the dataset that small values refute leave the pool, their negations proved."""
+    balance_step: float = Field(0.0, ge=0)
+    """The temperature climbs by such steps towards more distinct correct proofs (B-STaR); 0: it stays."""
 
 
 class SelectSettings(Section):
@@ -115,12 +146,23 @@ class SelectSettings(Section):
     band_high: float = Field(0.25, gt=0, le=1)
     """Barely provable: pass rate above 0 and up to this."""
     elegancy_drop_frac: float = Field(0.2, ge=0, lt=1)
+    elegancy_by: Literal["set", "lemma"] = "set"
+    """Drop that share of the whole set, or of each lemma's conjectures."""
     trivial_lemma_cap_frac: float = Field(0.5, ge=0)
     """Conjectures that do not use their lemma are kept up to this share of all barely provable ones."""
+    reweight: bool = True
+    """Turn the conjecturer towards the unproved statements; off: its examples weigh the same."""
     reweight_cap: int = Field(3, ge=0)
     """Unproved statements that one conjecture may stand for; 0: no cap."""
+    memory_rounds: int = Field(0, ge=0)
+    """Conjectures near to examples of so many earlier rounds weigh less, by the seed model's embeddings."""
+    guide: bool = False
+    """Weigh conjectures by relevance, simplicity and non-redundancy too (SGS), as measured."""
     prover_pass_rate: float = Field(0.5, gt=0, le=1)
-    replay_rounds: int = Field(3, gt=0)
+    proofs_per_statement: int = Field(0, ge=0)
+    """The shortest so many proofs of a statement; 0: all."""
+    replay_rounds: int = Field(3, ge=0)
+    """Rounds whose proofs are trained on, this one included; 0: all since the last refresh."""
     char_decay: float = Field(0.001, ge=0)
     second_decay: float = Field(0.01, ge=0)
     heartbeats_per_second: float = Field(60_000.0, gt=0)
@@ -130,6 +172,8 @@ class SelectSettings(Section):
 class TrainSettings(Section):
     """Step 9 of the round: one pass of weighted cross-entropy from the previous model."""
 
+    enabled: bool = True
+    """Off: the seed model samples in every round (parallel sampling)."""
     epochs: float = Field(1.0, gt=0)
     learning_rate: float = Field(2e-4, gt=0)
     batch_size: int = Field(32, gt=0)
@@ -138,6 +182,17 @@ class TrainSettings(Section):
     """What a prompt's token counts beside a target's: above 0 where a model must learn the language first."""
     save_steps: int = Field(100, gt=0)
     """A killed training goes on from the last of these checkpoints."""
+
+
+class RefreshSettings(Section):
+    """Training from the seed model on its own data and the hard proofs of all rounds, against drift."""
+
+    every: int = Field(0, ge=0)
+    """In each round whose number is a multiple of this; 0: never (STP: 24)."""
+    at_end: bool = False
+    """Also after the last round, into `models/final-N`."""
+    pass_rate: float = Field(0.25, gt=0, le=1)
+    proofs_per_statement: int = Field(16, ge=0)
 
 
 class EvaluateSettings(Section):
@@ -159,7 +214,24 @@ class Settings(Section):
     attempt: AttemptSettings = AttemptSettings()
     select: SelectSettings = SelectSettings()
     train: TrainSettings = TrainSettings()
+    refresh: RefreshSettings = RefreshSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
+
+    @model_validator(mode="after")
+    def _can_be_met(self) -> Settings:
+        """Thresholds that no statement could meet would waste a whole run."""
+        samples, band_high = self.attempt.samples, self.select.band_high
+        if self.conjecture.mode != "off" and band_high * samples < 1:
+            raise ValueError(
+                f"no conjecture can be barely provable: one of attempt.samples = {samples} is more than "
+                f"select.band_high = {band_high}; expected at least {ceil(1 / band_high)} samples"
+            )
+        if self.attempt.probe_samples >= samples:
+            raise ValueError(
+                f"attempt.probe_samples: expected less than attempt.samples = {samples}, found "
+                f"{self.attempt.probe_samples}"
+            )
+        return self
 
 
 def presets() -> dict[str, Path]:
@@ -175,36 +247,73 @@ def load(config: str = "tiny", overrides: list[str] | None = None) -> Settings:
         SettingsError: no such preset or file, TOML that does not parse, a key that does not exist or
             a value of the wrong kind; names the key and what was expected.
     """
-    path = presets().get(config, Path(config))
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        known = ", ".join(presets())
-        raise SettingsError(f"no preset or file {config!r}: presets are {known}") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SettingsError(f"{path}: not a readable TOML file: {error}") from None
+    values = _read(config, [])
     for override in overrides or []:
         _apply(values, override)
-    return validate(values, str(path))
+    return validate(values, str(presets().get(config, config)))
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The values of a TOML file.
+
+    Raises:
+        SettingsError: it cannot be read or is no TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"{path}: not a readable TOML file: {error}") from None
+
+
+def _read(config: str, extending: list[str]) -> dict[str, Any]:
+    """The values of a preset or file laid over those of the one that it extends."""
+    path = presets().get(config, Path(config))
+    if config in extending:
+        raise SettingsError(f"{path}: extends itself: {' → '.join([*extending, config])}")
+    if not path.exists():
+        raise SettingsError(f"no preset or file {config!r}: presets are {', '.join(presets())}")
+    values = read_toml(path)
+    base = values.pop("extends", None)
+    if base is None:
+        return values
+    if not isinstance(base, str):
+        raise SettingsError(f"{path}: extends: expected the name of a preset or file, found {base!r}")
+    beside = path.parent / base
+    under = _read(base if base in presets() or not beside.exists() else str(beside), [*extending, config])
+    for key, value in values.items():
+        both = isinstance(value, dict) and isinstance(under.get(key), dict)
+        under[key] = {**under[key], **value} if both else value
+    return under
 
 
 def validate(values: dict[str, Any], where: str) -> Settings:
     """`Settings` of plain values; a `SettingsError` names `where` and the first wrong key."""
+    return validate_as(Settings, values, where)
+
+
+def validate_as(model: type[S], values: dict[str, Any], where: str) -> S:
+    """The section of plain values; a `SettingsError` names `where` and the first wrong key."""
     try:
-        return Settings.model_validate(values)
+        return model.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
-            known = ", ".join(_siblings(first["loc"]))
+            known = ", ".join(_siblings(model, first["loc"]))
             raise SettingsError(f"{where}: unknown key {key!r}: known here are {known}") from None
+        if not key:
+            raise SettingsError(f"{where}: {first['msg'].removeprefix('Value error, ')}") from None
         raise SettingsError(f"{where}: {key}: {first['msg']}, got {first['input']!r}") from None
 
 
-def _siblings(location: tuple[int | str, ...]) -> list[str]:
-    model: type[BaseModel] = Settings
+def _siblings(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
     for part in location[:-1]:
-        annotation = model.model_fields[str(part)].annotation
+        field = model.model_fields.get(str(part))
+        annotation = field.annotation if field else None
+        if get_origin(annotation) is dict:
+            annotation = get_args(annotation)[1]
+        elif annotation is None:  # a key of such a dictionary
+            continue
         if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
             break
         model = annotation

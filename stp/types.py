@@ -19,6 +19,7 @@ class Source(StrEnum):
     DATASET = "dataset"
     SEED = "seed"
     CONJECTURE = "conjecture"
+    NEGATION = "negation"
 
 
 class Verdict(StrEnum):

@@ -75,6 +75,8 @@ def test_the_version_is_the_package_s() -> None:
         (["selfplay", "--set", "attempt.samples=many"], "attempt.samples"),
         (["selfplay", "--config", "nowhere.toml"], "nowhere.toml"),
         (["selfplay", "--rounds", "-1"], "--rounds"),
+        (["ablate", "--plan", "nowhere.toml"], "nowhere.toml"),
+        (["plan", "--config", "nowhere.toml"], "nowhere.toml"),
         (["verify", "--proof", "by simp"], "--statement"),
         (["verify", "--statement", STATEMENT, "--proof", "by simp", "--toolchain", "coq"], "toolchain"),
         (["verify", "--jsonl", "nowhere.jsonl"], "nowhere.jsonl"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -25,6 +26,23 @@ def build(
     else:
         raise UsageError(f"expected lean-core, seeds or tiny, found {what!r}")
     print(make())
+
+
+@app.command("pool")
+def pool(
+    file: Annotated[Path, typer.Argument(help="The pool's file; where it exists it is only described.")],
+    candidates: Annotated[int, typer.Option(help="Statements to try; 0: all.")] = 0,
+    config: Annotated[str, typer.Option(help="A preset or a TOML file.")] = "tiny",
+) -> None:
+    """Make a pool of statements that are hard for fixed tactics and the seed model; print size and digest."""
+    from stp.datasets import pool_file
+    from stp.selfplay import hard_pool
+    from stp.settings import load
+
+    if not file.exists():
+        hard_pool.build(file, load(config), candidates)
+    keys = pool_file.read(file)
+    print(f"{file}: {len(keys)} statements, sha256 {pool_file.digest(keys)}")
 
 
 @app.command("list")

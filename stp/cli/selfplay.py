@@ -15,6 +15,7 @@ def selfplay(
     rounds: Annotated[int, typer.Option(help="Rounds that the run is to have in all.")] = 1,
     config: Annotated[str, typer.Option(help="A preset or a TOML file.")] = "tiny",
     run: Annotated[Path, typer.Option(help="The run's folder.")] = Path("runs/default"),
+    tokens: Annotated[int, typer.Option(help="Begin no round after so many generated tokens; 0: any.")] = 0,
     set_: Annotated[list[str] | None, typer.Option("--set", help="section.key=value")] = None,
 ) -> None:
     """Play rounds of self-play; the same command goes on where it was stopped."""
@@ -24,14 +25,31 @@ def selfplay(
     if rounds < 0:
         raise UsageError(f"--rounds: expected 0 or more, found {rounds}")
     try:
-        play(load(config, set_), run, rounds)
+        play(load(config, set_), run, rounds, tokens)
     except KeyboardInterrupt:
         print("\nstp: stopped; the same command goes on from here", file=sys.stderr)
         raise typer.Exit(130) from None
 
 
-def report(run: Annotated[Path, typer.Argument(help="The run's folder.")]) -> None:
-    """Print a run's table and write its report.html."""
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of runs.")],
+    compare: Annotated[bool, typer.Option("--compare", help="Compare the runs with each other.")] = False,
+    baseline: Annotated[str, typer.Option(help="The run or arm that the others are held to.")] = (
+        "expert-iteration"
+    ),
+    output: Annotated[Path, typer.Option(help="Where a comparison is written.")] = Path("comparison"),
+) -> None:
+    """Print a run's table and write its report.html; or compare several, seeds of one arm taken together."""
+    if compare:
+        from stp.report.compare import write_comparison
+
+        print(write_comparison(runs, output, baseline))
+    else:
+        for run in runs:
+            _report(run)
+
+
+def _report(run: Path) -> None:
     from stp.report.report import summary, write_html
     from stp.store.store import Store
 

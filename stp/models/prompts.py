@@ -54,6 +54,8 @@ class PromptFormat:
 
     prover_template: str
     conjecturer_template: str
+    target_template: str
+    """Asks for a step towards a statement that nobody has proved yet."""
     trivial_lemma: str
     """Stands where there is no lemma: the model is then free to conjecture."""
     special_tokens: tuple[str, ...] = ()
@@ -63,18 +65,18 @@ class PromptFormat:
         """Asks for a proof of `theorem NAME SIGNATURE`."""
         return _fill(self.prover_template, statement=statement, signature=signature_of(statement))
 
-    def conjecturer(self, lemma: str | None, statement: str, proof: str) -> Prompt:
-        """Asks for a new statement after a proved one (STP, section 3.1).
+    def conjecturer(self, lemma: str | None, statement: str, proof: str | None) -> Prompt:
+        """Asks for a new statement after a proved one (STP, section 3.1), or towards one without a proof.
 
         `lemma` is a statement used by `proof`, as the checker prints it, name included: names of the
         library carry its structure. None asks for a free conjecture.
         """
         return _fill(
-            self.conjecturer_template,
+            self.target_template if proof is None else self.conjecturer_template,
             lemma=self.trivial_lemma if lemma is None else lemma,
             statement=statement,
             signature=signature_of(statement),
-            proof=proof,
+            proof=proof or "",
         )
 
 
@@ -91,6 +93,7 @@ FORMATS = {
     "tiny": PromptFormat(
         prover_template="<|theorem|>{signature}<|proof|>",
         conjecturer_template="<|lemma|>{lemma}<|theorem|>{signature}<|proof|>{proof}<|conjecture|>",
+        target_template="<|lemma|><|theorem|>{signature}<|proof|><|conjecture|>",
         trivial_lemma="",
         special_tokens=("<|theorem|>", "<|proof|>", "<|lemma|>", "<|conjecture|>"),
     ),
@@ -102,6 +105,12 @@ FORMATS = {
             "-- Lemma\n{lemma}\n\n"
             "-- Easy theorem\n{statement} :=\n{proof}\n\n"
             "-- Hard theorem\ntheorem hard\n"
+        ),
+        target_template=(
+            "Here is a theorem in Lean 4 that has no proof yet. "
+            "State a simpler theorem that is a useful step towards it.\n\n"
+            "-- Open theorem\n{statement}\n\n"
+            "-- Step\ntheorem step\n"
         ),
         trivial_lemma="theorem trivial_lemma : True",
     ),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import resources
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from stp.report import plots
@@ -51,9 +51,7 @@ class Example:
 def render(store: Store, title: str) -> str:
     """The page of what the store holds now."""
     run = read_run(store)
-    source = resources.files("stp.report").joinpath("page.html").read_text(encoding="utf-8")
-    page = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return page.from_string(source).render(
+    return template("page.html").render(
         title=title,
         written_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         run=run,
@@ -63,6 +61,15 @@ def render(store: Store, title: str) -> str:
         notes=unfinished(run),
         examples=_examples(store),
     )
+
+
+def template(name: str) -> Template:
+    """A page of this package, which escapes what is put into it."""
+    loader = FileSystemLoader(str(resources.files("stp.report")))
+    pages = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return pages.get_template(name)
 
 
 def _tiles(run: RunRecord) -> list[tuple[str, str]]:

@@ -40,7 +40,7 @@ _STYLE: dict[Any, Any] = {
     ),
 }
 #: Of middling lightness, so that they stand out on white and on black, for any eye: Paul Tol's and kin.
-_COLOURS = ("#4c8dff", "#f2a33a", "#2fb583", "#e0607e", "#9b7bea", "#35b6d6", "#8a94a6", "#c7a24a")
+COLOURS = ("#4c8dff", "#f2a33a", "#2fb583", "#e0607e", "#9b7bea", "#35b6d6", "#8a94a6", "#c7a24a")
 _STEPS = LinearSegmentedColormap.from_list("steps", ["#b4bdca", "#86b4f2", "#3f7fe8", "#7d5ad8", "#d1559b"])
 _EARLY_TO_LATE = LinearSegmentedColormap.from_list("early_to_late", ["#a9b4c6", "#7aa5ee", "#2f6fe8"])
 Colour = str | tuple[float, float, float, float]
@@ -69,14 +69,15 @@ class Line:
 
 
 @contextmanager
-def _figure(width_in: float = 5.4, height_in: float = 3.5) -> Iterator[tuple[Figure, Axes]]:
+def canvas(width_in: float = 5.4, height_in: float = 3.5) -> Iterator[tuple[Figure, Axes]]:
+    """A figure of one plot in the page's style."""
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(width_in, height_in), layout="constrained")
         FigureCanvasSVG(figure)
         yield figure, figure.add_subplot()
 
 
-def _svg(figure: Figure, name: str, label: str) -> str:
+def to_svg(figure: Figure, name: str, label: str) -> str:
     """The figure as an SVG element; `name` keeps its ids apart from those of the page's other plots."""
     file = io.StringIO()
     with matplotlib.rc_context({**_STYLE, "svg.hashsalt": name}):
@@ -98,13 +99,13 @@ def by_round(
     `stacked`: the parts add up; else each part is contained in the one before it.
     """
     if len(rounds) <= _FEW_ROUNDS:
-        with _figure(height_in=1.0 + 0.28 * len(parts) * max(1.0, 0.6 * len(rounds))) as (figure, axes):
+        with canvas(height_in=1.0 + 0.28 * len(parts) * max(1.0, 0.6 * len(rounds))) as (figure, axes):
             _bars_side_by_side(axes, unit, rounds, parts, stacked)
-            return _svg(figure, name, label)
-    with _figure(height_in=3.9) as (figure, axes):
+            return to_svg(figure, name, label)
+    with canvas(height_in=3.9) as (figure, axes):
         low = [0.0] * len(rounds)
         for i, (part, values) in enumerate(parts.items()):
-            colour = _COLOURS[i % len(_COLOURS)] if stacked else _STEPS(i / max(1, len(parts) - 1))
+            colour = COLOURS[i % len(COLOURS)] if stacked else _STEPS(i / max(1, len(parts) - 1))
             axes.bar(rounds, values, bottom=low, width=0.84, label=part, color=colour)
             if stacked:
                 low = [a + b for a, b in zip(low, values, strict=True)]
@@ -112,7 +113,7 @@ def by_round(
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10))
         axes.grid(axis="x", visible=False)
         figure.legend(loc="outside upper center", ncols=4)
-        return _svg(figure, name, label)
+        return to_svg(figure, name, label)
 
 
 def _bars_side_by_side(
@@ -123,7 +124,7 @@ def _bars_side_by_side(
     for i, number in enumerate(rounds):
         values = [of_round[i] for of_round in parts.values()]
         at = [row + (i - (len(rounds) - 1) / 2) * height for row in range(len(parts))]
-        colour = _EARLY_TO_LATE(i / (len(rounds) - 1)) if len(rounds) > 1 else _COLOURS[0]
+        colour = _EARLY_TO_LATE(i / (len(rounds) - 1)) if len(rounds) > 1 else COLOURS[0]
         bars = axes.barh(at, values, height=height * 0.9, color=colour, label=f"round {number}")
         texts = [_label(value, zero=not stacked) for value in values]
         axes.bar_label(bars, texts, padding=3, fontsize=8)
@@ -144,9 +145,9 @@ def _label(value: float, zero: bool) -> str:
 
 def pass_rates(label: str, series: dict[str, list[tuple[int, int]]], band_high: float | None) -> str:
     """A histogram of (attempts, proved) of statements: exactly 0 on its own, then twenty bins (low, high]."""
-    with _figure() as (figure, axes):
+    with canvas() as (figure, axes):
         if band_high is not None:
-            axes.axvspan(0, band_high, color=_COLOURS[1], alpha=0.16, lw=0)
+            axes.axvspan(0, band_high, color=COLOURS[1], alpha=0.16, lw=0)
             axes.text(
                 band_high / 2,
                 0.98,
@@ -168,7 +169,7 @@ def pass_rates(label: str, series: dict[str, list[tuple[int, int]]], band_high: 
                 shares,
                 width=width * 0.92,
                 align="edge",
-                color=_COLOURS[(2, 0)[i % 2]],
+                color=COLOURS[(2, 0)[i % 2]],
                 label=f"{name} (n = {len(tallies):,})",
             )
         axes.set_xticks([-0.045, 0.25, 0.5, 0.75, 1.0], ["never", "25%", "50%", "75%", "100%"])
@@ -177,16 +178,16 @@ def pass_rates(label: str, series: dict[str, list[tuple[int, int]]], band_high: 
         axes.margins(y=0.12)
         axes.grid(axis="x", visible=False)
         figure.legend(loc="outside upper center", ncols=2)
-        return _svg(figure, "rates", label)
+        return to_svg(figure, "rates", label)
 
 
 def pass_at_k(name: str, label: str, curves: Sequence[Curve]) -> str:
     """pass@k over k; the last curve that is no baseline has a band of one standard error."""
-    with _figure(height_in=3.9) as (figure, axes):
+    with canvas(height_in=3.9) as (figure, axes):
         models = [curve for curve in curves if not curve.baseline]
         for curve in curves:
             latest = bool(models) and curve is models[-1]
-            colour = _COLOURS[1] if curve.baseline else _EARLY_TO_LATE(_place(curve, models))
+            colour = COLOURS[1] if curve.baseline else _EARLY_TO_LATE(_place(curve, models))
             axes.plot(
                 [*curve.points],
                 [rate.mean for rate in curve.points.values()],
@@ -208,15 +209,15 @@ def pass_at_k(name: str, label: str, curves: Sequence[Curve]) -> str:
         else:
             axes.set_xticks(range(1, most + 1))
         figure.legend(loc="outside upper center", ncols=3)
-        return _svg(figure, name, label)
+        return to_svg(figure, name, label)
 
 
 def over_rounds(name: str, label: str, lines: Sequence[Line]) -> str:
     """Rates by round, each in a band of one standard error; a baseline is a level, dashed."""
-    with _figure(height_in=3.9) as (figure, axes):
+    with canvas(height_in=3.9) as (figure, axes):
         numbers = [number for line in lines for number in line.rates]
         for i, line in enumerate(lines):
-            means, colour = [rate.mean for rate in line.rates.values()], _COLOURS[(0, 2)[i % 2]]
+            means, colour = [rate.mean for rate in line.rates.values()], COLOURS[(0, 2)[i % 2]]
             if line.baseline:
                 # It does not learn: its last measure stands for the whole run.
                 level = [means[-1]] * 2
@@ -229,7 +230,7 @@ def over_rounds(name: str, label: str, lines: Sequence[Line]) -> str:
         axes.set_xlabel("round")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10))
         figure.legend(loc="outside upper center", ncols=2)
-        return _svg(figure, name, label)
+        return to_svg(figure, name, label)
 
 
 def _band(axes: Axes, rates: dict[int, Rate], colour: Colour) -> None:

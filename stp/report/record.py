@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stp.report.rates import Rate, mean_pass_at_k
-from stp.store.rows import Evaluation, StageMark, Tally
+from stp.store.rows import Evaluation, Outcome, StageMark, Tally
 from stp.store.store import Store
 from stp.types import Source, Verdict
 
@@ -19,6 +19,8 @@ from stp.types import Source, Verdict
 STAGES = ("seeds", "conjecture", "gate", "attempt", "select", "train", "evaluate")
 #: What is left of a round's conjectures after each step; the columns of the view `rounds_summary`.
 FUNNEL = ("sampled", "parsed", "new", "compiled", "not_refuted", "not_trivial", "kept", "proved")
+#: What stops a conjecture, in order; `rounds` keeps how many each stopped.
+GATES = tuple(outcome.value for outcome in Outcome if outcome not in (Outcome.SAMPLED, Outcome.KEPT))
 #: Ends the dataset's name of what fixed tactics got on the same statements with as many checks.
 PORTFOLIO = "/portfolio"
 
@@ -34,6 +36,10 @@ class RoundRecord:
     """Distinct correct proofs that the seed corpus gave to this round."""
     funnel: dict[str, int | None]
     """By the names in `FUNNEL`."""
+    stopped: dict[str, int] | None
+    """Conjectures by the gate that stopped them, by the names in `GATES`."""
+    generated_tokens: int | None
+    """What the model wrote for conjectures and attempts."""
     barely_provable: int | None
     distinct_proofs: int | None
     """Distinct correct proofs among this round's attempts."""
@@ -92,7 +98,7 @@ def read_run(store: Store) -> RunRecord:
     for row in store.view("barely_provable"):
         barely[row["round"]] += 1
     samples = _samples(store.evaluations())
-    band_high = store.meta("band_high")
+    band_high, tokens = store.meta("band_high"), store.generated_tokens()
     rounds = []
     for number in sorted({*marks, *funnels, *rates, *samples}):
         proofs = store.correct_proofs(number, number)
@@ -103,6 +109,8 @@ def read_run(store: Store) -> RunRecord:
                 state=_state(marks[number]),
                 seed_proofs=sum(proof.count == 0 for proof in proofs),
                 funnel=_funnel(funnels.get(number), attempted),
+                stopped=_stopped(marks[number]),
+                generated_tokens=tokens.get(number),
                 barely_provable=barely[number] if attempted and band_high is not None else None,
                 distinct_proofs=sum(proof.count > 0 for proof in proofs) if attempted else None,
                 dataset_proved_total=totals.get(number),
@@ -154,6 +162,11 @@ def _funnel(counts: dict[str, int] | None, attempted: bool) -> dict[str, int | N
     if not attempted:
         funnel["proved"] = None
     return funnel
+
+
+def _stopped(marks: list[StageMark]) -> dict[str, int] | None:
+    stats = next((mark.stats for mark in marks if mark.name == "gate" and mark.finished_at), None)
+    return None if stats is None else {name: int(stats.get(name, 0)) for name in GATES}
 
 
 def _state(marks: list[StageMark]) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from stp.errors import StoreError
-from stp.report.record import PORTFOLIO, RoundRecord, RunRecord, read_run
+from stp.report.record import GATES, PORTFOLIO, RoundRecord, RunRecord, read_run
 from stp.report.table import table, unfinished
 from stp.store.store import Store
 from stp.types import Source, Verdict
@@ -39,7 +39,7 @@ def write_html(store: Store, path: Path, title: str) -> None:
     # Drawing takes matplotlib half a second to load: the table in the terminal does without it.
     from stp.report.page import render
 
-    _write(path, render(store, title))
+    write_file(path, render(store, title))
 
 
 def write_metrics(store: Store, path: Path) -> None:
@@ -51,7 +51,7 @@ def write_metrics(store: Store, path: Path) -> None:
         StoreError: the file cannot be written there.
     """
     run = read_run(store)
-    _write(path, "".join(json.dumps(_metrics(run, record)) + "\n" for record in run.rounds))
+    write_file(path, "".join(json.dumps(_metrics(run, record)) + "\n" for record in run.rounds))
 
 
 def _metrics(run: RunRecord, record: RoundRecord) -> dict[str, Any]:
@@ -63,6 +63,8 @@ def _metrics(run: RunRecord, record: RoundRecord) -> dict[str, Any]:
         "state": record.state,
         "seed_proofs": record.seed_proofs,
         **record.funnel,
+        **{f"stopped_{name}": record.stopped[name] if record.stopped else None for name in GATES},
+        "generated_tokens": record.generated_tokens,
         "barely_provable": record.barely_provable,
         "distinct_proofs": record.distinct_proofs,
         "attempts": record.attempts,
@@ -100,7 +102,12 @@ def _rounded(value: float | None, digits: int) -> float | None:
     return None if value is None else round(value, digits)
 
 
-def _write(path: Path, text: str) -> None:
+def write_file(path: Path, text: str) -> None:
+    """Writes a text whole or not at all.
+
+    Raises:
+        StoreError: it cannot be written there.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -127,7 +127,7 @@ class _Pending:
         for key, statement, text in self.store.unchecked(round, stage):
             if key not in self.submitted:
                 self.submitted.add(key)
-                job = self.prover.job(statement, text, id=key, premises=stage == "attempt")
+                job = self.prover.job(statement, text, id=key, premises=stage != "evaluate")
                 self.futures[self.prover.pool.submit(job)] = key
 
     def collect(self, *, block: bool = False) -> None:

@@ -8,8 +8,9 @@ from tqdm import tqdm
 
 from stp.models.base import Generator
 from stp.models.prompts import PromptFormat
+from stp.selfplay.disprove import disproved
 from stp.selfplay.seeds import lemmas
-from stp.selfplay.select import SeedInput, SeedProof, seed_inputs
+from stp.selfplay.select import SeedInput, SeedProof, seed_inputs, target_inputs
 from stp.settings import ConjectureSettings, ModelSettings
 from stp.store.rows import Conjecture, CorrectProof
 from stp.store.store import Store
@@ -20,6 +21,10 @@ _INPUTS_A_BATCH = 64
 
 def choose_inputs(store: Store, round: int, settings: ConjectureSettings, seed: int) -> list[SeedInput]:
     """Step 1, from the proofs of all earlier rounds; a seed corpus proof counts as always passing."""
+    if settings.mode == "unsolved":
+        solved = {key for key, tally in store.pooled_rates(1, round - 1).items() if tally.proved}
+        pool = {s.key for s in store.statements(source=Source.DATASET, split="train")}
+        return target_inputs(pool - solved - disproved(store), settings, seed)
     rates = store.best_rates(1, round - 1)
     proofs = [
         SeedProof(
@@ -66,9 +71,10 @@ def conjecture(
             )
             store.add_conjectures(
                 Conjecture(
-                    round, index, at, chosen.key, by_key[chosen.key][chosen.proof], chosen.lemma,
+                    round, index, at, chosen.key,
+                    by_key[chosen.key][chosen.proof] if chosen.proof else None, chosen.lemma,
                     texts[chosen.lemma].statement if chosen.lemma else None,
-                    sample.text if sample.finished else "",
+                    sample.text if sample.finished else "", tokens=sample.tokens,
                 )
                 for (index, chosen), samples in zip(batch, sampled, strict=True)
                 for at, sample in enumerate(samples)

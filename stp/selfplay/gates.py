@@ -1,40 +1,47 @@
 """Step 3 and more: what a conjecture must pass before K samples are spent on it.
 
 In this order, each sampled text gets the first outcome that fits: it does not parse, it repeats a
-statement of the run, it does not elaborate, small values refute it, a cheap tactic proves it, there are
-enough others. Nothing is stored before all are judged; the checks come from the result cache when a killed
-stage runs again.
+statement of the run, it is bloated, it does not elaborate, its hypotheses contradict each other, small
+values refute it, a cheap tactic proves it, the library has it, there are enough others. `GateSettings` has
+a switch for each but the first two and that it must elaborate. Nothing is stored before all are judged; the
+checks come from the result cache when a killed stage runs again.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from random import Random
 
 from tqdm import tqdm
 
-from stp.models.prompts import statement_of
-from stp.settings import Settings
+from stp.datasets import lean_core
+from stp.models.prompts import signature_of, statement_of
+from stp.settings import GateSettings, Settings
 from stp.store.rows import Conjecture, Outcome
 from stp.store.store import Store
+from stp.syntax.conclusion import contradiction, disjunctions
 from stp.syntax.lean import cut_conjecture, make_statement
 from stp.syntax.refute import refutation
 from stp.types import CheckResult, Job, Limits, Source, Statement, Verdict
 from stp.verify.pool import Pool
 
 
-def gate(store: Store, pool: Pool, round: int, settings: Settings, wanted: int, seed: int) -> dict[str, int]:
+def gate(
+    store: Store, pool: Pool, round: int, settings: Settings, wanted: int, seed: int
+) -> dict[str, float]:
     """Judges the round's conjectures, keeps at most `wanted` of them, and counts the outcomes.
 
-    Outcomes and kept statements are written in one transaction, which the caller may widen.
+    `checks` and `verifier_s` of the result are what that took of Lean. Outcomes and kept statements are
+    written in one transaction, which the caller may widen.
     """
     rows = store.conjectures(round, Outcome.SAMPLED)
-    judged, statements = _read(store, rows)
+    judged, statements = _read(store, rows, settings.gates)
     kept = {key: s for key, (s, _) in statements.items()}
+    checker = _Checker(pool, settings)
     for outcome, judge in _JUDGES:
-        failing = judge(pool, kept, settings)
+        failing = judge(checker, kept, settings.gates)
         judged += [replace(statements[key][1], outcome=outcome) for key in sorted(failing)]
         kept = {key: s for key, s in kept.items() if key not in failing}
     order = sorted(kept)
@@ -47,13 +54,15 @@ def gate(store: Store, pool: Pool, round: int, settings: Settings, wanted: int, 
             *judged,
             *(replace(statements[s.key][1], outcome=Outcome.KEPT, statement=s.key) for s in chosen),
         ])  # fmt: skip
-    return dict(Counter(row.outcome.value for row in store.conjectures(round)))
+    counts = Counter(row.outcome.value for row in store.conjectures(round))
+    return {**counts, "checks": checker.checks, "verifier_s": checker.verifier_s}
 
 
 def _read(
-    store: Store, rows: list[Conjecture]
+    store: Store, rows: list[Conjecture], settings: GateSettings
 ) -> tuple[list[Conjecture], dict[str, tuple[Statement, Conjecture]]]:
-    """Those that do not parse or repeat something, and the others by key; the first of equals stands."""
+    """Those that do not parse, repeat something or are bloated, and the others by key; the first of equals
+    stands. To restate a held-out statement, drawn for this run or not, is to repeat it."""
     judged: list[Conjecture] = []
     found: list[tuple[Statement, Conjecture]] = []
     for row in rows:
@@ -67,48 +76,95 @@ def _read(
             statement_of(signature, name), seed.header, Source.CONJECTURE, parents=(row.seed,)
         )
         found.append((statement, row))
-    known = store.known_keys([statement.key for statement, _ in found])
+    held_out = {s.key for s in lean_core.load("test")}
+    known = store.known_keys([statement.key for statement, _ in found]) | held_out
     fresh: dict[str, tuple[Statement, Conjecture]] = {}
     for statement, row in found:
         if statement.key in known or statement.key in fresh:
             judged.append(replace(row, outcome=Outcome.DUPLICATE))
+        elif _bloated(statement, store.statement(row.seed), settings):
+            judged.append(replace(row, outcome=Outcome.BLOATED))
         else:
             fresh[statement.key] = (statement, row)
     return judged, fresh
 
 
-def _uncompiled(pool: Pool, statements: dict[str, Statement], settings: Settings) -> set[str]:
+def _bloated(statement: Statement, seed: Statement | None, settings: GateSettings) -> bool:
+    """Whether the guards against disjunctions and length hold it back: both are cheap ways to be hard."""
+    if 0 <= settings.disjunctions < disjunctions(statement.text):
+        return True
+    longest = settings.length_ratio * len(signature_of(seed.text)) if seed else 0.0
+    return 0 < longest < len(signature_of(statement.text))
+
+
+class _Checker:
+    """Checks under the gates' small budget, and what they took."""
+
+    def __init__(self, pool: Pool, settings: Settings) -> None:
+        self.pool, self.checks, self.verifier_s = pool, 0, 0.0
+        verify = settings.verify
+        self.limits = Limits(verify.wall_s, settings.gates.heartbeats, verify.memory_mb)
+
+    def __call__(self, jobs: list[Job], what: str) -> Iterator[CheckResult]:
+        limited = (replace(job, limits=self.limits) for job in jobs)
+        for result in tqdm(self.pool.check(limited), total=len(jobs), desc=f"gate: {what}", unit="check"):
+            self.checks += 1
+            self.verifier_s += (
+                sum(result.times_ms.get(p, 0.0) for p in ("statement", "proof", "kernel")) / 1e3
+            )
+            yield result
+
+    def proved(self, jobs: list[Job], what: str) -> set[str]:
+        """Ids of the jobs with a proof; several jobs may share an id."""
+        return {result.id for result in self(jobs, what) if result.proved}
+
+
+def _uncompiled(check: _Checker, statements: dict[str, Statement], _: GateSettings) -> set[str]:
     """Keys of those that Lean does not elaborate: a hole for a proof must be all that is missing."""
     jobs = [Job(key, s.header, s.text, "by sorry") for key, s in statements.items()]
-    good = {r.id for r in _check(pool, jobs, settings, "compile") if r.verdict is Verdict.INCOMPLETE}
+    good = {result.id for result in check(jobs, "compile") if result.verdict is Verdict.INCOMPLETE}
     return statements.keys() - good
 
 
-def _refuted(pool: Pool, statements: dict[str, Statement], settings: Settings) -> set[str]:
-    """Keys of those that fail for small values of their variables: no prover should spend samples on them."""
-    jobs = [Job(key, s.header, *refutation(s.text)) for key, s in statements.items()]
-    return {result.id for result in _check(pool, jobs, settings, "refuted?") if result.proved}
-
-
-def _trivial(pool: Pool, statements: dict[str, Statement], settings: Settings) -> set[str]:
-    """Keys of those that one of the cheap tactics proves under the small budget."""
+def _vacuous(check: _Checker, statements: dict[str, Statement], settings: GateSettings) -> set[str]:
+    """Keys of those whose hypotheses give `False`: whatever they conclude says nothing."""
     jobs = [
-        Job(key, s.header, s.text, f"by {tactic}")
+        Job(key, s.header, absurd, f"by {tactic}")
         for key, s in statements.items()
-        for tactic in settings.gates.trivial_tactics
+        if (absurd := contradiction(s.text))
+        for tactic in settings.vacuous_tactics
     ]
-    return {result.id for result in _check(pool, jobs, settings, "trivial?") if result.proved}
+    return check.proved(jobs, "vacuous?")
 
 
-def _check(pool: Pool, jobs: list[Job], settings: Settings, what: str) -> Iterable[CheckResult]:
-    """The results of jobs under the gates' small budget."""
-    limits = Limits(settings.verify.wall_s, settings.gates.heartbeats, settings.verify.memory_mb)
-    limited = (replace(job, limits=limits) for job in jobs)
-    results: Iterable[CheckResult] = tqdm(
-        pool.check(limited), total=len(jobs), desc=f"gate: {what}", unit="check"
+def _refuted(check: _Checker, statements: dict[str, Statement], settings: GateSettings) -> set[str]:
+    """Keys of those that fail for small values of their variables: no prover should spend samples on them."""
+    if not settings.refute:
+        return set()
+    return check.proved(
+        [Job(key, s.header, *refutation(s.text)) for key, s in statements.items()], "refuted?"
     )
-    return results
+
+
+def _trivial(check: _Checker, statements: dict[str, Statement], settings: GateSettings) -> set[str]:
+    """Keys of those that one of the cheap tactics proves."""
+    return check.proved(_tries(statements, settings.trivial_tactics), "trivial?")
+
+
+def _known(check: _Checker, statements: dict[str, Statement], settings: GateSettings) -> set[str]:
+    """Keys of those that a search of the library proves."""
+    return check.proved(_tries(statements, settings.library_tactics), "in the library?")
+
+
+def _tries(statements: dict[str, Statement], tactics: Iterable[str]) -> list[Job]:
+    return [Job(key, s.header, s.text, f"by {tactic}") for key, s in statements.items() for tactic in tactics]
 
 
 #: In this order: each judges what those before it let through.
-_JUDGES = ((Outcome.UNCOMPILED, _uncompiled), (Outcome.REFUTED, _refuted), (Outcome.TRIVIAL, _trivial))
+_JUDGES = (
+    (Outcome.UNCOMPILED, _uncompiled),
+    (Outcome.VACUOUS, _vacuous),
+    (Outcome.REFUTED, _refuted),
+    (Outcome.TRIVIAL, _trivial),
+    (Outcome.KNOWN, _known),
+)

@@ -3,70 +3,135 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from stp.models.base import Generator
 from stp.models.prompts import PromptFormat, prompt_format, signature_of
+from stp.selfplay.disprove import disproved
+from stp.selfplay.guide import guide_scores, novelty
 from stp.selfplay.reweight import reweight
-from stp.selfplay.select import CorrectProof, Outcome, conjecturer_set, prover_set
-from stp.settings import SelectSettings, Settings
+from stp.selfplay.seed_model import seed_data
+from stp.selfplay.select import (
+    CorrectProof,
+    Outcome,
+    WeightedProof,
+    conjecturer_set,
+    prover_set,
+    refresh_set,
+)
+from stp.settings import RefreshSettings, SelectSettings, Settings
 from stp.store import rows
 from stp.store.rows import ConjecturerExample, ProverExample, proof_key
 from stp.store.store import Store
 from stp.types import Source
 
+if TYPE_CHECKING:
+    from stp.training.examples import Example
+
+
+@dataclass(frozen=True, slots=True)
+class Embedders:
+    """What embeds statements: the round's model, and the seed model where earlier rounds are remembered."""
+
+    current: Generator
+    frozen: Generator | None
+
 
 def choose_examples(
-    store: Store, generator: Generator, round: int, settings: SelectSettings, seed: int
+    store: Store, embed: Embedders, round: int, settings: Settings, seed: int
 ) -> dict[str, Any]:
-    """Steps 6 to 8: fills the round's examples, in one transaction that the caller may widen."""
+    """Steps 6 to 8: fills the round's examples, in one transaction that the caller may widen.
+
+    In a refresh round the proofs are those of the hard statements of all rounds, and no conjecture is
+    among them.
+    """
     conjectures = {row.statement: row for row in store.conjectures(round, rows.Outcome.KEPT)}
-    this_round = _outcomes(store, round, round)
     candidates = [
         replace(outcome, lemma=conjectures[outcome.key].lemma_name)
-        for outcome in this_round
+        for outcome in _outcomes(store, [round])
         if outcome.key in conjectures
     ]
-    kept = conjecturer_set(candidates, settings)
-    weights = _weights(store, generator, round, kept, settings, seed)
-    conjecturer = [
-        ConjecturerExample(o.key, row.input, row.sample, weight, free=o.lemma is None)
-        for o, weight in zip(kept, weights, strict=True)
-        if weight > 0 and (row := conjectures[o.key])
-    ]
-    first = max(1, round - settings.replay_rounds + 1)
-    replayed = [outcome for r in range(first, round + 1) for outcome in _outcomes(store, r, r)]
-    prover = [
-        ProverExample(p.key, proof_key(p.key, p.proof), p.weight) for p in prover_set(replayed, settings)
-    ]
-    store.add_examples(round, [*conjecturer, *prover])
-    in_band = sum(1 for o in candidates if 0 < o.pass_rate <= settings.band_high)
-    return {
-        "barely_provable": in_band,
-        "conjecturer_examples": len(conjecturer),
-        "prover_examples": len(prover),
-    }
+    in_band = sum(1 for o in candidates if 0 < o.pass_rate <= settings.select.band_high)
+    examples: list[ProverExample | ConjecturerExample] = []
+    if is_refresh(round, settings.refresh):
+        chosen = refreshed(store, round, settings)
+    else:
+        kept = conjecturer_set(candidates, settings.select)
+        weights = _weights(store, embed, round, kept, settings.select, seed)
+        examples += [
+            ConjecturerExample(o.key, row.input, row.sample, weight, free=o.lemma is None)
+            for o, weight in zip(kept, weights, strict=True)
+            if weight > 0 and (row := conjectures[o.key])
+        ]
+        replayed = range(first_replayed(round, settings), round + 1)
+        chosen = prover_set(_outcomes(store, replayed), settings.select)
+    conjecturer = len(examples)
+    examples += [ProverExample(p.key, proof_key(p.key, p.proof), p.weight) for p in chosen]
+    store.add_examples(round, examples)
+    return {"barely_provable": in_band, "conjecturer_examples": conjecturer, "prover_examples": len(chosen)}
+
+
+def is_refresh(round: int, settings: RefreshSettings) -> bool:
+    """Whether the round trains from the seed model instead of the last one."""
+    return settings.every > 0 and round % settings.every == 0
+
+
+def first_replayed(round: int, settings: Settings) -> int:
+    """The first round whose proofs are trained on: the last few, and none from before a refresh."""
+    every, replay = settings.refresh.every, settings.select.replay_rounds
+    after_refresh = (round - 1) // every * every + 1 if every else 1
+    return max(after_refresh, round - replay + 1) if replay else after_refresh
+
+
+def refreshed(store: Store, round: int, settings: Settings) -> list[WeightedProof]:
+    """The proofs that a refresh after this round trains on."""
+    return refresh_set(_outcomes(store, range(1, round + 1)), settings.refresh, settings.select.char_decay)
 
 
 def train_round(
-    store: Store, round: int, settings: Settings, model: Path, out: Path, seed: int
+    store: Store, round: int, settings: Settings, models: tuple[Path, Path], out: Path, seed: int
 ) -> dict[str, Any]:
-    """Step 9: one pass over both sets from the previous model; without examples the model stays as it is."""
-    from stp.training.examples import Example
+    """Step 9: one pass over both sets with a fresh optimiser. `models` are the seed model and the last one:
+    a refresh starts from the seed model and its own data, any other round from the last one."""
+    style = prompt_format(settings.model.prompt_format)
+    examples = [_prover_example(style, e) for e in store.prover_texts(round)]
+    examples += [_conjecturer_example(style, e) for e in store.conjecturer_texts(round)]
+    base, last = models
+    if is_refresh(round, settings.refresh):
+        return _train(base, out, examples + seed_data(style), settings, seed)
+    return _train(last, out, examples, settings, seed)
+
+
+def train_final(
+    store: Store, round: int, settings: Settings, base: Path, out: Path, seed: int
+) -> dict[str, Any]:
+    """The refresh at a run's end: a model beside those of the rounds, which a longer run goes on from."""
+    style = prompt_format(settings.model.prompt_format)
+    texts = {s.key: s for s in store.statements()}
+    found = [rows.ProverText(texts[p.key], p.proof, p.weight) for p in refreshed(store, round, settings)]
+    examples = [_prover_example(style, e) for e in found]
+    return _train(base, out, examples + seed_data(style), settings, seed)
+
+
+def _train(model: Path, out: Path, examples: list[Example], settings: Settings, seed: int) -> dict[str, Any]:
+    """Without examples the model stays as it is."""
     from stp.training.sft import train
 
-    style = prompt_format(settings.model.prompt_format)
-    examples = [Example(style.prover(e.statement.text), e.proof, e.weight) for e in store.prover_texts(round)]
-    examples += [_conjecturer_example(style, e) for e in store.conjecturer_texts(round)]
     if not examples:
         copy_model(model, out)
         return {"examples": 0}
     report = train(
         model, out, examples, settings.train, prompt_format=settings.model.prompt_format, seed=seed
     )
-    return {"examples": len(examples), "steps": report.steps, "tokens": report.tokens, "loss": report.loss}
+    return {
+        "examples": len(examples), "steps": report.steps, "tokens": report.tokens, "loss": report.loss,
+        "seconds": report.seconds,
+    }  # fmt: skip
 
 
 def copy_model(model: Path, out: Path) -> None:
@@ -78,38 +143,65 @@ def copy_model(model: Path, out: Path) -> None:
         work.rename(out)
 
 
-def _conjecturer_example(style: PromptFormat, e: rows.ConjecturerText) -> Any:
+def _prover_example(style: PromptFormat, e: rows.ProverText) -> Example:
+    from stp.training.examples import Example
+
+    return Example(style.prover(e.statement.text), e.proof, e.weight)
+
+
+def _conjecturer_example(style: PromptFormat, e: rows.ConjecturerText) -> Example:
     from stp.training.examples import Example
 
     prompt = style.conjecturer(e.lemma_statement, e.seed.text, e.seed_proof)
     return Example(prompt, signature_of(e.statement.text), e.weight)
 
 
-def _outcomes(store: Store, first: int, last: int) -> list[Outcome]:
-    """What every statement attempted in these rounds got, with its correct proofs."""
-    proofs: dict[str, list[CorrectProof]] = {}
-    for p in store.correct_proofs(first, last):
-        if p.count:
-            premises = frozenset(premise.name for premise in p.premises)
-            proofs.setdefault(p.statement, []).append(CorrectProof(p.text, p.heartbeats, premises))
+def _outcomes(store: Store, rounds: Iterable[int]) -> list[Outcome]:
+    """What every statement attempted in these rounds got, once a round, with its correct proofs."""
     texts = {s.key: s.text for s in store.statements(split="train")}
-    return [
-        Outcome(key, tally.attempts, tally.proved, texts[key], None, tuple(proofs.get(key, ())))
-        for key, tally in store.pooled_rates(first, last).items()
-        if key in texts
-    ]
+    found = []
+    for number in rounds:
+        proofs: dict[str, list[CorrectProof]] = {}
+        for p in store.correct_proofs(number, number):
+            if p.count:
+                premises = frozenset(premise.name for premise in p.premises)
+                proofs.setdefault(p.statement, []).append(CorrectProof(p.text, p.heartbeats, premises))
+        found += [
+            Outcome(key, tally.attempts, tally.proved, texts[key], None, tuple(proofs.get(key, ())))
+            for key, tally in store.pooled_rates(number, number).items()
+            if key in texts
+        ]
+    return found
 
 
 def _weights(
-    store: Store, generator: Generator, round: int, kept: list[Outcome], settings: SelectSettings, seed: int
+    store: Store, embed: Embedders, round: int, kept: list[Outcome], settings: SelectSettings, seed: int
 ) -> list[float]:
-    """Step 7, on embeddings of the bare signatures."""
+    """Step 7, on embeddings of the bare signatures; then the factors of memory and guide, where wanted."""
     if not kept:
         return []
+    signatures = [signature_of(o.statement) for o in kept]
+    vectors = embed.current.embed(signatures)
+    weights = np.ones(len(kept))
     solved = {key for key, tally in store.pooled_rates(1, round).items() if tally.proved}
-    unproved = [s for s in store.statements(source=Source.DATASET, split="train") if s.key not in solved]
-    if not unproved:
-        return [1.0] * len(kept)
-    conjecture_vectors = generator.embed([signature_of(o.statement) for o in kept])
-    unproved_vectors = generator.embed([signature_of(s.text) for s in unproved])
-    return [float(w) for w in reweight(conjecture_vectors, unproved_vectors, settings.reweight_cap, seed)]
+    closed = solved | disproved(store)
+    unproved = [s for s in store.statements(source=Source.DATASET, split="train") if s.key not in closed]
+    if settings.reweight and unproved:
+        targets = embed.current.embed([signature_of(s.text) for s in unproved])
+        weights = reweight(vectors, targets, settings.reweight_cap, seed)
+    if settings.guide:
+        made_from = [signature_of(text) for text in _seed_texts(store, round, kept)]
+        lengths, seed_lengths = (np.array([len(t) for t in texts]) for texts in (signatures, made_from))
+        weights *= guide_scores(lengths, seed_lengths, vectors, embed.current.embed(made_from))
+    if embed.frozen is not None:
+        earlier = range(max(1, round - settings.memory_rounds), round)
+        known = [signature_of(e.statement.text) for r in earlier for e in store.conjecturer_texts(r)]
+        weights *= novelty(embed.frozen.embed(signatures), embed.frozen.embed(known))
+    return [float(w) for w in weights]
+
+
+def _seed_texts(store: Store, round: int, kept: list[Outcome]) -> list[str]:
+    """The statement that each conjecture was made from."""
+    seed_of = {row.statement: row.seed for row in store.conjectures(round, rows.Outcome.KEPT)}
+    texts = {s.key: s.text for s in store.statements()}
+    return [texts[seed_of[outcome.key]] for outcome in kept]

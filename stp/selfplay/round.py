@@ -11,26 +11,31 @@ from __future__ import annotations
 
 import gc
 import hashlib
-import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from stp.errors import StoreError, UsageError
+from stp.models.base import Generator
 from stp.models.prompts import prompt_format
 from stp.report.report import summary, write_html, write_metrics
 from stp.search.evaluate import evaluate, evaluate_portfolio
 from stp.search.sample import Budget, Prover, attempt
 from stp.selfplay import seeds
+from stp.selfplay.balance import balance_score, next_temperature
 from stp.selfplay.conjecture import conjecture
+from stp.selfplay.disprove import disprove, disproved
+from stp.selfplay.folder import make_folder, settle
 from stp.selfplay.gates import gate
-from stp.selfplay.learn import choose_examples, copy_model, train_round
+from stp.selfplay.learn import Embedders, choose_examples, copy_model, train_final, train_round
+from stp.selfplay.salvage import salvage
 from stp.selfplay.seed_model import seed_model
 from stp.selfplay.select import Tally, attempt_targets
 from stp.settings import Settings
+from stp.store.rows import Tally as StoredTally
 from stp.store.store import Store
 from stp.types import Source
 from stp.verify.pool import Pool, default_cache, open_pool
@@ -38,36 +43,27 @@ from stp.verify.pool import Pool, default_cache, open_pool
 Stats = dict[str, Any]
 
 
-def selfplay(settings: Settings, folder: Path, rounds: int) -> None:
+def selfplay(settings: Settings, folder: Path, rounds: int, tokens: int = 0) -> None:
     """Plays until the run in `folder` has `rounds` rounds, then reports. Doing it again only reports.
+
+    With `tokens` above 0 no round begins once so many were generated: methods are compared at equal cost.
 
     Raises:
         UsageError: the run began with other settings.
         StoreError: the folder cannot be used, or another process plays this run.
     """
-    try:
-        (folder / "models").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(
-            f"{folder}: cannot make the run's folder: {error.strerror}; choose another RUN"
-        ) from None
+    make_folder(folder)
     with Store(folder / "stp.sqlite") as store:
-        _settle(store, folder, settings)
+        settle(store, folder, settings)
         play = Play(store, folder, settings)
         try:
             play.round(0, {"seeds": play.fill, "train": play.seed_model, "evaluate": play.evaluate})
-            for number in range(1, rounds + 1):
-                play.round(
-                    number,
-                    {
-                        "conjecture": play.conjecture,
-                        "gate": play.gate,
-                        "attempt": play.attempt,
-                        "select": play.select,
-                        "train": play.train,
-                        "evaluate": play.evaluate,
-                    },
-                )
+            number = 0
+            while number < rounds and not (tokens and store.tokens_before(number + 1) >= tokens):
+                number += 1
+                play.round(number, play.stages())
+            if number and settings.refresh.at_end:
+                play.round(number, {"refresh": play.refresh})
         finally:
             play.close()
         write_metrics(store, folder / "metrics.jsonl")
@@ -93,9 +89,23 @@ class Play:
                 stats = run(number)
                 self.store.finish_stage(number, name, stats)
 
+    def stages(self) -> dict[str, Callable[[int], Stats]]:
+        """What a round does; a baseline is a round that does less, by its settings."""
+        conjecture = {"conjecture": self.conjecture, "gate": self.gate}
+        learn = {"select": self.select, "train": self.train}
+        return {
+            **(conjecture if self.settings.conjecture.mode != "off" else {}),
+            "attempt": self.attempt,
+            **(learn if self.settings.train.enabled else {}),
+            "evaluate": self.evaluate,
+        }
+
     def fill(self, number: int) -> Stats:
         """Round 0: statements and seed proofs into the store."""
-        return dict(seeds.fill(self.store, self.settings))
+        stats = dict(seeds.fill(self.store, self.settings))
+        if self.settings.attempt.disprove:
+            stats |= disprove(self.store, self.pool, self.settings)
+        return stats
 
     def seed_model(self, number: int) -> Stats:
         """Round 0: the model that the run starts from."""
@@ -111,7 +121,8 @@ class Play:
             self.stream(number, "conjecture"),
         )  # fmt: skip
         self._share_cores()
-        return {"inputs": inputs}
+        salvaged = salvage(self.store, prover, number, most) if (most := settings.conjecture.salvage) else 0
+        return {"inputs": inputs, "salvaged": salvaged}
 
     def gate(self, number: int) -> Stats:
         """Step 3; at most as many are kept as statements are unproved, so the budget is split evenly."""
@@ -119,43 +130,63 @@ class Play:
         return dict(gate(self.store, self.pool, number, self.settings, wanted, self.stream(number, "gate")))
 
     def attempt(self, number: int) -> Stats:
-        """Steps 4 and 5."""
+        """Steps 4 and 5: K proofs of each statement, in two parts for conjectures where K is adaptive."""
         settings, store = self.settings.attempt, self.store
+        prover, temperature = self.prover(number - 1), self.temperature(number)
         targets = set(attempt_targets(self.tallies(number), settings, self.stream(number, "retry")))
-        statements = [
-            *(s for s in store.statements(source=Source.DATASET, split="train") if s.key in targets),
-            *store.statements(source=Source.CONJECTURE, round=number),
-        ]
-        budget = Budget(settings.samples, settings.temperature, self.stream(number, "attempt"))
-        attempt(store, self.prover(number - 1), number, "attempt", statements, budget)
+        dataset = [s for s in store.statements(source=Source.DATASET, split="train") if s.key in targets]
+        conjectures = store.statements(source=Source.CONJECTURE, round=number)
+        plan = [(dataset + conjectures, settings.samples)]
+        if 0 < settings.probe_samples < settings.samples:
+            budget = Budget(settings.probe_samples, temperature, self.stream(number, "probe"))
+            attempt(store, prover, number, "probe", conjectures, budget)
+            easy = above_band(store.tallies(number, "probe"), self.settings)
+            hard = [s for s in conjectures if s.key not in easy]
+            plan = [(dataset, settings.samples), (hard, settings.samples - settings.probe_samples)]
+        for statements, samples in plan:
+            budget = Budget(samples, temperature, self.stream(number, "attempt"))
+            attempt(store, prover, number, "attempt", statements, budget)
         return {
-            "statements": len(statements),
+            "statements": len(dataset) + len(conjectures),
+            "temperature": temperature,
+            "balance": self.balance(number),
             **{v.value: n for v, n in store.verdicts(number, "attempt").items()},
         }
 
     def select(self, number: int) -> Stats:
         """Steps 6 to 8."""
-        generator = self.prover(number - 1).generator
-        return choose_examples(
-            self.store, generator, number, self.settings.select, self.stream(number, "reweight")
-        )
+        frozen = self.load(0) if self.settings.select.memory_rounds else None
+        embed = Embedders(self.prover(number - 1).generator, frozen)
+        return choose_examples(self.store, embed, number, self.settings, self.stream(number, "reweight"))
 
     def train(self, number: int) -> Stats:
         """Step 9."""
-        self._prover = None
-        gc.collect()
-        _use_cores(os.cpu_count() or 1)
+        self._make_room()
+        models = self.model_dir(0), self.model_dir(number - 1)
         return train_round(
-            self.store, number, self.settings, self.model_dir(number - 1), self.model_dir(number),
-            self.stream(number, "train"),
-        )  # fmt: skip
+            self.store, number, self.settings, models, self.model_dir(number), self.stream(number, "train")
+        )
+
+    def refresh(self, number: int) -> Stats:
+        """The last training, from the seed model; what it makes stands beside the rounds' models."""
+        self._make_room()
+        final = self.folder / "models" / f"final-{number}"
+        return train_final(
+            self.store, number, self.settings, self.model_dir(0), final, self.stream(number, "refresh")
+        )
 
     def evaluate(self, number: int) -> Stats:
         """Held-out pass@k of the round's model; in round 0 also the portfolio's, with as many checks.
 
-        Every round draws from the same random stream, so that what differs is the model.
+        Every round draws from the same random stream, so that what differs is the model: one that never
+        learns keeps the numbers of round 0.
         """
         settings, dataset = self.settings.evaluate, self.settings.data.dataset
+        if number and not self.settings.train.enabled:
+            rows = [replace(e, round=number, tokens=0) for e in self.store.evaluations(0)
+                    if e.dataset == dataset]  # fmt: skip
+            self.store.add_evaluations(rows)
+            return {"solved": sum(r.proved > 0 for r in rows), "statements": len(rows)}
         statements = self.store.statements(split="test")
         budget = Budget(settings.samples, settings.temperature, self.stream(0, "evaluate"))
         prover = self.prover(number)
@@ -169,15 +200,34 @@ class Play:
         }
 
     def tallies(self, number: int) -> list[Tally]:
-        """What the dataset's training statements got in the rounds before this one."""
-        pooled = self.store.pooled_rates(1, number - 1)
+        """What the dataset's training statements got in the rounds before this one; false ones left out."""
+        pooled, false = self.store.pooled_rates(1, number - 1), disproved(self.store)
         keys = [s.key for s in self.store.statements(source=Source.DATASET, split="train")]
         return [
-            Tally(key, t.attempts, t.proved) if (t := pooled.get(key)) else Tally(key, 0, 0) for key in keys
+            Tally(key, t.attempts, t.proved) if (t := pooled.get(key)) else Tally(key, 0, 0)
+            for key in keys
+            if key not in false
         ]
 
+    def temperature(self, number: int) -> float:
+        """Of this round's attempts: the setting, or where its balancing has led to."""
+        settings = self.settings.attempt
+        if not settings.balance_step:
+            return settings.temperature
+        marks = (self.store.stage(earlier, "attempt") for earlier in range(1, number))
+        history = [(m.stats["temperature"], m.stats["balance"]) for m in marks if m]
+        return next_temperature(history, settings.temperature, settings.balance_step)
+
+    def balance(self, number: int) -> float:
+        """How many and how different the round's correct proofs are, of each attempted statement."""
+        distinct = Counter(p.statement for p in self.store.correct_proofs(number, number) if p.count)
+        rates = self.store.pooled_rates(number, number)
+        wanted = max(1, round(self.settings.select.band_high * self.settings.attempt.samples))
+        return balance_score([(tally.proved, distinct[key]) for key, tally in rates.items()], wanted)
+
     def model_dir(self, number: int) -> Path:
-        return self.folder / "models" / f"round-{number}"
+        """The folder of the model that a round ended with."""
+        return self.folder / "models" / f"round-{number if self.settings.train.enabled else 0}"
 
     def stream(self, number: int, purpose: str) -> int:
         """The seed of one random stream."""
@@ -194,15 +244,25 @@ class Play:
     def prover(self, number: int) -> Prover:
         """The prover with the model of a round; one is loaded at a time."""
         if self._prover is None or self._prover[0] != number:
-            from stp.models.hf import HfGenerator
-
             settings = self.settings.model
             pool = self.pool  # starts while the model loads
             self._share_cores()
-            generator = HfGenerator(self.model_dir(number), settings.prompt_format, settings.batch_size)
             style = prompt_format(settings.prompt_format)
-            self._prover = (number, Prover(generator, style, pool, settings, self.settings.verify))
+            self._prover = (number, Prover(self.load(number), style, pool, settings, self.settings.verify))
         return self._prover[1]
+
+    def load(self, number: int) -> Generator:
+        """The model of a round."""
+        from stp.models.hf import HfGenerator
+
+        settings = self.settings.model
+        return HfGenerator(self.model_dir(number), settings.prompt_format, settings.batch_size)
+
+    def _make_room(self) -> None:
+        """For a training, which wants the memory of the loaded model and every core."""
+        self._prover = None
+        gc.collect()
+        _use_cores(os.cpu_count() or 1)
 
     def _share_cores(self) -> None:
         """Leaves the checkers their cores."""
@@ -214,32 +274,14 @@ class Play:
             self._pool.close()
 
 
+def above_band(tallies: dict[str, StoredTally], settings: Settings) -> set[str]:
+    """Keys of those proved so often in the probe that K samples cannot end in the band any more."""
+    most = settings.select.band_high * settings.attempt.samples
+    return {key for key, tally in tallies.items() if tally.proved > most}
+
+
 def _use_cores(threads: int) -> None:
     """Cores for torch: the checkers have the others, and a thread that waits for a core slows all."""
     import torch
 
     torch.set_num_threads(threads)
-
-
-def _settle(store: Store, folder: Path, settings: Settings) -> None:
-    """Writes the settings of a new run; refuses to go on with others."""
-    values = settings.model_dump(mode="json")
-    digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
-    began = store.meta("settings")
-    if began is not None and began != values:
-        changed = [
-            f"{section}.{key}: began with {began.get(section, {}).get(key)!r}, now {value!r}"
-            for section, keys in values.items()
-            if isinstance(keys, dict)
-            for key, value in keys.items()
-            if not isinstance(began.get(section), dict) or began[section].get(key) != value
-        ]
-        raise UsageError(
-            f"{folder}: the run began with other settings ({'; '.join(changed) or 'seed'}); go on "
-            "with those, or choose another RUN"
-        )
-    with store.atomic():
-        store.set_meta("settings", values)
-        store.set_meta("settings_digest", digest)
-        store.set_meta("band_high", settings.select.band_high)
-    (folder / "settings.json").write_text(json.dumps({"digest": digest, **values}, indent=2) + "\n")

@@ -70,6 +70,11 @@ def build() -> Path:
     return target
 
 
+def seed_data(style: PromptFormat) -> list[Example]:
+    """The data that the seed model learnt from, in a run's prompt format."""
+    return seed_examples(seeds.load(), style)
+
+
 def seed_examples(corpus: list[Seed], style: PromptFormat) -> list[Example]:
     """Supervised fine-tuning data (algorithm.md, SFT): theorem to proof, a statement's proofs sharing one
     weight; (X with proof, lemma) to statement of Y, where the proofs of both use the lemma.

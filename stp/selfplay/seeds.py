@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from random import Random
 
-from stp.datasets import lean_core, seeds
+from stp.datasets import lean_core, pool_file, seeds
 from stp.datasets.seeds import Seed
 from stp.errors import UsageError
 from stp.settings import DataSettings, Settings
@@ -66,11 +67,23 @@ def draw(data: DataSettings, seed: int, proved: set[str]) -> tuple[list[Statemen
     """The statements to conquer (training side, without a seed proof) and the held-out ones.
 
     Raises:
-        UsageError: no such dataset.
+        UsageError: no such dataset, or nothing in it to prove.
     """
     if data.dataset != "lean-core":
         raise UsageError(f"data.dataset: expected lean-core, found {data.dataset!r}")
     unproved = [s for s in lean_core.load("train") if s.key not in proved]
+    if data.pool:
+        wanted = set(pool_file.read(Path(data.pool)))
+        if missing := wanted - {s.key for s in unproved}:
+            raise UsageError(
+                f"data.pool: {data.pool}: {len(missing)} of {len(wanted)} keys are of no statement of "
+                f"{data.dataset} without a seed proof, {min(missing)!r} among them: make the pool again"
+            )
+        unproved = [s for s in unproved if s.key in wanted]
+    if not unproved:
+        raise UsageError(
+            f"data.dataset: {data.dataset} has no statement without a seed proof: nothing to prove"
+        )
     held_out = lean_core.load("test")
     rng = Random(f"{seed}/data")
     pool = sorted(rng.sample(unproved, min(data.statements or len(unproved), len(unproved))), key=_key)

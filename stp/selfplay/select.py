@@ -7,13 +7,13 @@ it is given: values are sorted by key first, and each purpose has a random strea
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import groupby
 from math import ceil, exp
 from random import Random
 
-from stp.settings import AttemptSettings, ConjectureSettings, SelectSettings
+from stp.settings import AttemptSettings, ConjectureSettings, RefreshSettings, SelectSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +80,11 @@ class SeedProof:
 
 @dataclass(frozen=True, slots=True)
 class SeedInput:
-    """What the conjecturer reads, `samples` times; lemma None is the trivial lemma (free conjecturing)."""
+    """What the conjecturer reads, `samples` times; lemma None is the trivial lemma (free conjecturing), proof
+    None a statement to work towards."""
 
     key: str
-    proof: str
+    proof: str | None
     lemma: str | None
     samples: int
 
@@ -106,14 +107,26 @@ def seed_inputs(proofs: Iterable[SeedProof], settings: ConjectureSettings, seed:
     chosen: dict[tuple[str, str | None], str] = {}
     for proof in pool:
         free = [p for p in sorted(proof.premises) if uses[p] < cap and (proof.key, p) not in chosen]
-        lemmas: list[str | None] = [rng.choice(free)] if free else []
-        if rng.random() < settings.trivial_lemma_frac:
+        lemmas: list[str | None] = [rng.choice(free)] if free and settings.lemmas else []
+        if not settings.lemmas or rng.random() < settings.trivial_lemma_frac:
             lemmas.append(None)
         for lemma in lemmas[: settings.inputs - len(chosen)]:
             chosen[proof.key, lemma] = proof.proof
             uses[lemma] += 1
-    samples = max(1, min(settings.samples_total // max(1, len(chosen)), settings.samples_per_input))
+    samples = _samples_each(len(chosen), settings)
     return [SeedInput(key, proof, lemma, samples) for (key, lemma), proof in chosen.items()]
+
+
+def target_inputs(unproved: Iterable[str], settings: ConjectureSettings, seed: int) -> list[SeedInput]:
+    """Step 1 the other way round (SGS): unproved statements to find a step towards, in random order."""
+    keys = sorted(unproved)
+    Random(f"{seed}/targets").shuffle(keys)
+    chosen = keys[: settings.inputs]
+    return [SeedInput(key, None, None, _samples_each(len(chosen), settings)) for key in chosen]
+
+
+def _samples_each(inputs: int, settings: ConjectureSettings) -> int:
+    return max(1, min(settings.samples_total // max(1, inputs), settings.samples_per_input))
 
 
 def attempt_targets(tallies: Iterable[Tally], settings: AttemptSettings, seed: int) -> list[str]:
@@ -146,8 +159,11 @@ def conjecturer_set(outcomes: Iterable[Outcome], settings: SelectSettings) -> li
     trivial = sorted((o for o in distinct if not o.uses_lemma), key=lambda o: (o.lemma is not None, o.key))
     cap = ceil(settings.trivial_lemma_cap_frac * len(distinct))
     kept = useful + [replace(outcome, lemma=None) for outcome in trivial[:cap]]
-    kept.sort(key=lambda o: (o.elegancy, o.key))
-    return sorted(kept[int(settings.elegancy_drop_frac * len(kept)) :], key=lambda o: o.key)
+    groups: dict[str | None, list[Outcome]] = {}
+    for outcome in sorted(kept, key=lambda o: (o.elegancy, o.key)):
+        groups.setdefault(outcome.lemma if settings.elegancy_by == "lemma" else None, []).append(outcome)
+    elegant = (o for group in groups.values() for o in group[int(settings.elegancy_drop_frac * len(group)) :])
+    return sorted(elegant, key=lambda o: o.key)
 
 
 def prover_set(outcomes: Iterable[Outcome], settings: SelectSettings) -> list[WeightedProof]:
@@ -159,16 +175,38 @@ def prover_set(outcomes: Iterable[Outcome], settings: SelectSettings) -> list[We
     runs must agree.
     """
     examples = []
+    for key, proofs in _hard_proofs(outcomes, settings.prover_pass_rate, settings.proofs_per_statement):
+        for text, cost in proofs:
+            seconds = cost // settings.heartbeats_per_second
+            decay = exp(-settings.char_decay * len(text) - settings.second_decay * seconds)
+            examples.append(WeightedProof(key, text, decay / len(proofs)))
+    return examples
+
+
+def refresh_set(
+    outcomes: Iterable[Outcome], settings: RefreshSettings, char_decay: float
+) -> list[WeightedProof]:
+    """Proofs to train on from the seed model: of statements of all rounds that are hard, at most so many of
+    each, with weight exp(-char_decay · characters)."""
+    return [
+        WeightedProof(key, text, exp(-char_decay * len(text)))
+        for key, proofs in _hard_proofs(outcomes, settings.pass_rate, settings.proofs_per_statement)
+        for text, _ in proofs
+    ]
+
+
+def _hard_proofs(
+    outcomes: Iterable[Outcome], pass_rate: float, most: int
+) -> Iterator[tuple[str, list[tuple[str, int]]]]:
+    """Each statement proved at up to this pooled rate, with its distinct proofs and the least heartbeats
+    of each: all, or the shortest `most`."""
     for key, group in groupby(sorted(outcomes, key=lambda o: o.key), key=lambda o: o.key):
         pooled = list(group)
         attempts, proved = sum(o.attempts for o in pooled), sum(o.proved for o in pooled)
-        if not 0 < proved <= settings.prover_pass_rate * attempts:
+        if not 0 < proved <= pass_rate * attempts:
             continue
         heartbeats: dict[str, int] = {}
         for proof in (proof for outcome in pooled for proof in outcome.proofs):
             heartbeats[proof.text] = min(proof.heartbeats, heartbeats.get(proof.text, proof.heartbeats))
-        for text, cost in sorted(heartbeats.items()):
-            seconds = cost // settings.heartbeats_per_second
-            decay = exp(-settings.char_decay * len(text) - settings.second_decay * seconds)
-            examples.append(WeightedProof(key, text, decay / len(heartbeats)))
-    return examples
+        shortest = sorted(heartbeats.items(), key=lambda item: (len(item[0]), item[0]))
+        yield key, sorted(shortest[: most or None])

@@ -101,6 +101,23 @@ class Proofs(Connection):
             ),
         )
 
+    def failed_proofs(self, round: int, most: int) -> list[tuple[str, Statement, str]]:
+        """(key, statement, text) of a round's rejected proofs of dataset statements that no proof holds for
+        so far, those sampled most often first."""
+        rows = self._rows(
+            f"SELECT p.key, p.text, {statement_columns('s')} FROM attempts a"
+            " JOIN checks c ON c.proof = a.proof JOIN proofs p ON p.key = a.proof"
+            " JOIN statements s ON s.key = a.statement"
+            " WHERE a.stage = 'attempt' AND a.round = ?1 AND s.source = 'dataset' AND p.text != ''"
+            " AND c.verdict IN ('rejected', 'incomplete') AND NOT EXISTS (SELECT 1 FROM attempts b"
+            " JOIN checks d ON d.proof = b.proof WHERE b.stage = 'attempt' AND b.round <= ?1"
+            " AND b.statement = a.statement AND d.verdict = 'proved')"
+            " ORDER BY a.count DESC, p.key LIMIT ?2",
+            round,
+            most,
+        )
+        return [(key, to_statement(columns), text) for key, text, *columns in rows]
+
     def verdicts(self, round: int, stage: AttemptStage) -> dict[Verdict, int]:
         """How many attempts got each verdict."""
         rows = self._rows(
@@ -119,6 +136,48 @@ class Proofs(Connection):
                 " GROUP BY statement",
                 stage,
                 round,
+            )
+        )
+
+    def generated_tokens(self) -> dict[int, int]:
+        """What the model wrote in each round, conjectures and attempts together; evaluation is apart."""
+        return dict(
+            self._rows(
+                "SELECT round, SUM(tokens) FROM (SELECT round, tokens FROM conjectures UNION ALL"
+                " SELECT round, tokens FROM attempts WHERE stage IN ('probe', 'attempt'))"
+                " GROUP BY round ORDER BY round"
+            )
+        )
+
+    def volume(self) -> tuple[int, int, int]:
+        """Attempts, distinct proofs among them, and the tokens that the model wrote for them."""
+        rows = self._rows(
+            "SELECT SUM(count), COUNT(DISTINCT proof), SUM(tokens) FROM attempts"
+            " WHERE stage IN ('probe', 'attempt')"
+        )
+        attempts, distinct, tokens = rows[0]
+        return attempts or 0, distinct, tokens or 0
+
+    def tokens_before(self, round: int) -> int:
+        """What the model wrote in all rounds before this one."""
+        return sum(tokens for number, tokens in self.generated_tokens().items() if number < round)
+
+    def verifier_s(self) -> dict[int, float]:
+        """What the checks of each round's new attempts took in Lean, cached ones as when they were made."""
+        return dict(
+            self._rows(
+                "SELECT round, SUM(elapsed_ms) / 1000 FROM"
+                " (SELECT proof, MIN(round) AS round FROM attempts WHERE stage IN ('probe', 'attempt')"
+                " GROUP BY proof) JOIN checks USING (proof) GROUP BY round ORDER BY round"
+            )
+        )
+
+    def first_proved(self) -> dict[str, int]:
+        """Of each statement of the dataset that was proved: the first round in which it was."""
+        return dict(
+            self._rows(
+                "SELECT key, MIN(round) FROM pass_rates WHERE source = 'dataset' AND proved > 0"
+                " GROUP BY key ORDER BY key"
             )
         )
 
@@ -155,10 +214,10 @@ class Proofs(Connection):
     def correct_proofs(self, first: int, last: int) -> list[CorrectProof]:
         """Distinct correct proofs of these rounds' attempts and seeds, in the order (statement, key)."""
         rows = self._rows(
-            "SELECT p.key, p.statement, p.text, MIN(a.round), SUM(a.count * (a.stage = 'attempt')),"
+            "SELECT p.key, p.statement, p.text, MIN(a.round), SUM(a.count * (a.stage != 'seed')),"
             " c.heartbeats, c.premises FROM attempts a CROSS JOIN checks c ON c.proof = a.proof"
             " CROSS JOIN proofs p ON p.key = a.proof CROSS JOIN statements s ON s.key = a.statement"
-            " WHERE a.stage IN ('attempt', 'seed') AND a.round BETWEEN ? AND ?"
+            " WHERE a.stage IN ('attempt', 'probe', 'seed') AND a.round BETWEEN ? AND ?"
             " AND c.verdict = 'proved' AND s.split IS NOT 'test'"
             " GROUP BY p.key ORDER BY p.statement, p.key",
             first,

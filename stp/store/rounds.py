@@ -136,7 +136,7 @@ class Rounds(Connection):
             f"SELECT {statement_columns('s')}, p.text, IIF(e.free, NULL, c.lemma_name),"
             f" IIF(e.free, NULL, c.lemma_statement), {statement_columns('t')}, e.weight FROM examples e"
             " JOIN conjectures c ON (c.round, c.input, c.sample) = (e.round, e.input, e.sample)"
-            " JOIN statements s ON s.key = c.seed JOIN proofs p ON p.key = c.seed_proof"
+            " JOIN statements s ON s.key = c.seed LEFT JOIN proofs p ON p.key = c.seed_proof"
             " JOIN statements t ON t.key = e.statement"
             " WHERE e.round = ? AND e.role = 'conjecturer' ORDER BY e.statement",
             round,

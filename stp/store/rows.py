@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 from stp.types import Premise, Statement
 
-#: Why a proof was sampled; pass rates count "attempt" only.
-AttemptStage = Literal["seed", "attempt", "evaluate"]
+#: Why a proof was sampled; pass rates count "attempt" and "probe", its first part, together.
+AttemptStage = Literal["seed", "probe", "attempt", "evaluate"]
 Split = Literal["train", "test"]
 
 
@@ -21,9 +21,15 @@ class Outcome(StrEnum):
     """Not gated yet."""
     UNPARSED = "unparsed"
     DUPLICATE = "duplicate"
+    BLOATED = "bloated"
+    """More disjunctions, or longer, than the guards allow."""
     UNCOMPILED = "uncompiled"
+    VACUOUS = "vacuous"
+    """Its hypotheses contradict each other."""
     REFUTED = "refuted"
     TRIVIAL = "trivial"
+    KNOWN = "known"
+    """In the library already."""
     SURPLUS = "surplus"
     """Passed the gates, beyond the number wanted."""
     KEPT = "kept"
@@ -73,8 +79,9 @@ class Conjecture:
     input: int
     sample: int
     seed: str
-    """Key of the statement whose proof was in the prompt."""
-    seed_proof: str
+    """Key of the statement that was in the prompt."""
+    seed_proof: str | None
+    """Key of its proof there; None: the statement was one to work towards."""
     lemma_name: str | None
     """None: the trivial lemma."""
     lemma_statement: str | None
@@ -82,6 +89,8 @@ class Conjecture:
     outcome: Outcome = Outcome.SAMPLED
     statement: str | None = None
     """Key of the statement that it became, once KEPT."""
+    tokens: int = 0
+    """What the model wrote for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +143,7 @@ class ConjecturerText:
     """A `ConjecturerExample` with what its training text is made of."""
 
     seed: Statement
-    seed_proof: str
+    seed_proof: str | None
     lemma_name: str | None
     lemma_statement: str | None
     statement: Statement

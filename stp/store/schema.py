@@ -47,7 +47,7 @@ CREATE TABLE attempts (
   statement TEXT NOT NULL REFERENCES statements (key),
   proof TEXT NOT NULL REFERENCES proofs (key),
   round INTEGER NOT NULL,
-  stage TEXT NOT NULL CHECK (stage IN ('seed', 'attempt', 'evaluate')),
+  stage TEXT NOT NULL CHECK (stage IN ('seed', 'probe', 'attempt', 'evaluate')),
   count INTEGER NOT NULL CHECK (count > 0),
   tokens INTEGER NOT NULL,
   PRIMARY KEY (stage, round, statement, proof)
@@ -69,14 +69,15 @@ CREATE TABLE conjectures (
   input INTEGER NOT NULL,
   sample INTEGER NOT NULL,
   seed TEXT NOT NULL REFERENCES statements (key),
-  seed_proof TEXT NOT NULL REFERENCES proofs (key),
+  seed_proof TEXT REFERENCES proofs (key),
   lemma_name TEXT,
   lemma_statement TEXT,
   text TEXT NOT NULL,
   outcome TEXT NOT NULL CHECK (outcome IN
-    ('sampled', 'unparsed', 'duplicate', 'uncompiled', 'refuted', 'trivial', 'surplus',
-     'kept')),
+    ('sampled', 'unparsed', 'duplicate', 'bloated', 'uncompiled', 'vacuous', 'refuted', 'trivial', 'known',
+     'surplus', 'kept')),
   statement TEXT REFERENCES statements (key),
+  tokens INTEGER NOT NULL DEFAULT 0,
   PRIMARY KEY (round, input, sample),
   CHECK ((outcome = 'kept') = (statement IS NOT NULL)),
   CHECK ((lemma_name IS NULL) = (lemma_statement IS NULL))
@@ -132,10 +133,11 @@ CREATE VIEW tallies AS
   GROUP BY a.stage, a.round, a.statement;
 
 CREATE VIEW pass_rates AS
-  SELECT s.key, s.text AS statement, s.source, t.round, t.attempts, t.proved,
-         1.0 * t.proved / t.attempts AS pass_rate
+  SELECT s.key, s.text AS statement, s.source, t.round, SUM(t.attempts) AS attempts, SUM(t.proved) AS proved,
+         1.0 * SUM(t.proved) / SUM(t.attempts) AS pass_rate
   FROM tallies t CROSS JOIN statements s ON s.key = t.statement
-  WHERE t.stage = 'attempt' AND s.split IS NOT 'test';
+  WHERE t.stage IN ('probe', 'attempt') AND s.split IS NOT 'test'
+  GROUP BY t.round, t.statement;
 
 CREATE VIEW barely_provable AS
   SELECT statement, pass_rate, attempts, round, key FROM pass_rates
@@ -147,13 +149,13 @@ CREATE VIEW rounds_summary AS
   SELECT c.round, COUNT(*) AS sampled,
          SUM(c.outcome NOT IN ('sampled', 'unparsed')) AS parsed,
          SUM(c.outcome NOT IN ('sampled', 'unparsed', 'duplicate')) AS new,
-         SUM(c.outcome IN ('refuted', 'trivial', 'surplus', 'kept')) AS compiled,
-         SUM(c.outcome IN ('trivial', 'surplus', 'kept')) AS not_refuted,
-         SUM(c.outcome IN ('surplus', 'kept')) AS not_trivial,
+         SUM(c.outcome IN ('vacuous', 'refuted', 'trivial', 'known', 'surplus', 'kept')) AS compiled,
+         SUM(c.outcome IN ('trivial', 'known', 'surplus', 'kept')) AS not_refuted,
+         SUM(c.outcome IN ('known', 'surplus', 'kept')) AS not_trivial,
          SUM(c.outcome = 'kept') AS kept,
          SUM(EXISTS (
            SELECT 1 FROM attempts a CROSS JOIN checks k ON k.proof = a.proof
-           WHERE a.stage = 'attempt' AND a.round = c.round AND a.statement = c.statement
+           WHERE a.stage IN ('probe', 'attempt') AND a.round = c.round AND a.statement = c.statement
              AND k.verdict = 'proved')) AS proved
   FROM conjectures c GROUP BY c.round;
 """

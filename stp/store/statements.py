@@ -72,12 +72,12 @@ class Statements(Connection):
         """Add those whose (round, input, sample) is new, and return how many were."""
         return self._write(
             "INSERT INTO conjectures (round, input, sample, seed, seed_proof, lemma_name, lemma_statement,"
-            " text, outcome, statement) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+            " text, outcome, statement, tokens) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
             " ON CONFLICT (round, input, sample) DO NOTHING",
             (
                 (
                     *(c.round, c.input, c.sample, c.seed, c.seed_proof, c.lemma_name, c.lemma_statement),
-                    *(c.text, c.outcome.value, c.statement),
+                    *(c.text, c.outcome.value, c.statement, c.tokens),
                 )
                 for c in conjectures
             ),
@@ -87,12 +87,12 @@ class Statements(Connection):
         """A round's conjectures in the order (input, sample)."""
         rows = self._rows(
             "SELECT round, input, sample, seed, seed_proof, lemma_name, lemma_statement, text, outcome,"
-            " statement FROM conjectures WHERE round = ?1 AND (?2 IS NULL OR outcome = ?2)"
+            " statement, tokens FROM conjectures WHERE round = ?1 AND (?2 IS NULL OR outcome = ?2)"
             " ORDER BY input, sample",
             round,
             outcome and outcome.value,
         )
-        return [Conjecture(*(*columns, Outcome(outcome), statement)) for *columns, outcome, statement in rows]
+        return [Conjecture(*(*row[:8], Outcome(row[8]), *row[9:])) for row in rows]
 
     def set_outcomes(self, conjectures: Iterable[Conjecture]) -> None:
         """Store the outcome, and for KEPT the statement, of conjectures that were added before.

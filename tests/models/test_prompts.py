@@ -109,3 +109,12 @@ def test_a_tokenizer_without_the_marks_is_refused() -> None:
     bare.eos_token = None
     with pytest.raises(UsageError, match="end token"):
         check_tokenizer(bare, TINY, "folder")
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_statement_without_a_proof_is_asked_for_a_step_towards_it(name: str) -> None:
+    style = FORMATS[name]
+    target, solved = style.conjecturer(None, THEOREM, None), style.conjecturer(None, THEOREM, "by simp")
+    assert signature_of(THEOREM) in target.text
+    assert target.text != solved.text
+    assert "by simp" not in target.text

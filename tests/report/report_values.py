@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
+
 from stp.store.rows import Conjecture, Evaluation, Outcome, proof_key
 from stp.store.store import Store
 from stp.types import CheckResult, Source, Statement, System, Verdict
@@ -94,3 +97,52 @@ def conjecture_round(
         parts = ("easy", proof_key("easy", SEED_PROOF), name, text, "theorem t : 1 = 1", outcome, key)
         rows.append(Conjecture(round, 0, sample, *parts))
     store.add_conjectures(rows)
+
+
+KEYS = [f"k{i}" for i in range(20)]
+
+
+@dataclass
+class Made:
+    """A run made by hand: how many of its 20 statements are proved after each round, at how many tokens."""
+
+    proved: tuple[int, ...]
+    tokens: int
+    seed: int = 0
+    mode: str = "solved"
+    keys: tuple[str, ...] = tuple(KEYS)
+
+    def write(self, folder: Path) -> Path:
+        folder.mkdir(parents=True)
+        with Store(folder / "stp.sqlite") as store:
+            store.set_meta("settings", {"seed": self.seed, "conjecture": {"mode": self.mode}})
+            store.set_meta("band_high", 0.25)
+            store.add_statements([statement(key, Source.DATASET) for key in self.keys], 0, "train")
+            store.add_statements([statement("held", Source.DATASET)], 0, "test")
+            for number, count in enumerate(self.proved, 1):
+                self._round(store, number, count)
+        return folder
+
+    def _round(self, store: Store, number: int, count: int) -> None:
+        before = self.proved[number - 2] if number > 1 else 0
+        for at, key in enumerate(self.keys[before:]):
+            good = at < count - before
+            text = f"by intro h; omega -- {number}" if good else f"by wrong {number}"
+            spent = self.tokens // (len(self.keys) - before)
+            store.add_attempts(number, "attempt", [(key, text, 4, spent)])
+            verdict = Verdict.PROVED if good else Verdict.REJECTED
+            store.add_checks([(proof_key(key, text), CheckResult("", verdict, times_ms={"proof": 10.0}))])
+        if self.mode != "off":
+            text = "theorem c (a b : Nat) (h : a < b ∨ b < a) : a ≠ b"
+            store.add_statements([statement(f"c{number}", Source.CONJECTURE, text)], number)
+            store.add_attempts(number, "seed", [(self.keys[0], "by seed", 1, 0)])
+            first, seed_proof = self.keys[0], proof_key(self.keys[0], "by seed")
+            rows = [
+                Conjecture(number, 0, 0, first, seed_proof, "l", "l : p", text, Outcome.KEPT, f"c{number}"),
+                Conjecture(number, 0, 1, first, None, None, None, text, Outcome.DUPLICATE),
+            ]
+            store.add_conjectures(rows)
+            attempt(store, number, f"c{number}", 1, 7)
+        for stage in ("attempt", "evaluate"):
+            mark(store, number, stage, 3600.0)
+        store.add_evaluations([Evaluation(number, "core", "held", 4, number, 0)])

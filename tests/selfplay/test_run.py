@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from stp.store.store import Store
+from stp.types import Source
 from stp.verify.lean.install import cache_dir
 
 SMALL = """
@@ -33,6 +34,9 @@ samples_total = 36
 keep = 6
 [attempt]
 samples = 4
+probe_samples = 2
+[select]
+memory_rounds = 1
 [evaluate]
 samples = 2
 """
@@ -80,7 +84,12 @@ def test_a_round_leaves_a_whole_run(undisturbed: Path) -> None:
             (1, "select"), (1, "train"), (1, "evaluate"),
         }  # fmt: skip
         assert all(row.outcome.value != "sampled" for row in store.conjectures(1))
-        assert sum(store.verdicts(1, "attempt").values()) == 4 * len(store.attempted(1, "attempt"))
+        conjectures = {s.key for s in store.statements(source=Source.CONJECTURE)}
+        probed, attempted = store.attempted(1, "probe"), store.attempted(1, "attempt")
+        assert probed == conjectures
+        assert sum(store.verdicts(1, "probe").values()) == 2 * len(probed)
+        dataset, hard = attempted - conjectures, attempted & conjectures
+        assert sum(store.verdicts(1, "attempt").values()) == 4 * len(dataset) + 2 * len(hard)
     for name in ("report.html", "metrics.jsonl", "settings.json", "models/round-1/model.safetensors"):
         assert (undisturbed / name).is_file(), name
     rows = [json.loads(line) for line in (undisturbed / "metrics.jsonl").read_text().splitlines()]

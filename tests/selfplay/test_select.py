@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stp.selfplay.learn import first_replayed, is_refresh
 from stp.selfplay.select import (
     CorrectProof,
     Outcome,
@@ -18,9 +19,11 @@ from stp.selfplay.select import (
     attempt_targets,
     conjecturer_set,
     prover_set,
+    refresh_set,
     seed_inputs,
+    target_inputs,
 )
-from stp.settings import AttemptSettings, ConjectureSettings, SelectSettings
+from stp.settings import AttemptSettings, ConjectureSettings, RefreshSettings, SelectSettings, load
 
 SELECT = SelectSettings()
 NO_DROP = SelectSettings(elegancy_drop_frac=0, trivial_lemma_cap_frac=100)
@@ -216,3 +219,56 @@ def test_easy_statements_are_tried_again_at_their_rate() -> None:
     chosen = attempt_targets(found, AttemptSettings(solved_retry_frac=0.05), 0)
     assert len(chosen) == pytest.approx(100, abs=40)
     assert attempt_targets(found, AttemptSettings(solved_retry_frac=0.05), 1) != chosen
+
+
+# -- switches ----------------------------------------------------------------------------------------
+
+
+def test_the_least_elegant_fifth_of_each_lemma_goes() -> None:
+    def proof(lemma: str, chars: int) -> tuple[CorrectProof, ...]:
+        return (CorrectProof("x" * chars, 0, frozenset({lemma})),)
+
+    found = [_outcome(f"a{i}", lemma="l1", proofs=proof("l1", 10 + i)) for i in range(5)]
+    found += [_outcome(f"b{i}", lemma="l2", proofs=proof("l2", 90 + i)) for i in range(5)]
+    assert {o.key for o in found} - {o.key for o in conjecturer_set(found, SELECT)} == {"a0", "a1"}
+    by_lemma = SelectSettings(elegancy_by="lemma")
+    assert {o.key for o in found} - {o.key for o in conjecturer_set(found, by_lemma)} == {"a0", "b0"}
+
+
+def test_at_most_so_many_proofs_of_a_statement_the_shortest() -> None:
+    proofs = tuple(CorrectProof("x" * n) for n in (5, 3, 9))
+    kept = prover_set([_outcome("a", proofs=proofs)], SelectSettings(proofs_per_statement=2))
+    assert [p.proof for p in kept] == ["xxx", "xxxxx"]
+    assert kept[0].weight == pytest.approx(exp(-0.003) / 2)
+
+
+def test_a_refresh_takes_the_hard_statements_of_all_rounds_by_length_alone() -> None:
+    hard = [_outcome("a", 1), _outcome("a", 1, proofs=(CorrectProof("other", 10**9),))]
+    easy = _outcome("b", 3)
+    kept = refresh_set([*hard, easy], RefreshSettings(), 0.001)
+    assert [(p.key, p.proof) for p in kept] == [("a", "by simp"), ("a", "other")]
+    assert kept[1].weight == pytest.approx(exp(-0.005))
+    assert len(refresh_set(hard, RefreshSettings(proofs_per_statement=1), 0.001)) == 1
+
+
+def test_replay_never_reaches_behind_a_refresh() -> None:
+    settings = load("tiny", ["refresh.every=4", "select.replay_rounds=3"])
+    assert [is_refresh(r, settings.refresh) for r in range(1, 9)] == [False, False, False, True] * 2
+    assert [first_replayed(r, settings) for r in range(1, 9)] == [1, 1, 1, 2, 5, 5, 5, 6]
+    everything = load("tiny", ["select.replay_rounds=0"])
+    assert [first_replayed(r, everything) for r in (1, 9)] == [1, 1]
+
+
+def test_targets_are_unproved_statements_each_once() -> None:
+    settings = ConjectureSettings(inputs=3, samples_total=12)
+    chosen = target_inputs(["d", "a", "c", "b"], settings, 0)
+    assert len({one.key for one in chosen}) == 3
+    assert {(one.proof, one.lemma, one.samples) for one in chosen} == {(None, None, 4)}
+    assert target_inputs(["b", "a", "d", "c"], settings, 0) == chosen
+    assert target_inputs([], settings, 0) == []
+
+
+def test_without_lemmas_every_input_is_free() -> None:
+    found = [SeedProof(f"k{i}", "p", frozenset({"l"}), 0.9) for i in range(9)]
+    chosen = seed_inputs(found, ConjectureSettings(lemmas=False), 0)
+    assert [one.lemma for one in chosen] == [None] * 9

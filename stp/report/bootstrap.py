@@ -1,0 +1,66 @@
+"""Intervals for shares and their ratios, by resampling seeds and statements.
+
+A statement's credit in a run is 1 if it was proved within the budget, 0 if not, and between where the budget
+ends within the round that proved it. Two arms are resampled together: the same seeds, and of each seed the
+same statements, so that what makes a pool easy cancels out of their ratio.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+_RESAMPLES = 2000
+_LEVELS = (0.025, 0.975)
+
+Interval = tuple[float, float]
+#: One vector of credits a seed, `(statements,)` each.
+Credits = Sequence[NDArray[np.float64]]
+
+
+def credit_at(budget: float, spent: Sequence[float], first_round: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Credits of statements first proved in those rounds (0: never), once `budget` is spent.
+
+    `spent[r]` is the total after round r, `spent[0]` 0. Within a round, proofs count as spread evenly.
+    """
+    credit = np.zeros(len(first_round))
+    for number in range(1, len(spent)):
+        room = spent[number] - spent[number - 1]
+        share = (budget - spent[number - 1]) / room if room > 0 else 1.0
+        credit[first_round == number] = min(1.0, max(0.0, share))
+    return credit
+
+
+def share_ci95(arm: Credits, resamples: int = _RESAMPLES) -> Interval:
+    """The interval of the mean credit."""
+    (means_R,) = _resampled([arm], resamples)
+    low, high = np.quantile(means_R, _LEVELS)
+    return float(low), float(high)
+
+
+def ratio_ci95(arm: Credits, baseline: Credits) -> Interval | None:
+    """The interval of mean credit over the baseline's; None where too many resamples of the baseline prove
+    nothing for its upper end to be a number."""
+    ours_R, theirs_R = _resampled([arm, baseline], _RESAMPLES)
+    ratios_R = np.where(theirs_R > 0, ours_R / np.where(theirs_R > 0, theirs_R, 1), np.inf)
+    low, high = np.quantile(ratios_R, _LEVELS, method="nearest")
+    return (float(low), float(high)) if np.isfinite(high) else None
+
+
+def _resampled(arms: Sequence[Credits], resamples: int) -> list[NDArray[np.float64]]:
+    """The mean credit of each arm in each resample, `(R,)`: all arms have the same seeds and statements."""
+    rng = np.random.default_rng(0)
+    first = arms[0]
+    totals = [np.zeros(resamples) for _ in arms]
+    statements_R = np.zeros(resamples)
+    for _ in first:
+        seed_R = rng.integers(len(first), size=resamples)
+        for seed, credits in enumerate(first):
+            chosen = seed_R == seed
+            rows = rng.integers(len(credits), size=(int(chosen.sum()), len(credits)))
+            statements_R[chosen] += len(credits)
+            for total_R, arm in zip(totals, arms, strict=True):
+                total_R[chosen] += arm[seed][rows].sum(axis=1)
+    return [total_R / statements_R for total_R in totals]

@@ -1,0 +1,190 @@
+"""Runs side by side at equal cost: a table for the terminal, `results.json` and a page with the curves."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from stp.errors import UsageError
+from stp.report.bootstrap import Interval, ratio_ci95, share_ci95
+from stp.report.experiment import CONJECTURE_NUMBERS, COSTS, Arm, read_arms
+from stp.report.rates import Rate, mean_pass_at_k
+from stp.report.record import PORTFOLIO
+from stp.report.report import write_file
+
+_CURVE_POINTS, _CURVE_RESAMPLES = 25, 400
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What one arm reached once the budget of the comparison was spent."""
+
+    arm: Arm
+    share: float
+    share_ci95: Interval
+    proved: float
+    """Newly proved statements of the pool, mean over seeds."""
+    multi_step_share: float
+    """Of the statements proved, those whose shortest proof has two or more tactic steps."""
+    ratio: float | None
+    """Over the baseline; None for the baseline, or where it proved nothing."""
+    ratio_ci95: Interval | None
+    held_out: dict[str, dict[int, Rate]]
+    """pass@k of the last model on each dataset, seeds together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """All arms at one budget: the least that any run has spent."""
+
+    baseline: str
+    budget: float
+    statements: int
+    results: list[Result]
+
+
+def compare(folders: list[Path], baseline: str) -> Comparison:
+    """Reads the runs and works out every number of the comparison.
+
+    Raises:
+        UsageError: the runs cannot be compared, or none of them is the baseline.
+        StoreError: a folder is no run.
+    """
+    arms = read_arms(folders)
+    base = next((arm for arm in arms if arm.name == baseline), None)
+    if base is None:
+        raise UsageError(
+            f"--baseline {baseline!r}: expected one of the arms {', '.join(arm.name for arm in arms)}"
+        )
+    budget = min(run.spent["tokens"][-1] for arm in arms for run in arm.runs)
+    results = [_result(arm, base, budget) for arm in arms]
+    return Comparison(baseline, budget, len(base.runs[0].pool), results)
+
+
+def _result(arm: Arm, base: Arm, budget: float) -> Result:
+    credits = arm.credits(budget)
+    shared = {run.seed for run in arm.runs} & {run.seed for run in base.runs}
+    ours, theirs = ([run.credits(budget) for run in side.runs if run.seed in shared] for side in (arm, base))
+    denominator = sum(float(credit.sum()) for credit in theirs)
+    measured = arm is not base and shared and denominator > 0
+    steps = [steps for run in arm.runs for steps in run.steps.values()]
+    return Result(
+        arm,
+        arm.share(budget),
+        share_ci95(credits),
+        fmean(float(credit.sum()) for credit in credits),
+        sum(number > 1 for number in steps) / max(1, len(steps)),
+        sum(float(credit.sum()) for credit in ours) / denominator if measured else None,
+        ratio_ci95(ours, theirs) if measured else None,
+        _held_out(arm),
+    )
+
+
+def _held_out(arm: Arm) -> dict[str, dict[int, Rate]]:
+    """pass@1, 2, 4, ... and pass@K of the last round evaluated, statements of all seeds together."""
+    samples: dict[str, list[tuple[int, int]]] = {}
+    for run in arm.runs:
+        for dataset in run.record.datasets:
+            if not dataset.endswith(PORTFOLIO) and (measured := run.record.measured(dataset)):
+                samples.setdefault(dataset, []).extend(measured[-1].samples[dataset])
+    found = {}
+    for dataset, rows in samples.items():
+        most = max(n for n, _ in rows)
+        ks = sorted({2**i for i in range(int(math.log2(max(1, most))) + 1)} | {most}) if most else []
+        found[dataset] = {k: rate for k in ks if (rate := mean_pass_at_k(rows, k))}
+    return found
+
+
+def curve(arm: Arm, cost: str) -> list[tuple[float, float, float, float]]:
+    """(cost, share proved, low, high) up to what every seed of the arm has spent."""
+    end = min(run.spent[cost][-1] for run in arm.runs)
+    points = [(0.0, 0.0, 0.0, 0.0)]
+    for step in range(1, _CURVE_POINTS + 1):
+        at = end * step / _CURVE_POINTS
+        low, high = share_ci95(arm.credits(at, cost), _CURVE_RESAMPLES)
+        points.append((at, arm.share(at, cost), low, high))
+    return points
+
+
+def to_json(comparison: Comparison) -> dict[str, Any]:
+    """Everything that the page shows, for programs. `ratio_over_expert_iteration` at the top is that of the
+    first arm that is not the baseline; each arm has its own."""
+    arms = {
+        r.arm.name: {
+            "seeds": [run.seed for run in r.arm.runs],
+            "rounds": [run.rounds for run in r.arm.runs],
+            "proved_share": r.share,
+            "proved_share_ci95": r.share_ci95,
+            "proved": r.proved,
+            "multi_step_share": r.multi_step_share,
+            "ratio_over_expert_iteration": r.ratio,
+            "ratio_ci95": r.ratio_ci95,
+            "held_out": {
+                dataset: {f"pass@{k}": [rate.mean, rate.error] for k, rate in rates.items()}
+                for dataset, rates in r.held_out.items()
+            },
+            "curves": {cost: curve(r.arm, cost) for cost in COSTS},
+            "conjectures": {
+                name: [[of_round[name] for of_round in run.conjectures] for run in r.arm.runs]
+                for name in CONJECTURE_NUMBERS
+            },
+        }
+        for r in comparison.results
+    }
+    first = next((r for r in comparison.results if r.arm.name != comparison.baseline), None)
+    return {
+        "baseline": comparison.baseline,
+        "budget_tokens": comparison.budget,
+        "statements": comparison.statements,
+        "ratio_over_expert_iteration": first.ratio if first else None,
+        "ratio_ci95": first.ratio_ci95 if first else None,
+        "arms": arms,
+    }
+
+
+def table(comparison: Comparison) -> list[list[str]]:
+    """Head and rows, as text."""
+    datasets = sorted({dataset for r in comparison.results for dataset in r.held_out})
+    head = ["arm", "seeds", "rounds", "proved", "share", "95 %", "ratio", "95 %", "multi-step"]
+    head += [f"{dataset} pass@k" for dataset in datasets]
+    rows = [head]
+    for r in sorted(comparison.results, key=lambda r: -r.share):
+        rounds = sorted({run.rounds for run in r.arm.runs})
+        cells = [r.arm.name, str(len(r.arm.runs)), "-".join(map(str, dict.fromkeys((rounds[0], rounds[-1])))),
+                 f"{r.proved:.1f}", f"{100 * r.share:.1f}%", _interval(r.share_ci95, 100, "%"),
+                 "-" if r.ratio is None else f"{r.ratio:.2f}", _interval(r.ratio_ci95, 1, ""),
+                 f"{100 * r.multi_step_share:.0f}%"]  # fmt: skip
+        for dataset in datasets:
+            rates = r.held_out.get(dataset, {})
+            k = max(rates, default=0)
+            cells.append(f"{100 * rates[k].mean:.1f}% @{k}" if k else "-")
+        rows.append(cells)
+    return rows
+
+
+def _interval(interval: Interval | None, scale: float, unit: str) -> str:
+    if interval is None:
+        return "-"
+    low, high = interval
+    return f"{scale * low:.1f}-{scale * high:.1f}{unit}" if unit else f"{low:.2f}-{high:.2f}"
+
+
+def write_comparison(folders: list[Path], out: Path, baseline: str) -> str:
+    """Writes `compare.html` and `results.json` into `out`; returns the table for the terminal."""
+    from stp.report.compare_page import render  # matplotlib takes half a second to load
+
+    comparison = compare(folders, baseline)
+    results = to_json(comparison)
+    rows = table(comparison)
+    write_file(out / "results.json", json.dumps(results, indent=1) + "\n")
+    write_file(out / "compare.html", render(comparison, results, rows))
+    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
+    lines = ["  ".join(map(str.rjust, row, widths)).rstrip() for row in rows]
+    return "\n".join(
+        [*lines, "", f"at {comparison.budget:,.0f} generated tokens, of {comparison.statements} statements; "
+         f"page: {out / 'compare.html'}"]
+    )  # fmt: skip

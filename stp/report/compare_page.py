@@ -1,0 +1,148 @@
+"""The page of a comparison: curves against every cost, pass@k, and what the conjectures were like."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from statistics import fmean
+from typing import Any
+
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from stp.report.compare import Comparison
+from stp.report.experiment import COSTS, Arm
+from stp.report.page import Plot, template
+from stp.report.plots import COLOURS, canvas, to_svg
+
+_COST_NAMES = {
+    "tokens": "generated tokens",
+    "hours": "hours of wall clock",
+    "verifier_hours": "hours of Lean",
+}
+_NUMBER_NAMES = {
+    "in_band_share": ("Barely provable", "share of the conjectures attempted"),
+    "lemmas": ("Distinct lemmas", "lemmas of the conjectures attempted"),
+    "conclusion_chars": ("Length of conclusions", "characters, mean"),
+    "disjunction_share": ("Disjunctions", "share of the conjectures attempted"),
+    "duplicate_share": ("Duplicates", "share of what parses"),
+    "vacuous_share": ("Vacuous", "share of what parses"),
+}
+_FUNNEL = (("parsed", "new"), ("compiled", "kept"), ("kept", "proved"))
+
+
+def render(comparison: Comparison, results: dict[str, Any], rows: list[list[str]]) -> str:
+    """The page; `results` are the numbers of `results.json` that it draws."""
+    plots = [_cost_plot(comparison, results, cost) for cost in COSTS]
+    plots += _held_out_plots(comparison)
+    conjecturing = [r.arm for r in comparison.results if any(len(run.conjectures) for run in r.arm.runs)
+                    and r.arm.runs[0].settings.get("conjecture", {}).get("mode") != "off"]  # fmt: skip
+    if conjecturing:
+        plots += [_number_plot(comparison, conjecturing, name) for name in _NUMBER_NAMES]
+        plots += [_funnel_plot(comparison, conjecturing, *pair) for pair in _FUNNEL]
+    return template("compare.html").render(
+        title="Methods at equal cost",
+        written_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        comparison=comparison,
+        head=rows[0],
+        rows=rows[1:],
+        plots=plots,
+    )
+
+
+def _cost_plot(comparison: Comparison, results: dict[str, Any], cost: str) -> Plot:
+    title = f"Proved, by {_COST_NAMES[cost]}"
+    with canvas(height_in=3.9) as (figure, axes):
+        for name, arm in results["arms"].items():
+            at, share, low, high = zip(*arm["curves"][cost], strict=True)
+            style = "--" if name == comparison.baseline else "-"
+            axes.plot(at, share, style, color=_colour(comparison, name), label=name)
+            axes.fill_between(at, low, high, color=_colour(comparison, name), alpha=0.15, lw=0)
+        if cost == "tokens":
+            axes.axvline(comparison.budget, color=COLOURS[6], lw=1.6, ls=":")
+        _shares(axes, "share of the pool proved")
+        axes.set_xlabel(_COST_NAMES[cost])
+        axes.set_xlim(left=0)
+        figure.legend(loc="outside upper center", ncols=3)
+        caption = "Bands: 95 % bootstrap intervals over seeds and statements."
+        if cost == "tokens":
+            caption += " The table is read at the dotted line."
+        return Plot(title, caption, Markup(to_svg(figure, f"cost-{cost}", title)))
+
+
+def _held_out_plots(comparison: Comparison) -> list[Plot]:
+    found = []
+    datasets = sorted({dataset for r in comparison.results for dataset in r.held_out})
+    for i, dataset in enumerate(datasets):
+        title = f"Held-out pass@k: {dataset}"
+        with canvas(height_in=3.9) as (figure, axes):
+            for r in comparison.results:
+                rates, colour = r.held_out.get(dataset, {}), _colour(comparison, r.arm.name)
+                if not rates:
+                    continue
+                means = [rate.mean for rate in rates.values()]
+                errors = [rate.error or 0.0 for rate in rates.values()]
+                axes.errorbar([*rates], means, errors, marker="o", markersize=3.5, color=colour, lw=1.5,
+                              elinewidth=0.8, label=r.arm.name)  # fmt: skip
+            axes.set_xscale("log", base=2)
+            axes.xaxis.set_major_formatter("{x:.0f}")
+            axes.set_xlabel("k, proofs sampled per statement")
+            _shares(axes, "held-out statements proved")
+            figure.legend(loc="outside upper center", ncols=3)
+            caption = "Of each run's last model; bars are one standard error over statements of all seeds."
+            found.append(Plot(title, caption, Markup(to_svg(figure, f"held{i}", title))))
+    return found
+
+
+def _number_plot(comparison: Comparison, arms: list[Arm], name: str) -> Plot:
+    title, unit = _NUMBER_NAMES[name]
+    series = {
+        arm.name: [[of_round[name] for of_round in run.conjectures] for run in arm.runs] for arm in arms
+    }
+    return _by_round(comparison, f"number-{name}", title, unit, series, share=name.endswith("_share"))
+
+
+def _funnel_plot(comparison: Comparison, arms: list[Arm], whole: str, part: str) -> Plot:
+    title, unit = f"{part.capitalize()} of {whole}", f"share of the {whole} that are {part}"
+    series = {
+        arm.name: [
+            [(r.funnel[part] or 0) / max(1, r.funnel[whole] or 0) for r in run.record.rounds if r.round]
+            for run in arm.runs
+        ]
+        for arm in arms
+    }
+    return _by_round(comparison, f"funnel-{part}", title, unit, series, share=True)
+
+
+def _by_round(
+    comparison: Comparison,
+    name: str,
+    title: str,
+    unit: str,
+    series: dict[str, list[list[float]]],
+    share: bool,
+) -> Plot:
+    with canvas(height_in=3.2) as (figure, axes):
+        for arm, by_seed in series.items():
+            rounds = range(1, min(map(len, by_seed)) + 1)
+            means = [fmean(values[r - 1] for values in by_seed) for r in rounds]
+            axes.plot([*rounds], means, "o-", markersize=3, color=_colour(comparison, arm), label=arm)
+        if share:
+            _shares(axes, "")
+        else:
+            axes.set_ylim(bottom=0)
+        axes.set_xlabel("round")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10))
+        figure.legend(loc="outside upper center", ncols=3)
+        return Plot(title, f"{unit.capitalize()}; mean over seeds.", Markup(to_svg(figure, name, title)))
+
+
+def _shares(axes: Axes, label: str) -> None:
+    axes.set_ylabel(label)
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
+    axes.set_ylim(0, min(1.0, max(0.05, axes.get_ylim()[1] * 1.05)))
+
+
+def _colour(comparison: Comparison, arm: str) -> str:
+    names = [r.arm.name for r in comparison.results]
+    return COLOURS[names.index(arm) % len(COLOURS)]

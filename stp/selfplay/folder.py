@@ -1,0 +1,53 @@
+"""The folder of a run and the settings it goes on with."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from stp.errors import StoreError, UsageError
+from stp.settings import Settings
+from stp.store.store import Store
+
+
+def make_folder(folder: Path) -> None:
+    """Makes the folder of a run.
+
+    Raises:
+        StoreError: it cannot be made.
+    """
+    try:
+        (folder / "models").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(
+            f"{folder}: cannot make the run's folder: {error.strerror}; choose another RUN"
+        ) from None
+
+
+def settle(store: Store, folder: Path, settings: Settings) -> None:
+    """Writes the settings of a new run; refuses to go on with others.
+
+    Raises:
+        UsageError: the run began with other settings; names them.
+    """
+    values = settings.model_dump(mode="json")
+    digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+    began = store.meta("settings")
+    if began is not None and began != values:
+        changed = [
+            f"{section}.{key}: began with {began.get(section, {}).get(key)!r}, now {value!r}"
+            for section, keys in values.items()
+            if isinstance(keys, dict)
+            for key, value in keys.items()
+            if not isinstance(began.get(section), dict) or began[section].get(key) != value
+        ]
+        raise UsageError(
+            f"{folder}: the run began with other settings ({'; '.join(changed) or 'seed'}); go on "
+            "with those, or choose another RUN"
+        )
+    with store.atomic():
+        store.set_meta("settings", values)
+        store.set_meta("settings_digest", digest)
+        store.set_meta("band_high", settings.select.band_high)
+    (folder / "settings.json").write_text(json.dumps({"digest": digest, **values}, indent=2) + "\n")

@@ -1,0 +1,242 @@
+"""Every method is the same round by other settings; what goes wrong in one leaves a sound store."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from stp.errors import MachineryError
+from stp.models.prompts import signature_of
+from stp.models.tiny import make_tiny
+from stp.selfplay.disprove import disprove, disproved
+from stp.selfplay.gates import gate
+from stp.selfplay.round import Play
+from stp.selfplay.salvage import salvage
+from stp.settings import Settings, TinySettings, load
+from stp.store.rows import Conjecture, Outcome, proof_key
+from stp.store.store import Store
+from stp.syntax.lean import make_statement
+from stp.types import CheckResult, Source, Verdict
+from stp.verify.pool import Pool
+
+pytestmark = [pytest.mark.lean, pytest.mark.timeout(300)]
+
+SMALL = [
+    "data.statements=8", "data.held_out=2", "conjecture.inputs=20", "conjecture.samples_total=60",
+    "conjecture.keep=5", "attempt.samples=4", "evaluate.samples=1", "verify.wall_s=60",
+]  # fmt: skip
+
+PlayRound = Callable[[str, list[str]], Play]
+
+
+@pytest.fixture
+def play_round(tmp_path: Path, lean_pool: Pool) -> PlayRound:
+    """Plays rounds 0 and 1 of a preset on the session's checker."""
+
+    def play(config: str, overrides: list[str]) -> Play:
+        settings = load(config, [*SMALL, *overrides])
+        (tmp_path / "models").mkdir()
+        found = Play(Store(tmp_path / "stp.sqlite"), tmp_path, settings, lean_pool)
+        found.round(0, {"seeds": found.fill, "train": found.seed_model, "evaluate": found.evaluate})
+        found.round(1, found.stages())
+        return found
+
+    return play
+
+
+def stages(play: Play, number: int) -> list[str]:
+    return [m.name for m in play.store.stages() if m.round == number and m.finished_at]
+
+
+def test_expert_iteration_attempts_the_unproved_and_learns_all_their_proofs(play_round: PlayRound) -> None:
+    play = play_round("expert-iteration", [])
+    assert stages(play, 1) == ["attempt", "select", "train", "evaluate"]
+    rates = play.store.pooled_rates(1, 1)
+    assert len(rates) == 8
+    proofs = {p.key for p in play.store.correct_proofs(1, 1) if p.count}
+    assert len(play.store.prover_texts(1)) == len(proofs) > 0
+    assert play.store.conjectures(1) == []
+    play.round(2, {"attempt": play.attempt})
+    assert set(play.store.tallies(2, "attempt")) == {key for key, t in rates.items() if not t.proved}
+
+
+def test_parallel_sampling_never_learns_and_never_repeats_itself(play_round: PlayRound) -> None:
+    play = play_round("parallel-sampling", [])
+    play.round(2, play.stages())
+    assert stages(play, 1) == stages(play, 2) == ["attempt", "evaluate"]
+    assert [path.name for path in (play.folder / "models").iterdir()] == ["round-0"]
+    texts = [{text for _, _, text in _attempts(play, number)} for number in (1, 2)]
+    assert texts[0] != texts[1]
+    held_out = [[e.proved for e in play.store.evaluations(r) if e.dataset == "lean-core"] for r in (0, 1, 2)]
+    assert held_out[0] == held_out[1] == held_out[2]
+
+
+def _attempts(play: Play, number: int) -> list[tuple[int, str, str]]:
+    rows = play.store._rows(
+        "SELECT a.round, a.statement, p.text FROM attempts a JOIN proofs p ON p.key = a.proof"
+        " WHERE a.round = ? AND stage = 'attempt'",
+        number,
+    )
+    return [(row[0], row[1], row[2]) for row in rows]
+
+
+def test_conjectures_towards_unproved_statements_are_guarded(play_round: PlayRound) -> None:
+    play = play_round("sgs", [])
+    pool = {s.key: s for s in play.store.statements(source=Source.DATASET, split="train")}
+    rows = play.store.conjectures(1)
+    assert {row.seed for row in rows} == pool.keys()
+    assert {(row.seed_proof, row.lemma_name) for row in rows} == {(None, None)}
+    for text in play.store.conjecturer_texts(1):
+        assert text.seed_proof is None
+    for row in play.store.conjectures(1, Outcome.KEPT):
+        statement = play.store.statement(row.statement or "")
+        assert statement
+        assert "∨" not in statement.text
+        assert len(signature_of(statement.text)) <= 1.5 * len(signature_of(pool[row.seed].text))
+
+
+def test_adaptive_k_spends_less_on_easy_conjectures_alone(play_round: PlayRound) -> None:
+    play = play_round("tiny", ["attempt.samples=8", "attempt.probe_samples=3", "conjecture.keep=10"])
+    probed = play.store.tallies(1, "probe")
+    conjectures = {s.key for s in play.store.statements(source=Source.CONJECTURE)}
+    assert probed.keys() == conjectures
+    spent = {key: tally.attempts for key, tally in play.store.pooled_rates(1, 1).items()}
+    for key in conjectures:
+        assert spent[key] == (3 if probed[key].proved > 2 else 8)
+    assert {spent[key] for key in spent.keys() - conjectures} == {8}
+
+
+@pytest.mark.slow
+def test_a_refresh_trains_from_the_seed_model_on_hard_proofs(
+    play_round: PlayRound, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The seed model's own data takes minutes to train on: here it is its first ten examples.
+    from stp.selfplay import learn
+
+    whole = learn.seed_data
+    monkeypatch.setattr(learn, "seed_data", lambda style: whole(style)[:10])
+    play = play_round("expert-iteration", ["refresh.every=1", "attempt.samples=8"])
+    mark = play.store.stage(1, "train")
+    assert mark
+    easy = {key for key, tally in play.store.pooled_rates(1, 1).items() if tally.pass_rate > 0.25}
+    assert not easy & {text.statement.key for text in play.store.prover_texts(1)}
+    assert mark.stats["examples"] == 10 + len(play.store.prover_texts(1))
+    play.round(1, {"refresh": play.refresh})
+    assert (play.folder / "models" / "final-1" / "model.safetensors").is_file()
+
+
+def test_a_model_that_writes_garbage_costs_a_round_and_nothing_else(
+    play_round: PlayRound, tmp_path: Path
+) -> None:
+    make_tiny(tmp_path / "noise", ["theorem t : 1 = 1"], TinySettings(hidden=64, layers=2), seed=0)
+    play = play_round("tiny", [f"model.base={tmp_path / 'noise'}", "evaluate.samples=1"])
+    assert stages(play, 1) == ["conjecture", "gate", "attempt", "select", "train", "evaluate"]
+    outcomes = Counter(row.outcome for row in play.store.conjectures(1))
+    assert outcomes.keys() <= {Outcome.UNPARSED, Outcome.UNCOMPILED}
+    assert not any(tally.proved for tally in play.store.pooled_rates(1, 1).values())
+    assert (play.model_dir(1) / "model.safetensors").read_bytes() == (
+        play.model_dir(0) / "model.safetensors"
+    ).read_bytes()
+
+
+def test_a_loss_that_is_no_number_stops_the_stage_and_keeps_the_last_model(
+    play_round: PlayRound, tmp_path: Path
+) -> None:
+    diverging = ["train.learning_rate=1e30", "train.batch_size=1", "attempt.samples=16"]
+    with pytest.raises(MachineryError, match="loss") as caught:
+        play_round("expert-iteration", diverging)
+    assert "\n" not in str(caught.value)
+    assert [path.name for path in (tmp_path / "models").iterdir() if ".work" not in path.name] == ["round-0"]
+    with pytest.raises(KeyError, match="not running"), Store(tmp_path / "other.sqlite") as store:
+        store.finish_stage(1, "train", {})
+
+
+def _settings(**gates: object) -> Settings:
+    settings = load("tiny")
+    return settings.model_copy(update={"gates": settings.gates.model_copy(update=gates)})
+
+
+def _conjectured(store: Store, texts: dict[str, str]) -> list[str]:
+    """Puts conjectures into round 1, all made from one seed; their names in order."""
+    seed = make_statement("theorem seed (a b : Nat) : a + b = b + a", "", Source.DATASET)
+    store.add_statements([seed], 0, "train")
+    store.add_attempts(0, "seed", [(seed.key, "by omega", 1, 0)])
+    store.add_checks([(proof_key(seed.key, "by omega"), CheckResult("", Verdict.PROVED))])
+    rows = [
+        Conjecture(1, 0, i, seed.key, proof_key(seed.key, "by omega"), None, None, text)
+        for i, text in enumerate(texts.values())
+    ]
+    store.add_conjectures(rows)
+    return list(texts)
+
+
+CONJECTURES = {
+    "vacuous": "(n : Nat) (h : n < 0) : n * n = 7 * n",
+    "refuted": "(a b : Nat) : a - b = b - a",
+    "trivial": "(a b : Nat) (h : a < b) : a + 1 ≤ b",
+    "known": "(a b c : Nat) : a * (b + c) = a * b + a * c",
+    "bloated": "(a : Nat) : a = 0 ∨ a = 1 ∨ 0 < a * a",
+    "kept": "(a b : Nat) (h : a * (b * b) = 0) : a = 0 ∨ b = 0",
+}
+
+
+def test_each_gate_stops_what_it_is_for(lean_pool: Pool) -> None:
+    settings = _settings(
+        vacuous_tactics=("omega",), trivial_tactics=("omega",), library_tactics=("exact?",), disjunctions=1,
+        heartbeats=60_000,
+    )  # fmt: skip
+    with Store() as store:
+        names = _conjectured(store, CONJECTURES)
+        counts = gate(store, lean_pool, 1, settings, 10, 0)
+        found = {name: row.outcome.value for name, row in zip(names, store.conjectures(1), strict=True)}
+    assert found == {name: name for name in names}
+    assert counts["checks"] > 0
+    assert math.isfinite(counts["verifier_s"])
+
+
+def test_a_switched_off_gate_lets_pass(lean_pool: Pool) -> None:
+    settings = _settings(refute=False, trivial_tactics=())
+    with Store() as store:
+        names = _conjectured(store, CONJECTURES)
+        gate(store, lean_pool, 1, settings, 10, 0)
+        assert [row.outcome for row in store.conjectures(1)] == [Outcome.KEPT] * len(names)
+
+
+def test_a_false_statement_leaves_the_pool_with_its_negation_proved(lean_pool: Pool) -> None:
+    true = make_statement("theorem true (a b : Nat) : a + b = b + a", "", Source.DATASET)
+    false = make_statement("theorem false (a b : Nat) : a - b = b - a", "", Source.DATASET)
+    with Store() as store:
+        store.add_statements([true, false], 0, "train")
+        assert disprove(store, lean_pool, load("tiny")) == {"disproved": 1}
+        assert disproved(store) == {false.key}
+        (proof,) = store.correct_proofs(0, 0)
+        negation = store.statement(proof.statement)
+        assert negation
+        assert (negation.source, negation.parents) == (Source.NEGATION, (false.key,))
+        assert [t.key for t in Play(store, Path(), load("tiny")).tallies(1)] == [true.key]
+        assert disprove(store, lean_pool, load("tiny")) == {"disproved": 1}
+        assert len(store.statements(source=Source.NEGATION)) == 1
+
+
+def test_open_goals_of_failed_proofs_become_conjectures_towards_their_statement(
+    play_round: PlayRound,
+) -> None:
+    play = play_round("expert-iteration", [])
+    unproved = {key for key, tally in play.store.pooled_rates(1, 1).items() if not tally.proved}
+    target = play.store.statement(min(unproved))
+    assert target
+    with play.store.atomic():
+        play.store._write("DELETE FROM attempts WHERE round = 1 AND statement = ?", [(target.key,)])
+    text = "by have key : 2 + 2 = 5 := by skip\n   trivial"
+    play.store.add_attempts(1, "attempt", [(target.key, text, 9, 0)])
+    play.store.add_checks([(proof_key(target.key, text), CheckResult("", Verdict.REJECTED))])
+    assert play.store.failed_proofs(1, 1)[0][2] == text
+    assert salvage(play.store, play.prover(1), 2, 3) >= 1
+    first = play.store.conjectures(2)[0]
+    assert (first.seed, first.seed_proof) == (target.key, None)
+    assert first.text.endswith(": 2 + 2 = 5")
+    assert salvage(play.store, play.prover(1), 2, 3) == 0  # again: nothing new
