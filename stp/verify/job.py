@@ -50,6 +50,11 @@ def job_from_json(value: Any, default_id: str) -> Job:
     )
 
 
+def job_to_json(job: Job) -> dict[str, Any]:
+    """A plain object from which `job_from_json` makes the job again."""
+    return {name: value for name, value in dataclasses.asdict(job).items() if value is not None}
+
+
 def result_to_json(result: CheckResult) -> dict[str, Any]:
     """A plain object with the fields of `CheckResult` and its open goals."""
     goals = [dataclasses.asdict(goal) for goal in result.goals]

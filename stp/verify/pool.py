@@ -124,8 +124,14 @@ class Pool:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @property
+    def ready(self) -> bool:
+        """Has a worker started?"""
+        return bool(self._hosts)
+
     def submit(self, job: Job) -> Future[CheckResult]:
-        """Queues a job; its future gets the result, or the error of a pool that cannot go on."""
+        """Queues a job; its future gets the result, or the error of a pool that cannot go on. Cancelling
+        the future takes the job out, unless it has begun."""
         future: Future[CheckResult] = Future()
         found = self._cached([job])[0]
         if found is not None:
@@ -205,18 +211,21 @@ class Pool:
             ]
             self._remember(jobs, results)
             for (_, future, _), result in zip(batch, results, strict=True):
-                if not future.cancelled():
-                    future.set_result(result)
+                future.set_result(result)
 
     def _next_batch(self) -> list[tuple[Job, Future[CheckResult], float]]:
-        with self._changed:
-            while not self._queue and not self._closing and not self._failure:
-                self._changed.wait()
-            if self._closing or self._failure:
-                return []
-            share = -(-len(self._queue) // (_FEEDERS * max(1, self.workers)))
-            size = max(1, min(share, int(_BATCH_S / max(self._mean_s, 1e-3)), _MAX_BATCH))
-            return [self._queue.popleft() for _ in range(min(size, len(self._queue)))]
+        """Jobs that begin now, none of them cancelled; empty when the pool ends."""
+        while True:
+            with self._changed:
+                while not self._queue and not self._closing and not self._failure:
+                    self._changed.wait()
+                if self._closing or self._failure:
+                    return []
+                share = -(-len(self._queue) // (_FEEDERS * max(1, self.workers)))
+                size = max(1, min(share, int(_BATCH_S / max(self._mean_s, 1e-3)), _MAX_BATCH))
+                taken = [self._queue.popleft() for _ in range(min(size, len(self._queue)))]
+            if batch := [item for item in taken if item[1].set_running_or_notify_cancel()]:
+                return batch
 
     def _fail(self, error: Exception) -> None:
         with self._changed:
@@ -224,7 +233,8 @@ class Pool:
             queued, self._queue = list(self._queue), deque()
             self._changed.notify_all()
         for _, future, _ in queued:
-            future.set_exception(error)
+            if future.set_running_or_notify_cancel():
+                future.set_exception(error)
 
     def _cached(self, jobs: Sequence[Job]) -> list[CheckResult | None]:
         if self._cache is None:
