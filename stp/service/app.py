@@ -93,7 +93,8 @@ def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def _(_: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"] if part != "body") or "body"
+        place = ".".join(str(part) for part in first["loc"] if part != "body")[:200] or "body"
+        place = place.encode("utf-8", "replace").decode()  # a key may hold half a character
         return refused(RefusedError(422, f"{place}: {first['msg']}"))
 
     @app.exception_handler(StpError)
@@ -109,7 +110,7 @@ def _add_own(app: FastAPI, bounds: Bounds) -> None:
     async def verify(body: VerifyIn, request: Request) -> Response:
         """Check jobs and wait for the results; with `Accept: application/x-ndjson` each is sent, on a line of
         its own, as soon as it is there. A client that goes away takes its jobs back."""
-        jobs = _jobs(body, bounds.jobs_per_request, bounds)
+        jobs = _jobs(request, body, bounds, bounds.jobs_per_request)
         futures = _submit(request, jobs, body.priority)
         if _NDJSON in request.headers.get("accept", ""):
             return StreamingResponse(_lines(futures), media_type=_NDJSON)
@@ -121,7 +122,7 @@ def _add_batches(app: FastAPI, bounds: Bounds) -> None:
     @app.post("/v1/jobs", response_model=BatchOut, status_code=202, tags=["long batches"])
     async def send(body: BatchIn, request: Request) -> Response:
         """Accept a long batch: it survives restarts. Sending it again under the same `id` is harmless."""
-        jobs = _jobs(body, bounds.jobs_per_batch, bounds)
+        jobs = _jobs(request, body, bounds, bounds.jobs_per_batch)
         client = _client(request)
         client.spend(len(jobs))
         batch = await request.app.state.batches.add(jobs, client.name, body.priority, body.id)
@@ -215,12 +216,14 @@ def _client(request: Request) -> Client:
     return client
 
 
-def _jobs(body: VerifyIn, most: int, bounds: Bounds) -> list[Job]:
-    """The jobs of a body: each as `stp verify --jsonl` reads it, within the limits, each with its own id."""
+def _jobs(request: Request, body: VerifyIn, bounds: Bounds, most: int) -> list[Job]:
+    """The jobs of a body: each as `stp verify --jsonl` reads it, of a system that is there, within the
+    limits, with an id of its own."""
     if len(body.jobs) > most:
         raise RefusedError(422, f"jobs: expected at most {most}, found {len(body.jobs)}")
     jobs = []
     for place, item in enumerate(body.jobs):
+        request.app.state.provers.of(item.system)
         value = item.model_dump(mode="json", exclude_none=True)
         try:
             jobs.append(bounds.admit(job_from_json(value, str(place)), f"jobs.{place}"))
@@ -247,18 +250,16 @@ async def _unless_gone(
         while (await request.receive())["type"] != "http.disconnect":
             pass
 
-    watch = asyncio.create_task(gone())
-    everything = asyncio.gather(*futures)
+    first: tuple[asyncio.Task[Any], ...] = (
+        asyncio.create_task(gone()), asyncio.create_task(asyncio.wait(futures)),
+    )  # fmt: skip
     try:
-        both: set[asyncio.Future[Any]] = {watch, everything}
-        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-        if not everything.done():
+        await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
+        if not first[1].done():
             raise RefusedError(499, "the client went away")
-        return await everything
+        return [future.result() for future in futures]
     finally:
-        watch.cancel()
-        _cancel(futures)
-        everything.cancel()
+        _cancel([*first, *futures])
 
 
 async def _lines(futures: Sequence[asyncio.Future[CheckResult]]) -> AsyncIterator[bytes]:

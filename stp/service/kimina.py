@@ -8,6 +8,8 @@ Information trees are not served.
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -18,7 +20,6 @@ from stp.service.snippet import Snippet, make_snippet
 from stp.types import VOID, CheckResult, Message, Verdict
 
 _HEARTBEATS = 2_000_000
-_GOOD = frozenset({Verdict.UNJUDGED, Verdict.PROVED})
 
 
 class _Body(BaseModel):
@@ -75,6 +76,10 @@ def snippets_of(body: CheckIn | LegacyIn, bounds: Bounds) -> list[Snippet]:
         ]
     if tree is not None:
         raise RefusedError(422, "infotree: this service makes no information trees: leave it out")
+    try:
+        json.dumps(pairs, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise RefusedError(422, "`snippets` must be Unicode text: half a character is none") from None
     if len({id_ for id_, _ in pairs}) != len(pairs):
         raise RefusedError(422, "`snippets` must have unique ids")
     wall_s = min(max(body.timeout, 1.0), bounds.wall_s)
@@ -83,16 +88,13 @@ def snippets_of(body: CheckIn | LegacyIn, bounds: Bounds) -> list[Snippet]:
 
 def reply(snippet: Snippet, result: CheckResult, *, debug: bool) -> dict[str, Any]:
     """One entry of `results`: exactly one of `error` and `response`."""
-    time_s = sum(ms for name, ms in result.times_ms.items() if name != "queue") / 1e3
-    verdict = Verdict.UNJUDGED if result.verdict is Verdict.PROVED else result.verdict
+    result = _judged(result)
     entry: dict[str, Any] = {
         "id": result.id,
-        "time": time_s,
+        "time": sum(ms for name, ms in result.times_ms.items() if name != "queue") / 1e3,
         "stp": {
-            "verdict": verdict,
-            "reason": "" if verdict is not result.verdict else result.reason,
-            "axioms": result.axioms, "heartbeats": result.heartbeats, "times_ms": result.times_ms,
-            "toolchain": result.toolchain,
+            "verdict": result.verdict, "reason": result.reason, "axioms": result.axioms,
+            "heartbeats": result.heartbeats, "times_ms": result.times_ms, "toolchain": result.toolchain,
         },
     }  # fmt: skip
     if debug:
@@ -115,49 +117,53 @@ def legacy(entry: dict[str, Any]) -> dict[str, Any]:
     return entry
 
 
+def _judged(result: CheckResult) -> CheckResult:
+    """The result as that of a file nobody has specified: it is never proved, and a `sorry` that the added
+    theorem cannot mention, in an `example`, counts all the same."""
+    if result.verdict not in (Verdict.PROVED, Verdict.UNJUDGED):
+        return result
+    if any("declaration uses" in m.text and "sorry" in m.text for m in result.messages):
+        return replace(result, verdict=Verdict.INCOMPLETE, reason="it uses sorry")
+    return replace(result, verdict=Verdict.UNJUDGED)
+
+
 def _response(snippet: Snippet, result: CheckResult) -> dict[str, Any]:
-    messages = [_message(snippet, message) for message in result.messages]
-    warned = any("declaration uses" in m.text and "sorry" in m.text for m in result.messages)
-    incomplete = result.verdict is Verdict.INCOMPLETE or (result.verdict in _GOOD and warned)
-    if result.verdict in _GOOD:
-        messages += [_axioms(line, name, result) for line, name in snippet.axioms_asked]
-    elif not incomplete and all(message["severity"] != "error" for message in messages):
-        messages.append(_said("error", 1, 0, 1, 0, result.reason))
     response: dict[str, Any] = {"env": 0}
-    if messages:
-        response["messages"] = messages
-    if incomplete:
-        places = snippet.sorries or ((1, 0),)
+    messages = [_message(snippet, message) for message in result.messages]
+    if result.verdict is Verdict.UNJUDGED:
+        messages += [_axioms(line, name, result) for line, name in snippet.axioms_asked]
+    elif result.verdict is Verdict.INCOMPLETE:
         response["sorries"] = [
             {"pos": _pos(line, column), "endPos": _pos(line, column + 5), "goal": ""}
-            for line, column in places
+            for line, column in snippet.sorries or ((1, 0),)
         ]
+    elif all(message["severity"] != "error" for message in messages):
+        messages.append(_said("error", (1, 0), (1, 0), result.reason))
+    if messages:
+        response["messages"] = messages
     return response
 
 
 def _message(snippet: Snippet, message: Message) -> dict[str, Any]:
     """A message at its place in the snippet; what is said of the added text belongs to the snippet's end."""
     severity = "info" if message.severity == "information" else message.severity
-    if message.line > snippet.lines:
-        end = (snippet.lines, snippet.last_column)
-        text = message.text
-        if message.line > snippet.lines + 3 and severity == "error" and "unterminated" not in text:
+    start, end = (message.line or 1, message.column), (message.end_line or 1, message.end_column)
+    text = message.text.replace("unexpected token '/-!'", "unexpected end of input")
+    if start > snippet.end:
+        start = end = snippet.end
+        if "universe levels" in text or "nknown" in text:
             text = f"the axioms of its theorems cannot be walked: {text}"
-        return _said(severity, *end, *end, text)
-    places = (message.line or 1, message.column, message.end_line or 1, message.end_column)
-    return _said(severity, *places, message.text)
+    return _said(severity, start, min(end, snippet.end), text)
 
 
 def _axioms(line: int, name: str, result: CheckResult) -> dict[str, Any]:
     listed = ", ".join(result.axioms)
     text = f"'{name}' depends on axioms: [{listed}]" if listed else f"'{name}' does not depend on any axioms"
-    return _said("info", line, 0, line, 6, text)
+    return _said("info", (line, 0), (line, 6), text)
 
 
-def _said(severity: str, line: int, column: int, end_line: int, end_column: int, text: str) -> dict[str, Any]:
-    return {
-        "severity": severity, "pos": _pos(line, column), "endPos": _pos(end_line, end_column), "data": text
-    }  # fmt: skip
+def _said(severity: str, start: tuple[int, int], end: tuple[int, int], text: str) -> dict[str, Any]:
+    return {"severity": severity, "pos": _pos(*start), "endPos": _pos(*end), "data": text}
 
 
 def _pos(line: int, column: int) -> dict[str, int]:

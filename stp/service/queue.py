@@ -18,6 +18,7 @@ import math
 import time
 from collections.abc import Iterable
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
 from queue import SimpleQueue
@@ -27,7 +28,7 @@ from stp.errors import MachineryError
 from stp.service.bounds import Bounds
 from stp.service.metrics import Metrics
 from stp.service.refusal import RefusedError, without_paths
-from stp.types import VOID, CheckResult, Job
+from stp.types import VOID, CheckResult, Job, Verdict
 from stp.verify.pool import Pool
 
 _log = logging.getLogger(__name__)
@@ -70,12 +71,13 @@ class Dispatcher:
 
     def __init__(self, pool: Pool, bounds: Bounds, metrics: Metrics) -> None:
         self.pool = pool
-        self.waiting = self.running = 0
+        self.waiting = 0
         self.mean_s = 0.05
         self._bounds = bounds
         self._metrics = metrics
         self._loop = asyncio.get_running_loop()
         self._clients: dict[str, _Client] = {}
+        self._handed: set[_Ticket] = set()
         self._numbers = itertools.count()
         self._hand_over: SimpleQueue[_Ticket | None] = SimpleQueue()
         Thread(target=self._feed, daemon=True).start()
@@ -110,32 +112,36 @@ class Dispatcher:
         self._pump()
         return [ticket.future for ticket in tickets]
 
+    @property
+    def running(self) -> int:
+        """Jobs that the pool has."""
+        return len(self._handed)
+
     def close(self) -> None:
-        """Hands nothing more to the pool; what waits is cancelled."""
-        for client in self._clients.values():
-            for _, _, ticket in client.heap:
-                ticket.future.cancel()
+        """Hands nothing more to the pool; what is unanswered is cancelled."""
+        waiting = [ticket for client in self._clients.values() for _, _, ticket in client.heap]
+        for ticket in (*waiting, *self._handed):
+            ticket.future.cancel()
         self._hand_over.put(None)
 
     def _pump(self) -> None:
         ahead = min(_AHEAD_MOST, max(_AHEAD_LEAST, int(_AHEAD_S / max(self.mean_s, 1e-4))))
         while self.running < ahead * max(1, self.pool.workers) and (ticket := self._next()):
-            self.running += 1
+            self._handed.add(ticket)
             self._hand_over.put(ticket)
 
     def _next(self) -> _Ticket | None:
         """The next job of the client that has had the least, charged with what a job costs at the mean."""
         now = time.monotonic()
-        ready = [(client.used_s(now), name) for name, client in self._clients.items() if client.waiting]
-        if not ready:
-            return None
-        client = self._clients[min(ready)[1]]
-        while (ticket := heappop(client.heap)[2]).future.done():
-            pass  # taken back while it waited
-        self._leave(ticket, now)
-        ticket.charged_s = self.mean_s
-        client.charge(ticket.charged_s, now)
-        return ticket
+        while ready := [client for client in self._clients.values() if client.waiting]:
+            client = min(ready, key=lambda client: client.used_s(now))
+            ticket = heappop(client.heap)[2]
+            self._leave(ticket, now)
+            if not ticket.future.done():  # else it was taken back
+                ticket.charged_s = self.mean_s
+                client.charge(ticket.charged_s, now)
+                return ticket
+        return None
 
     def _leave(self, ticket: _Ticket, now: float) -> None:
         ticket.handed = now
@@ -163,13 +169,15 @@ class Dispatcher:
                 except Exception as error:
                     future.set_exception(error)
             ticket.in_pool, ticket.cached = future, future.done()
-            future.add_done_callback(
-                lambda done, ticket=ticket: self._loop.call_soon_threadsafe(self._done, ticket, done)  # type: ignore[misc]
-            )
+            future.add_done_callback(lambda done, ticket=ticket: self._report(ticket, done))  # type: ignore[misc]
+
+    def _report(self, ticket: _Ticket, done: Future[CheckResult]) -> None:
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            self._loop.call_soon_threadsafe(self._done, ticket, done)
 
     def _done(self, ticket: _Ticket, done: Future[CheckResult]) -> None:
         now = time.monotonic()
-        self.running -= 1
+        self._handed.discard(ticket)
         cost_s = 0.0
         if not done.cancelled() and not done.exception():
             result = done.result()
@@ -191,6 +199,11 @@ class Dispatcher:
 
 def _public(result: CheckResult) -> CheckResult:
     """A result that says nothing of the host: why a checker died goes to the log."""
+    if result.verdict is Verdict.BAD_STATEMENT:  # an import that fails names the folders it looked in
+        messages = tuple(
+            replace(m, text=m.text if m.line else without_paths(m.text)) for m in result.messages
+        )
+        return replace(result, messages=messages)
     if result.verdict not in VOID:
         return result
     _log.warning("%s: %s", result.verdict.value, result.reason)

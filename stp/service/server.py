@@ -58,15 +58,22 @@ def serve(
         raise UsageError(
             f"--host {host}: anybody could use it: add a key first (stp keys add NAME) and serve with --keys"
         )
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     _log_audit(settings.state / "audit.jsonl")
-    app = create_app(settings)
+    make_server(settings, host, port, cert, key).run()
+
+
+def make_server(
+    settings: ServeSettings, host: str, port: int, cert: Path | None = None, key: Path | None = None
+) -> uvicorn.Server:
+    """The server, ready to run."""
     config = uvicorn.Config(
-        app, host=host, port=port, http=PatientProtocol, ws="none", access_log=False, log_level="warning",
-        timeout_keep_alive=_KEEP_ALIVE_S, timeout_graceful_shutdown=_DRAIN_S,
+        create_app(settings), host=host, port=port, http=PatientProtocol, ws="none", access_log=False,
+        log_level="warning", timeout_keep_alive=_KEEP_ALIVE_S, timeout_graceful_shutdown=_DRAIN_S,
         limit_concurrency=settings.bounds.connections, server_header=False,
         ssl_certfile=cert, ssl_keyfile=key,
     )  # fmt: skip
-    uvicorn.Server(config).run()
+    return uvicorn.Server(config)
 
 
 def _is_loopback(host: str) -> bool:

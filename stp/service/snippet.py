@@ -24,8 +24,9 @@ from stp.types import Job, Limits
 _SCOPES = frozenset({"namespace", "section", "mutual"})
 _QUIET = ("pp.", "linter.")
 _BASE = frozenset({("autoImplicit", "false"), ("relaxedAutoImplicit", "false")})
-#: Universe levels that a theorem may need spelled out before it can be mentioned.
-_LEVELS = ("", ".{1}", ".{1, 1}", ".{1, 1, 1}", ".{1, 1, 1, 1}")
+#: Universe levels, which a theorem needs spelled out to be mentioned: too many of them are an error, so the
+#: first list that is none has all that it needs.
+_LEVELS = (*(".{" + ", ".join(["1"] * n) + "}" for n in range(8, 0, -1)), "")
 _MODULE_WORDS = frozenset({"module", "prelude", "public", "meta", "import", "all"})
 
 
@@ -34,9 +35,8 @@ class Snippet:
     """A snippet's job, and what its reply needs."""
 
     job: Job
-    lines: int
-    """Of the snippet itself: what is said of later ones is said of what was added."""
-    last_column: int
+    end: tuple[int, int]
+    """Line and column behind its last character: what is said of later places is said of what was added."""
     axioms_asked: tuple[tuple[int, str], ...]
     """Line and name of each `#print axioms`."""
     sorries: tuple[tuple[int, int], ...]
@@ -64,14 +64,13 @@ def make_snippet(id_: str, code: str, wall_s: float, heartbeats: int) -> Snippet
         if (hash_.text, word.text) == ("#", "check") and hash_.column == 0 and _is_alone(after, found)
     ]
     spec = "\n".join([code[: _imports_end(found)], *checks, f"{audit} := sorry"]) if checks else ""
-    lines = code.count("\n") + 1
+    text = code.rstrip()
     return Snippet(
         Job(
             id_, "", spec, proof, theorem=name,
             limits=Limits(wall_s=wall_s, heartbeats=min(budget or heartbeats, heartbeats)),
         ),
-        lines,
-        len(code) - code.rfind("\n") - 1,
+        (text.count("\n") + 1, len(text) - text.rfind("\n") - 1),
         asked,
         tuple((_line(code, token), token.column) for token in found if token.text in ("sorry", "admit")),
     )  # fmt: skip
@@ -129,7 +128,7 @@ def _theorems(found: list[Token]) -> list[str]:
     """Full names of the theorems and lemmas, by the namespaces that are open around them."""
     scopes: list[str] = []
     names = []
-    for word, after in zip(found, [*found[1:], None], strict=True):
+    for word, after in zip(found, [*found[1:], None], strict=False):
         named = after is not None and after.kind is Kind.NAME and after.gap != "\n"
         parts = after.text.split(".") if named and after else []
         if word.text == "namespace":
