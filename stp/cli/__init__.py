@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from stp import __version__
-from stp.cli import data, experiment, machine, selfplay, toolchain, verify
+from stp.cli import data, experiment, machine, selfplay, serve, toolchain, verify
 from stp.errors import StpError
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__)
@@ -21,6 +21,9 @@ app.command()(experiment.plan)
 app.command()(verify.verify)
 app.add_typer(toolchain.app, name="toolchain")
 app.add_typer(data.app, name="data")
+app.command()(serve.serve)
+app.command()(serve.mcp)
+app.add_typer(serve.app, name="keys")
 app.command()(machine.doctor)
 app.command()(machine.bench)
 

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from stp.errors import UsageError
-from stp.types import CheckResult, Job, Limits, System
+from stp.types import CheckResult, Job, Limits, Message, Premise, System, Verdict
 
 _TEXTS = ("id", "header", "statement", "proof", "origin", "theorem")
 _FLAGS = ("premises", "strict")
@@ -50,10 +50,27 @@ def job_from_json(value: Any, default_id: str) -> Job:
     )
 
 
+def job_to_json(job: Job) -> dict[str, Any]:
+    """A plain object from which `job_from_json` makes the job again."""
+    return {name: value for name, value in dataclasses.asdict(job).items() if value is not None}
+
+
 def result_to_json(result: CheckResult) -> dict[str, Any]:
     """A plain object with the fields of `CheckResult` and its open goals."""
     goals = [dataclasses.asdict(goal) for goal in result.goals]
     return {**dataclasses.asdict(result), "goals": goals}
+
+
+def result_from_json(value: dict[str, Any]) -> CheckResult:
+    """The result that `result_to_json` wrote."""
+    plain = {name: value[name] for name in ("id", "reason", "heartbeats", "times_ms", "toolchain")}
+    return CheckResult(
+        **plain,
+        verdict=Verdict(value["verdict"]),
+        messages=tuple(Message(**message) for message in value["messages"]),
+        axioms=tuple(value["axioms"]),
+        premises=tuple(Premise(**premise) for premise in value["premises"]),
+    )
 
 
 def _limits(value: Any) -> Limits:

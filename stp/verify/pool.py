@@ -143,8 +143,14 @@ class Pool:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @property
+    def ready(self) -> bool:
+        """Has a worker started?"""
+        return bool(self._hosts)
+
     def submit(self, job: Job) -> Future[CheckResult]:
-        """Queues a job; its future gets the result, or the error of a pool that cannot go on."""
+        """Queues a job; its future gets the result, or the error of a pool that cannot go on. Cancelling
+        the future takes the job out, unless it has begun."""
         future: Future[CheckResult] = Future()
         found = self._cached([job])[0]
         if found is not None:
@@ -248,7 +254,7 @@ class Pool:
         entries: list[Entry] = []
         while self._queue and len(entries) < size:
             entry = self._queue.popleft()
-            if not entry[1].cancelled():
+            if entry[1].set_running_or_notify_cancel():
                 entries.append(entry)
         return entries
 
@@ -266,7 +272,8 @@ class Pool:
             queued, self._queue = list(self._queue), deque()
             self._changed.notify_all()
         for _, future, _ in queued:
-            future.set_exception(error)
+            if future.set_running_or_notify_cancel():
+                future.set_exception(error)
 
     def _cached(self, jobs: Sequence[Job]) -> list[CheckResult | None]:
         if self._cache is None:

@@ -1,0 +1,129 @@
+"""Long batches: accepted on disk, checked a few hundred jobs ahead, answered across restarts."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+import secrets
+import time
+from collections.abc import Sequence
+
+from stp.errors import StpError
+from stp.service.bounds import Bounds
+from stp.service.provers import Provers
+from stp.service.refusal import RefusedError
+from stp.store.service import Batch, ServiceStore, new_batch
+from stp.types import CheckResult, Job, System
+from stp.verify.job import job_from_json, job_to_json, result_to_json
+
+_log = logging.getLogger(__name__)
+_AHEAD = 256
+_RETRY_S = 5.0
+
+
+class Batches:
+    """Runs what the store holds. For one event loop."""
+
+    def __init__(self, store: ServiceStore, provers: Provers, bounds: Bounds) -> None:
+        self._store = store
+        self._provers = provers
+        self._bounds = bounds
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    async def start(self) -> None:
+        """Goes on with what an earlier process left unanswered; forgets what is too old."""
+        await asyncio.to_thread(
+            self._store.drop_batches, before=time.time() - 86_400 * self._bounds.batch_days
+        )
+        for batch in await asyncio.to_thread(self._store.batches):
+            if batch.answered < batch.total:
+                self._run(batch)
+
+    async def close(self) -> None:
+        """Stops; what is unanswered stays for the next start."""
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    async def add(self, jobs: Sequence[Job], client: str, priority: int, id_: str | None) -> Batch:
+        """Accepts a batch; one that was accepted under this id before is returned as it is.
+
+        Raises:
+            RefusedError: the id is another batch's, or the client has too many.
+        """
+        texts = [json.dumps(job_to_json(job)) for job in jobs]
+        digest = hashlib.sha256("\n".join([client, *texts]).encode()).hexdigest()
+        mine = [b for b in await asyncio.to_thread(self._store.batches) if b.client == client or b.id == id_]
+        if known := next((batch for batch in mine if batch.id == id_), None):
+            if known.digest != digest:
+                raise RefusedError(409, f"id {id_!r}: another batch has it")
+            return known
+        if len(mine) >= self._bounds.batches_per_client:
+            raise RefusedError(429, f"you have {len(mine)} batches: delete some: DELETE /v1/jobs/ID", 60.0)
+        batch = new_batch(id_ or secrets.token_urlsafe(12), client, digest, priority, len(jobs))
+        await asyncio.to_thread(self._store.put_batch, batch, texts)
+        self._run(batch)
+        return batch
+
+    async def get(self, id_: str, client: str) -> Batch:
+        """A client's batch.
+
+        Raises:
+            RefusedError: 404, it has none of that id.
+        """
+        found = await asyncio.to_thread(self._store.batches, id_)
+        if not found or found[0].client != client:
+            raise RefusedError(404, f"batch {id_!r}: there is none")
+        return found[0]
+
+    async def answers(self, id_: str, after: int, count: int) -> list[tuple[int, str]]:
+        """See `ServiceStore.answers`."""
+        return await asyncio.to_thread(self._store.answers, id_, after, count)
+
+    async def delete(self, batch: Batch) -> None:
+        """Takes back what has not begun and forgets the rest."""
+        if task := self._tasks.get(batch.id):
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        await asyncio.to_thread(self._store.drop_batches, id_=batch.id)
+
+    def _run(self, batch: Batch) -> None:
+        task = asyncio.create_task(self._check(batch))
+        self._tasks[batch.id] = task
+        task.add_done_callback(lambda _: self._tasks.pop(batch.id, None))
+
+    async def _check(self, batch: Batch) -> None:
+        """Checks what is unanswered. A prover that is away is waited for."""
+        last, pending = -1, dict[asyncio.Future[CheckResult], int]()
+        try:
+            while True:
+                if len(pending) <= _AHEAD // 2:
+                    rows = await asyncio.to_thread(
+                        self._store.unanswered, batch.id, last, _AHEAD - len(pending)
+                    )
+                    for number, text in rows:
+                        pending[await self._submit(text, batch)] = last = number
+                if not pending:
+                    return
+                done, _ = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+                results = [
+                    (pending.pop(future), json.dumps(result_to_json(future.result()))) for future in done
+                ]
+                await asyncio.to_thread(self._store.answer, batch.id, results)
+        except StpError as error:
+            _log.error("batch %s stops until the next start: %s", batch.id, error)
+        finally:
+            for future in pending:
+                future.cancel()
+
+    async def _submit(self, text: str, batch: Batch) -> asyncio.Future[CheckResult]:
+        value = json.loads(text)
+        while True:
+            try:
+                dispatcher = self._provers.of(System(value.get("system", System.LEAN)))
+                job = job_from_json(value, "")
+                return dispatcher.submit([job], batch.client, batch.priority, bounded=False)[0]
+            except RefusedError:
+                await asyncio.sleep(_RETRY_S)

@@ -1,0 +1,170 @@
+"""The API of Kimina Lean Server, so that its clients need another URL and nothing else.
+
+Same fields, same positions. What is not Kimina's stands under `stp` in each result: verdict, reason, axioms,
+times. A check that is no proof never looks like one: what our verdict denies is an error among the messages,
+or an entry in `sorries`. One snippet's fate is its own; none sees another's; queueing counts in no timeout.
+Information trees are not served.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from stp.service.bounds import Bounds
+from stp.service.refusal import RefusedError
+from stp.service.snippet import Snippet, make_snippet
+from stp.types import VOID, CheckResult, Message, Verdict
+
+_HEARTBEATS = 2_000_000
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+
+class SnippetIn(_Body):
+    """A Lean file with an id."""
+
+    id: str = Field(max_length=200)
+    code: str
+
+
+class CheckIn(_Body):
+    """Kimina's `/api/check`."""
+
+    snippets: list[SnippetIn] = Field(min_length=1)
+    timeout: float = Field(30.0, ge=0)
+    debug: bool = False
+    reuse: bool = True
+    infotree: str | None = None
+
+
+class CodeIn(_Body):
+    """A Lean file with an id, in the older form."""
+
+    custom_id: str | int
+    proof: str | None = None
+    code: str | None = None
+
+
+class LegacyIn(_Body):
+    """Kimina's `/verify`."""
+
+    codes: list[CodeIn] = Field(min_length=1)
+    timeout: float = Field(300.0, ge=0)
+    infotree_type: str | None = None
+    disable_cache: bool = False
+
+
+def snippets_of(body: CheckIn | LegacyIn, bounds: Bounds) -> list[Snippet]:
+    """The jobs of a request.
+
+    Raises:
+        RefusedError: 422, ids that are not unique, or what is not served.
+    """
+    if isinstance(body, CheckIn):
+        tree, pairs = body.infotree, [(snippet.id, snippet.code) for snippet in body.snippets]
+    else:
+        tree = body.infotree_type
+        pairs = [
+            (str(code.custom_id), code.proof if code.proof is not None else code.code or "")
+            for code in body.codes
+        ]
+    if tree is not None:
+        raise RefusedError(422, "infotree: this service makes no information trees: leave it out")
+    try:
+        json.dumps(pairs, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise RefusedError(422, "`snippets` must be Unicode text: half a character is none") from None
+    if len({id_ for id_, _ in pairs}) != len(pairs):
+        raise RefusedError(422, "`snippets` must have unique ids")
+    wall_s = min(max(body.timeout, 1.0), bounds.wall_s)
+    return [make_snippet(id_, code, wall_s, min(_HEARTBEATS, bounds.heartbeats)) for id_, code in pairs]
+
+
+def reply(snippet: Snippet, result: CheckResult, *, debug: bool) -> dict[str, Any]:
+    """One entry of `results`: exactly one of `error` and `response`."""
+    result = _judged(result)
+    entry: dict[str, Any] = {
+        "id": result.id,
+        "time": sum(ms for name, ms in result.times_ms.items() if name != "queue") / 1e3,
+        "stp": {
+            "verdict": result.verdict, "reason": result.reason, "axioms": result.axioms,
+            "heartbeats": result.heartbeats, "times_ms": result.times_ms, "toolchain": result.toolchain,
+        },
+    }  # fmt: skip
+    if debug:
+        entry["diagnostics"] = {"repl_uuid": result.toolchain}
+    if result.verdict is Verdict.TIMED_OUT and not result.messages:
+        entry["error"] = f"Lean timed out: {result.reason}"
+    elif result.verdict in VOID:
+        entry["error"] = f"the checker {result.verdict.value.replace('_', ' ')}: {result.reason}"
+    else:
+        entry["response"] = _response(snippet, result)
+    return entry
+
+
+def legacy(entry: dict[str, Any]) -> dict[str, Any]:
+    """The entry in the older form."""
+    entry = {"custom_id": entry.pop("id"), **entry}
+    time_s = entry.pop("time")
+    if "response" in entry:
+        entry["response"]["time"] = time_s
+    return entry
+
+
+def _judged(result: CheckResult) -> CheckResult:
+    """The result as that of a file nobody has specified: it is never proved, and a `sorry` that the added
+    theorem cannot mention, in an `example`, counts all the same."""
+    if result.verdict not in (Verdict.PROVED, Verdict.UNJUDGED):
+        return result
+    if any("declaration uses" in m.text and "sorry" in m.text for m in result.messages):
+        return replace(result, verdict=Verdict.INCOMPLETE, reason="it uses sorry")
+    return replace(result, verdict=Verdict.UNJUDGED)
+
+
+def _response(snippet: Snippet, result: CheckResult) -> dict[str, Any]:
+    response: dict[str, Any] = {"env": 0}
+    messages = [_message(snippet, message) for message in result.messages]
+    if result.verdict is Verdict.UNJUDGED:
+        messages += [_axioms(line, name, result) for line, name in snippet.axioms_asked]
+    elif result.verdict is Verdict.INCOMPLETE:
+        response["sorries"] = [
+            {"pos": _pos(line, column), "endPos": _pos(line, column + 5), "goal": ""}
+            for line, column in snippet.sorries or ((1, 0),)
+        ]
+    elif all(message["severity"] != "error" for message in messages):
+        messages.append(_said("error", (1, 0), (1, 0), result.reason))
+    if messages:
+        response["messages"] = messages
+    return response
+
+
+def _message(snippet: Snippet, message: Message) -> dict[str, Any]:
+    """A message at its place in the snippet; what is said of the added text belongs to the snippet's end."""
+    severity = "info" if message.severity == "information" else message.severity
+    start, end = (message.line or 1, message.column), (message.end_line or 1, message.end_column)
+    text = message.text.replace("unexpected token '/-!'", "unexpected end of input")
+    if start > snippet.end:
+        start = end = snippet.end
+        if "universe levels" in text or "nknown" in text:
+            text = f"the axioms of its theorems cannot be walked: {text}"
+    return _said(severity, start, min(end, snippet.end), text)
+
+
+def _axioms(line: int, name: str, result: CheckResult) -> dict[str, Any]:
+    listed = ", ".join(result.axioms)
+    text = f"'{name}' depends on axioms: [{listed}]" if listed else f"'{name}' does not depend on any axioms"
+    return _said("info", (line, 0), (line, 6), text)
+
+
+def _said(severity: str, start: tuple[int, int], end: tuple[int, int], text: str) -> dict[str, Any]:
+    return {"severity": severity, "pos": _pos(*start), "endPos": _pos(*end), "data": text}
+
+
+def _pos(line: int, column: int) -> dict[str, int]:
+    return {"line": line, "column": column}

@@ -1,0 +1,113 @@
+"""The service's tools for agents, by the Model Context Protocol: over HTTP at `/mcp` of the service, or over
+standard input and output by `stp mcp`."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from mcp.server.mcpserver import Context, MCPServer
+from mcp.server.mcpserver.exceptions import ToolError
+from mcp.server.transport_security import TransportSecuritySettings
+from starlette.applications import Starlette
+
+from stp import __version__
+from stp.datasets.lean_core import library
+from stp.datasets.seeds import PORTFOLIO
+from stp.errors import StpError
+from stp.service.keys import Client
+from stp.service.provers import Provers
+from stp.types import CheckResult, Job, Limits, Verdict
+from stp.verify.job import result_to_json
+
+_INSTRUCTIONS = (
+    "Checks Lean 4 proofs. A statement is `theorem NAME SIGNATURE`, without `:=`; a proof is the term after "
+    "`:=`, such as `by omega`. Only the verdict `proved` is a proof."
+)
+_PROVE_LIMITS = Limits(wall_s=10.0, heartbeats=20_000)
+_MOST = 50
+
+
+def make_mcp(provers: Provers) -> MCPServer:
+    """The tools over some provers."""
+    mcp = MCPServer("stp", version=__version__, instructions=_INSTRUCTIONS, log_level="WARNING")
+
+    async def check(context: Context[Any], jobs: list[Job]) -> list[asyncio.Future[CheckResult]]:
+        request = context.request_context.request
+        client = request.state.client if request is not None else Client("stdio")
+        await provers.settled.wait()
+        try:
+            return provers.submit(jobs, client)
+        except StpError as error:
+            raise ToolError(str(error)) from None
+
+    @mcp.tool()
+    async def verify(
+        statement: str, proof: str, context: Context[Any], header: str = "", strict: bool = False
+    ) -> dict[str, Any]:
+        """Check a proof of a statement: verdict, reason, messages at their places, axioms, lemmas used."""
+        job = Job("1", header, statement, proof, premises=True, strict=strict)
+        (future,) = await check(context, [job])
+        return result_to_json(await future)
+
+    @mcp.tool()
+    async def check_statement(statement: str, context: Context[Any], header: str = "") -> dict[str, Any]:
+        """Does a statement elaborate? Says what is wrong with it if not; proves nothing."""
+        (future,) = await check(context, [Job("1", header, statement, "by sorry")])
+        result = await future
+        return {
+            "well_formed": result.verdict is Verdict.INCOMPLETE,
+            "reason": "" if result.verdict is Verdict.INCOMPLETE else result.reason,
+            "messages": [m.text for m in result.messages if m.severity == "error"],
+        }
+
+    @mcp.tool()
+    async def search_lemma(query: str, limit: int = 10) -> list[dict[str, str]]:
+        """Find theorems of Lean's library by words and constant names, such as `List.reverse length` or
+        `Nat mul distrib`. All words must occur in the name or the statement."""
+        return await asyncio.to_thread(search, query, limit)
+
+    @mcp.tool()
+    async def prove(statement: str, context: Context[Any], header: str = "") -> dict[str, Any]:
+        """Try a dozen tactics on a statement, with a small budget: a proof, or how far each came."""
+        jobs = [Job(proof, header, statement, proof, limits=_PROVE_LIMITS) for proof in PORTFOLIO]
+        futures = await check(context, jobs)
+        tried = []
+        try:
+            for soonest in asyncio.as_completed(futures):
+                result = await soonest
+                if result.proved:
+                    return {"proved": True, "proof": result.id, "axioms": list(result.axioms)}
+                tried.append({"proof": result.id, "verdict": result.verdict, "reason": result.reason})
+        finally:
+            for future in futures:
+                future.cancel()
+        return {"proved": False, "tried": tried}
+
+    return mcp
+
+
+def search(query: str, limit: int) -> list[dict[str, str]]:
+    """Theorems in whose name or statement all words of the query occur; in the name first, short first."""
+    words = query.lower().split()
+    found = []
+    for theorem in library().values():
+        name, signature = theorem.name.lower(), theorem.signature.lower()
+        parts = {*name.replace("_", ".").split("."), name}
+        ranks = [0 if w in parts else 1 if w in name else 2 if w in signature else 9 for w in words]
+        if words and max(ranks) < 9:
+            found.append((sum(ranks), len(name) + len(signature) / 100, theorem))
+    found.sort(key=lambda item: item[:2])
+    return [
+        {"name": theorem.name, "module": theorem.module, "statement": theorem.text}
+        for _, _, theorem in found[: max(1, min(limit, _MOST))]
+    ]
+
+
+def http_app(provers: Provers) -> Starlette:
+    """The tools as one route, `/mcp`. Its lifespan must run. Hosts and keys are the guard's business."""
+    return make_mcp(provers).streamable_http_app(
+        json_response=True,
+        stateless_http=True,
+        transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
+    )

@@ -1,0 +1,93 @@
+"""The HTTP server: uvicorn, with a clock on request headers that it lacks."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import logging.handlers
+from pathlib import Path
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from stp.errors import UsageError
+from stp.service.app import ServeSettings, create_app
+
+_HEADERS_S = 10.0
+_KEEP_ALIVE_S = 5
+_DRAIN_S = 60
+_AUDIT_BYTES = 32 << 20
+
+
+class PatientProtocol(H11Protocol):
+    """Closes a connection whose next request has not begun `_HEADERS_S` after the one before: uvicorn's own
+    clock stops with the first byte, so that a client sending one a minute would hold it for ever."""
+
+    _clock: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Starts the clock."""
+        super().connection_made(transport)
+        self._watch()
+
+    def on_response_complete(self) -> None:
+        """Starts it again."""
+        super().on_response_complete()
+        self._watch()
+
+    def _watch(self) -> None:
+        if self._clock:
+            self._clock.cancel()
+        self._clock = self.loop.call_later(_HEADERS_S, self._close_unless_busy)
+
+    def _close_unless_busy(self) -> None:
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.close()
+
+
+def serve(
+    settings: ServeSettings, host: str, port: int, cert: Path | None = None, key: Path | None = None
+) -> None:
+    """Serves until SIGTERM or SIGINT; requests in flight are answered first, for at most a minute.
+
+    Raises:
+        UsageError: another address than this machine's own, without keys.
+    """
+    if not settings.keys and not _is_loopback(host):
+        raise UsageError(
+            f"--host {host}: anybody could use it: add a key first (stp keys add NAME) and serve with --keys"
+        )
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    _log_audit(settings.state / "audit.jsonl")
+    make_server(settings, host, port, cert, key).run()
+
+
+def make_server(
+    settings: ServeSettings, host: str, port: int, cert: Path | None = None, key: Path | None = None
+) -> uvicorn.Server:
+    """The server, ready to run."""
+    config = uvicorn.Config(
+        create_app(settings), host=host, port=port, http=PatientProtocol, ws="none", access_log=False,
+        log_level="warning", timeout_keep_alive=_KEEP_ALIVE_S, timeout_graceful_shutdown=_DRAIN_S,
+        limit_concurrency=settings.bounds.connections, server_header=False,
+        ssl_certfile=cert, ssl_keyfile=key,
+    )  # fmt: skip
+    return uvicorn.Server(config)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _log_audit(path: Path) -> None:
+    """Who asked what, when, with which answer: a JSON line each, in a file that turns over."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    handler = logging.handlers.RotatingFileHandler(path, maxBytes=_AUDIT_BYTES, backupCount=3)
+    audit = logging.getLogger("stp.audit")
+    audit.setLevel(logging.INFO)
+    audit.propagate = False
+    audit.addHandler(handler)

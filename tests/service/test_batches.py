@@ -1,0 +1,83 @@
+"""Long batches: accepted once, answered once, whatever is restarted."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from stp.client import Client
+from stp.errors import StoreError, UsageError
+from stp.store.service import ServiceStore
+from stp.types import Job
+from tests.service.conftest import Live, ScriptedHost, job
+
+
+def test_a_restart_loses_no_job_and_checks_none_twice_that_was_answered(
+    live: Live, host: ScriptedHost
+) -> None:
+    jobs = [job("wait 0.01", id=str(i)) for i in range(300)]
+    with live() as client:
+        reply = client.post("/v1/jobs", json={"id": "mine", "jobs": jobs})
+        assert reply.status_code == 202
+        assert client.post("/v1/jobs", json={"id": "mine", "jobs": jobs}).json()["total"] == 300
+        while (before := client.get("/v1/jobs/mine").json()["answered"]) < 50:
+            time.sleep(0.02)
+    with live() as client:
+        assert client.get("/v1/jobs/mine").json()["answered"] >= before
+        with Client(str(client.base_url)) as ours:
+            results = list(ours.results("mine"))
+    assert Counter(r.id for r in results) == Counter(str(i) for i in range(300))
+    twice = [name for name, count in Counter(host.checked).items() if count > 1]
+    assert len(twice) <= 12, "only what was with the worker at the stop"
+
+
+def test_a_deleted_batch_is_checked_no_further(live: Live, host: ScriptedHost) -> None:
+    with live() as client, Client(str(client.base_url)) as ours:
+        batch = ours.send([Job(str(i), "", "theorem foo : True", "wait 0.02") for i in range(500)])
+        time.sleep(0.2)
+        ours.cancel(batch)
+        time.sleep(0.2)
+        count = len(host.checked)
+        time.sleep(0.2)
+        assert len(host.checked) == count < 100
+        assert client.get(f"/v1/jobs/{batch}").status_code == 404
+
+
+def test_an_id_is_one_batchs_and_nobody_elses_to_see(live: Live) -> None:
+    with live() as client:
+        assert client.post("/v1/jobs", json={"id": "a", "jobs": [job("proved")]}).status_code == 202
+        other = client.post("/v1/jobs", json={"id": "a", "jobs": [job("rejected")]})
+        assert (other.status_code, other.json()["detail"]) == (409, "id 'a': another batch has it")
+        assert client.post("/v1/jobs", json={"id": "../a", "jobs": [job("proved")]}).status_code == 422
+        assert client.get("/v1/jobs/b").json()["detail"] == "batch 'b': there is none"
+        assert client.get("/v1/jobs/a?after=-1").status_code == 422
+
+
+def test_a_store_is_one_services(tmp_path: Path) -> None:
+    store = ServiceStore(tmp_path / "service.sqlite", serving=True)
+    with pytest.raises(StoreError, match="another service uses it"):
+        ServiceStore(tmp_path / "service.sqlite", serving=True)
+    ServiceStore(tmp_path / "service.sqlite").close()
+    store.close()
+    (tmp_path / "other.sqlite").write_bytes(b"x" * 5000)
+    with pytest.raises(StoreError):
+        ServiceStore(tmp_path / "other.sqlite")
+
+
+def test_the_client_keeps_order_and_names_what_is_wrong(live: Live) -> None:
+    made = [Job("same", "", "theorem foo : True", "proved" if i % 3 else "rejected") for i in range(170)]
+    with live() as client, Client(str(client.base_url)) as ours:
+        results = ours.verify(made)
+        assert [r.proved for r in results] == [i % 3 > 0 for i in range(170)]
+        assert {r.id for r in results} == {"same"}
+        with pytest.raises(UsageError, match="batch 'none': there is none"):
+            list(ours.results("none"))
+
+
+def test_the_client_waits_for_a_busy_service(live: Live) -> None:
+    with live(queued_jobs=60) as client, Client(str(client.base_url)) as ours:
+        made = [Job(str(i), "", "theorem foo : True", "wait 0.004") for i in range(200)]
+        assert len(ours.verify(made)) == 200

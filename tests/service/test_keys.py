@@ -1,0 +1,75 @@
+"""Keys: who has none gets in nowhere, what is kept of one is of no use, quotas hold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from stp.cli import serve as commands
+from stp.errors import UsageError
+from stp.service.app import ServeSettings
+from stp.service.keys import Keys
+from stp.service.server import serve
+from stp.settings import VerifySettings
+from stp.store.service import ServiceStore
+from tests.service.conftest import Live, job
+
+BODY = {"jobs": [job("proved")]}
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}
+
+
+def test_only_keys_with_the_scope_are_served_and_revoking_works_at_once(
+    live: Live, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    commands.add("alice", state=tmp_path)
+    commands.add("bob", ["metrics"], state=tmp_path)
+    alice, bob = capsys.readouterr().out.split()
+    with live(keys=True) as client:
+        assert client.get("/health").status_code == 200
+        assert client.get("/").status_code == 200
+        for headers in ({}, bearer("x"), bearer(alice[:-1] + "!"), bearer("stp_nobody_" + alice[-43:])):
+            reply = client.post("/v1/verify", json=BODY, headers=headers)
+            assert reply.status_code == 401
+            assert "Authorization: Bearer KEY" in reply.json()["detail"]
+        assert client.post("/v1/verify", json=BODY, headers=bearer(alice)).status_code == 200
+        assert client.get("/metrics", headers=bearer(bob)).status_code == 200
+        for path in ("/v1/verify", "/api/check", "/verify", "/v1/jobs", "/mcp"):
+            assert client.post(path, json={}, headers=bearer(bob)).status_code == 403
+        commands.revoke("alice", state=tmp_path)
+        assert client.post("/v1/verify", json=BODY, headers=bearer(alice)).status_code == 401
+    capsys.readouterr()
+    commands.list_(state=tmp_path)
+    assert capsys.readouterr().out.split()[0::100] == ["bob"]
+
+
+def test_the_store_holds_no_key_and_is_for_its_owner_only(tmp_path: Path) -> None:
+    store = ServiceStore(tmp_path / "s" / "service.sqlite")
+    key = Keys(store).add("alice", frozenset({"verify"}), 0)
+    with pytest.raises(UsageError, match="there is one already"):
+        Keys(store).add("alice", frozenset({"verify"}), 0)
+    with pytest.raises(UsageError, match="expected some of jobs, metrics, verify"):
+        Keys(store).add("eve", frozenset({"root"}), 0)
+    store.close()
+    for path in (tmp_path / "s").iterdir():
+        assert key.rpartition("_")[2].encode() not in path.read_bytes()
+    assert (tmp_path / "s" / "service.sqlite").stat().st_mode & 0o77 == 0
+
+
+def test_a_quota_is_a_rate(live: Live, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    commands.add("carol", jobs_per_minute=60, state=tmp_path)
+    headers = bearer(capsys.readouterr().out.strip())
+    with live(keys=True) as client:
+        body = {"jobs": [job("proved")] * 1}
+        assert client.post("/v1/verify", json={"jobs": [job("proved") for _ in range(59)]}, headers=headers)
+        replies = [client.post("/v1/verify", json=body, headers=headers) for _ in range(4)]
+        assert replies[-1].status_code == 429
+        assert 1 <= int(replies[-1].headers["Retry-After"]) <= 2
+
+
+def test_nobody_elses_address_is_served_without_keys(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="add a key first"):
+        serve(ServeSettings(VerifySettings(), tmp_path), "0.0.0.0", 0)
