@@ -12,7 +12,7 @@ from tests import ran
 STP = Path(__file__).parents[1] / "stp"
 ORDER = [
     {"types", "errors", "settings"}, {"syntax"}, {"store"}, {"verify"}, {"models"}, {"training"},
-    {"datasets"}, {"search"}, {"report"}, {"selfplay"}, {"doctor", "bench"}, {"cli"}, {"__main__"},
+    {"datasets"}, {"search"}, {"report"}, {"selfplay"}, {"doctor", "bench", "prove"}, {"cli"}, {"__main__"},
 ]  # fmt: skip
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 HOMES = {

@@ -39,7 +39,7 @@ def write_html(store: Store, path: Path, title: str) -> None:
     # Drawing takes matplotlib half a second to load: the table in the terminal does without it.
     from stp.report.page import render
 
-    _write(path, render(store, title))
+    write_text(path, render(store, title))
 
 
 def write_metrics(store: Store, path: Path) -> None:
@@ -51,7 +51,7 @@ def write_metrics(store: Store, path: Path) -> None:
         StoreError: the file cannot be written there.
     """
     run = read_run(store)
-    _write(path, "".join(json.dumps(_metrics(run, record)) + "\n" for record in run.rounds))
+    write_text(path, "".join(json.dumps(_metrics(run, record)) + "\n" for record in run.rounds))
 
 
 def _metrics(run: RunRecord, record: RoundRecord) -> dict[str, Any]:
@@ -100,7 +100,12 @@ def _rounded(value: float | None, digits: int) -> float | None:
     return None if value is None else round(value, digits)
 
 
-def _write(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
+    """Writes a file whole or not at all.
+
+    Raises:
+        StoreError: it cannot be written there.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
