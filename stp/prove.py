@@ -21,7 +21,9 @@ from stp.report.proofs import ProveRecord, read_proofs, results_json
 from stp.report.report import write_text
 from stp.search.holes import HoleReport, Searcher
 from stp.search.prove import Budget, Search, Target, check_budget
+from stp.search.repair import Repair
 from stp.search.strategy import STRATEGIES, Chain, Portfolio, Sampling, Strategy
+from stp.search.tree import Tree
 from stp.selfplay.seed_model import seed_model
 from stp.settings import Settings
 from stp.store.store import Store
@@ -195,10 +197,12 @@ def make_strategy(names: Sequence[str], settings: Settings, temperature: float, 
         )  # fmt: skip
     made: list[Strategy] = []
     for name in names:
-        if name == "portfolio":
+        if sampling is None or name == "portfolio":
             made.append(Portfolio())
-        elif name == "sample" and sampling is not None:
+        elif name == "sample":
             made.append(sampling)
+        else:
+            made.append(Repair(sampling) if name == "repair" else Tree(sampling))
     return made[0] if len(made) == 1 else Chain(made)
 
 

@@ -17,7 +17,7 @@ from stp.models.prompts import PromptFormat
 from stp.types import CheckResult, Statement
 
 #: Each strategy's name, and whether it needs a model.
-STRATEGIES = {"sample": True, "portfolio": False}
+STRATEGIES = {"sample": True, "portfolio": False, "repair": True, "tree": True}
 #: Tried after the seed corpus's portfolio, in this order.
 _CLOSERS = (
     "by subst_vars; omega", "by intros; subst_vars; grind", "by simp_all; omega", "by decide +kernel",

@@ -46,8 +46,6 @@ class FileTheorem:
     """With the namespaces around it."""
     start: int
     end: int
-    before: int
-    """Where the command before it ends, ahead of comments between the two."""
     holes: tuple[Hole, ...]
 
 
@@ -59,7 +57,6 @@ def theorems(text: str) -> list[FileTheorem]:
     """
     spaces: list[str] = []
     found: list[FileTheorem] = []
-    end = 0
     for command in _commands(text):
         words = [token.text for token in command]
         if words[0] == "namespace" and len(words) > 1:
@@ -68,9 +65,8 @@ def theorems(text: str) -> list[FileTheorem]:
             spaces.append("")
         elif words[0] == "end" and spaces:
             spaces.pop()
-        elif theorem := _theorem(text, command, spaces, end):
+        elif theorem := _theorem(text, command, spaces):
             found.append(theorem)
-        end = command[-1].end
     return found
 
 
@@ -115,7 +111,7 @@ def _beyond_modifiers(command: list[Token]) -> bool:
     return False
 
 
-def _theorem(text: str, command: list[Token], spaces: list[str], before: int) -> FileTheorem | None:
+def _theorem(text: str, command: list[Token], spaces: list[str]) -> FileTheorem | None:
     start, end = command[0].start, command[-1].end
     at = next((i for i, token in enumerate(command) if token.text in COMMANDS), None)
     if at is None or command[at].text == "example":
@@ -133,4 +129,4 @@ def _theorem(text: str, command: list[Token], spaces: list[str], before: int) ->
     name = theorem.name or ""
     inside = [] if name.startswith("_root_.") else [space for space in spaces if space]
     full = ".".join([*inside, name.removeprefix("_root_.")])
-    return FileTheorem(name, full, start, end, before, holes)
+    return FileTheorem(name, full, start, end, holes)

@@ -28,7 +28,7 @@ SETTINGS = load("tiny", ["verify.pool=local", "verify.workers=1"])
 OWN = """\
 {"name": "easy", "formal_statement": "theorem easy (a b : Nat) : a + b = b + a := by"}
 {"name": "later", "formal_statement": "theorem later (a b : Nat) (h : a = b) : b + 0 = a := by"}
-{"name": "hard", "formal_statement": "theorem hard (a b n : Nat) : a ^ (n + 3) + b ^ (n + 3) ≠ 7 ^ (n + 3) := by"}
+{"name": "hard", "formal_statement": "theorem hard (a b n : Nat) : a ^ n + b ^ n ≠ 7 ^ (n + 3) := by"}
 {"name": "false", "formal_statement": "theorem wrong (a : Nat) : a < a := by"}
 {"name": "broken", "formal_statement": "theorem broken (a : Nat) : a + = a := by"}
 {"name": "value", "formal_statement": "def value : Nat := by"}
