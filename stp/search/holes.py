@@ -85,7 +85,7 @@ class Searcher:
 
         job = self._job(spec, theorem)
         key = hashlib.sha256(f"{hole.start}\0{spec}".encode()).hexdigest()[:24]
-        statement = Statement(System.LEAN, "", "goal", goal, key, Source.DATASET)
+        statement = Statement(System.LEAN, text[: theorem.start], "goal", goal, key, Source.DATASET)
         with Store() as store:
             target = Target(statement, lambda proof: job(filled(proof)))
             Search(store, self.pool, self.strategy, [target], self.budget, f"line {line}").run()

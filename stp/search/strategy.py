@@ -14,11 +14,19 @@ from typing import Protocol
 from stp.datasets.seeds import PORTFOLIO, templates
 from stp.models.base import Generator
 from stp.models.prompts import PromptFormat
+from stp.syntax.lean_file import definitions
+from stp.syntax.lean_tokens import tokens
 from stp.types import CheckResult, Statement
 
 #: Each strategy's name, and whether it needs a model.
 STRATEGIES = {"sample": True, "portfolio": False, "repair": True, "tree": True}
-#: Tried after the seed corpus's portfolio, in this order.
+#: Tried after the seed corpus's portfolio, in this order; first where a header defines something.
+_UNFOLDING = (
+    "by simp_all [{}]",
+    "by grind [{}]",
+    "by simp [{}] <;> omega",
+    "by simp only [{}] at * <;> grind",
+)
 _CLOSERS = (
     "by subst_vars; omega", "by intros; subst_vars; grind", "by simp_all; omega", "by decide +kernel",
     "by constructor <;> omega", "by constructor <;> intros <;> grind", "by intros; simp_all; grind",
@@ -84,7 +92,17 @@ class Portfolio:
 
 def closing(statement: Statement) -> list[str]:
     """The proofs that `Portfolio` tries, without repeats."""
-    return [*dict.fromkeys((*PORTFOLIO, *_CLOSERS, *templates(statement)))]
+    names = ", ".join(_unfolded(statement))
+    unfolding = [form.format(names) for form in _UNFOLDING] if names else []
+    return [*dict.fromkeys((*PORTFOLIO, *unfolding, *_CLOSERS, *templates(statement)))]
+
+
+def _unfolded(statement: Statement) -> list[str]:
+    """Definitions of the statement's own header that it mentions; all of them where it mentions none by name,
+    since notation may hide one."""
+    names = definitions(statement.header)
+    words = {token.text for token in tokens(statement.text)}
+    return [name for name in names if name in words or name.rpartition(".")[2] in words] or names
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,24 +55,47 @@ def theorems(text: str) -> list[FileTheorem]:
     Raises:
         UsageError: a comment or string that does not end.
     """
-    spaces: list[str] = []
-    found: list[FileTheorem] = []
-    for command in _commands(text):
-        words = [token.text for token in command]
-        if words[0] == "namespace" and len(words) > 1:
-            spaces.append(words[1])
-        elif words[0] in ("section", "mutual") or words[:2] == ["noncomputable", "section"]:
-            spaces.append("")
-        elif words[0] == "end" and spaces:
-            spaces.pop()
-        elif theorem := _theorem(text, command, spaces):
-            found.append(theorem)
+    found = (_theorem(text, command, spaces) for command, spaces in _placed(text))
+    return [theorem for theorem in found if theorem]
+
+
+def definitions(text: str) -> list[str]:
+    """Full names of what a file defines by `def` or `abbrev`, in order.
+
+    Raises:
+        UsageError: a comment or string that does not end.
+    """
+    found = []
+    for command, spaces in _placed(text):
+        at = next((i for i, token in enumerate(command[:-1]) if token.text in ("def", "abbrev")), None)
+        if at is not None and command[at + 1].kind is Kind.NAME:
+            found.append(_full_name(command[at + 1].text, spaces))
     return found
 
 
 def sorries(text: str) -> int:
     """How many times the text says `sorry`, comments and strings left out."""
     return sum(token.kind is Kind.NAME and token.text == "sorry" for token in tokens(text))
+
+
+def _placed(text: str) -> Iterator[tuple[list[Token], list[str]]]:
+    """Each command with the namespaces around it; a section is an empty name."""
+    spaces: list[str] = []
+    for command in _commands(text):
+        words = [token.text for token in command[:2]]
+        if words[0] == "namespace" and len(words) > 1:
+            spaces.append(words[1])
+        elif words[0] in ("section", "mutual") or words == ["noncomputable", "section"]:
+            spaces.append("")
+        elif words[0] == "end" and spaces:
+            spaces.pop()
+        else:
+            yield command, spaces
+
+
+def _full_name(name: str, spaces: list[str]) -> str:
+    inside = [] if name.startswith("_root_.") else [space for space in spaces if space]
+    return ".".join([*inside, name.removeprefix("_root_.")])
 
 
 def _commands(text: str) -> Iterator[list[Token]]:
@@ -127,6 +150,4 @@ def _theorem(text: str, command: list[Token], spaces: list[str]) -> FileTheorem 
         if token.start >= body and token.kind is Kind.NAME and token.text == "sorry"
     )
     name = theorem.name or ""
-    inside = [] if name.startswith("_root_.") else [space for space in spaces if space]
-    full = ".".join([*inside, name.removeprefix("_root_.")])
-    return FileTheorem(name, full, start, end, holes)
+    return FileTheorem(name, _full_name(name, spaces), start, end, holes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from stp.syntax.goals import goal_of, goals_in
-from stp.syntax.lean_file import sorries, theorems
+from stp.syntax.lean_file import definitions, sorries, theorems
 
 FILE = """\
 /-! sorry, said a comment. -/
@@ -56,6 +56,7 @@ def test_theorems_have_their_full_names_and_their_holes() -> None:
     assert FILE[found[0].start : found[0].end].endswith("sorry")
     assert FILE[found[2].start :].startswith("set_option maxRecDepth 1000 in\ntheorem by_cases_")
     assert sorries(FILE) == 6
+    assert definitions(FILE) == ["A.B.twice"]
 
 
 @pytest.mark.parametrize("text", ["", "theorem", "theorem a", "def f := 1", "end\nend"])
