@@ -1,4 +1,4 @@
-"""Holes of a user's own file: filled in their place, the file's own context in scope, nothing false accepted."""
+"""Holes of a user's own file: filled in their place, with the file's context, and no false one accepted."""
 
 from __future__ import annotations
 
