@@ -165,7 +165,7 @@ def summary(record: ProveRecord) -> str:
     if len(sound) < record.total:
         solved = sum(problem.state == "solved" for problem in sound)
         lines.append(
-            f"  without {record.total - len(sound)} statements known to be wrong: {solved} of {len(sound)}"
+            f"  without those known to be wrong ({record.total - len(sound)}): {solved} of {len(sound)}"
             f" ({percent(solved, len(sound))})"
         )
     for state, said in (("bad_statement", "do not elaborate"), ("no_theorem", "are no theorems")):

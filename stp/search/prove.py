@@ -10,6 +10,7 @@ statement so far, up to the budget.
 
 from __future__ import annotations
 
+import heapq
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -28,6 +29,8 @@ from stp.verify.pool import Pool
 STAGE: AttemptStage = "evaluate"
 _FIRST_VISIT = 4
 _DRAFTS_A_BATCH = 256
+#: Checks under way from which on no more is proposed.
+_IN_FLIGHT = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +86,11 @@ class Search:
     """By statement and proof, the numbers of the tries that wait for this check."""
     _futures: dict[Future[CheckResult], tuple[str, str]] = field(default_factory=dict)
     _known: dict[tuple[str, str], CheckResult] = field(default_factory=dict)
+    _ready: list[tuple[int, str]] = field(default_factory=list)
+    """A heap of (tries, statement): open works with no check under way."""
+    _bar: Any = None
     _tokens: int = 0
+    _solved: int = 0
 
     def run(self) -> None:
         """Spends the budget, or stops when all is proved.
@@ -93,17 +100,16 @@ class Search:
         """
         started = time.monotonic()
         self.store.begin_stage(0, "search")
-        self._load()
-        with tqdm(total=self.budget.tries * len(self._works), desc=self.title, unit="try") as bar:
-            self._show(bar)
-            while (batch := self._next_batch()) is not None and not self._over(started):
-                if batch:
-                    self._propose(batch)
-                self._collect(block=not batch)
-                self._show(bar)
+        with tqdm(total=self.budget.tries * len(self.targets), desc=self.title, unit="try") as self._bar:
+            self._load()
+            while (self._ready or self._futures) and not self._over(started):
+                if self._ready and len(self._futures) < _IN_FLIGHT:
+                    self._propose(self._next_batch())
+                    self._collect(block=False)
+                else:
+                    self._collect(block=True)
             while self._futures:
                 self._collect(block=True)
-                self._show(bar)
         self.spent_ms["all"] += 1e3 * (time.monotonic() - started)
 
     def _load(self) -> None:
@@ -111,9 +117,11 @@ class Search:
         self.store.add_statements([target.statement for target in self.targets], 0, "test")
         self._works = {t.statement.key: _Work(t, Task(t.statement)) for t in self.targets}
         for row in self.store.tries(STAGE):
-            work = self._works[row.statement]
+            if (work := self._works.get(row.statement)) is None:
+                continue  # a folder of one's own that lost a file
             work.task.tries = row.number
             self._tokens += row.tokens
+            self._bar.update()
             if row.verdict is not None:
                 self._settle(work, row.verdict)
             if row.verdict is None or self.strategy.looks:
@@ -122,21 +130,26 @@ class Search:
             else:
                 result = CheckResult("", row.verdict, row.reason)
                 self._known[row.statement, row.proof] = result
-        while self._futures:
-            self._collect(block=True)
+        for work in self._works.values():
+            if not work.pending:
+                self._offer(work)
 
-    def _next_batch(self) -> list[_Work] | None:
-        """Works to propose for; none of them: wait for checks first; None: there is nothing left to do."""
-        open_ = [work for work in self._works.values() if self._is_open(work)]
-        ready = sorted(
-            (work for work in open_ if not work.pending),
-            key=lambda work: (work.task.tries, work.target.statement.key),
-        )
-        if not ready:
-            return [] if open_ else None
-        tries = ready[0].task.tries
-        room = max(1, _DRAFTS_A_BATCH // self._visit(tries))
-        return [work for work in ready if work.task.tries == tries][:room]
+    def _next_batch(self) -> list[_Work]:
+        """The works to propose for next, all with as many tries; there is one that is ready."""
+        tries = self._ready[0][0]
+        batch: list[_Work] = []
+        while (
+            self._ready and self._ready[0][0] == tries and len(batch) * self._visit(tries) < _DRAFTS_A_BATCH
+        ):
+            batch.append(self._works[heapq.heappop(self._ready)[1]])
+        return batch
+
+    def _offer(self, work: _Work) -> None:
+        """Puts a work whose checks are all there in its place for the next visit, or counts it as done."""
+        if self._is_open(work):
+            heapq.heappush(self._ready, (work.task.tries, work.target.statement.key))
+        else:
+            self._bar.update(self.budget.tries - work.task.tries)
 
     def _is_open(self, work: _Work) -> bool:
         done = work.closed or (work.solved and not self.budget.all_tries)
@@ -171,9 +184,12 @@ class Search:
         for work, drafts in zip(batch, proposed, strict=True):
             work.closed = work.closed or not drafts
             work.task.tries += len(drafts)
+            self._bar.update(len(drafts))
             for number, draft in enumerate(drafts, before + 1):
                 self._tokens += draft.tokens
                 self._submit(work, draft.proof.strip(), number)
+            if not work.pending:
+                self._offer(work)
 
     def _submit(self, work: _Work, proof: str, number: int) -> None:
         """Has a proof checked; one that was checked before, or is being checked, only counts once more."""
@@ -197,6 +213,9 @@ class Search:
             work = self._works[statement]
             work.pending -= 1
             self._take(work, proof, result, self._flying.pop((statement, proof)))
+            if not work.pending:
+                self._offer(work)
+        self._bar.set_postfix(proved=self._solved, refresh=False)
 
     def _take(self, work: _Work, proof: str, result: CheckResult, numbers: list[int]) -> None:
         self._known[work.target.statement.key, proof] = result
@@ -205,14 +224,9 @@ class Search:
         self._settle(work, result.verdict)
 
     def _settle(self, work: _Work, verdict: Verdict) -> None:
-        work.solved = work.solved or verdict in work.target.enough
+        if verdict in work.target.enough and not work.solved:
+            work.solved, self._solved = True, self._solved + 1
         work.closed = work.closed or verdict is Verdict.BAD_STATEMENT
-
-    def _show(self, bar: Any) -> None:
-        works = self._works.values()
-        spent = sum(work.task.tries if self._is_open(work) else self.budget.tries for work in works)
-        bar.update(spent - bar.n)
-        bar.set_postfix(proved=sum(work.solved for work in works), refresh=False)
 
 
 def check_budget(budget: Budget) -> None:
