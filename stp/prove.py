@@ -20,9 +20,10 @@ from stp.models.prompts import prompt_format
 from stp.report.proofs import ProveRecord, read_proofs, results_json
 from stp.report.report import write_text
 from stp.search.holes import HoleReport, Searcher
+from stp.search.portfolio import Portfolio
 from stp.search.prove import Budget, Search, Target, check_budget
 from stp.search.repair import Repair
-from stp.search.strategy import STRATEGIES, Chain, Portfolio, Sampling, Strategy
+from stp.search.strategy import STRATEGIES, Chain, Sampling, Strategy
 from stp.search.tree import Tree
 from stp.selfplay.seed_model import seed_model
 from stp.settings import Settings

@@ -73,6 +73,8 @@ class Searcher:
     def _hole(self, text: str, theorem: FileTheorem, hole: Hole) -> tuple[str, HoleReport]:
         line = text.count("\n", 0, hole.start) + 1
         report = HoleReport(theorem.full_name, line, "open")
+        if theorem.private:
+            return text, replace(report, reason="a private theorem, which the checker does not find by name")
         spec = text[: theorem.end]
         probed = self._probe(spec, theorem, hole)
         if isinstance(probed, CheckResult):
@@ -97,7 +99,8 @@ class Searcher:
                     proof = written(spec, hole, row.proof, place)
                     done = text[: hole.start] + proof + text[hole.end :]
                     return done, replace(report, state=state, proof=proof, tries=tries)  # type: ignore[arg-type]
-        return text, replace(report, tries=tries)
+        refused = rows and all(row.verdict is Verdict.CHEATED for row in rows)
+        return text, replace(report, tries=tries, reason=rows[0].reason if refused else "")
 
     def _probe(self, spec: str, theorem: FileTheorem, hole: Hole) -> tuple[Place, str] | CheckResult:
         """Whether a term or a tactic stands there, and the hole's goal as a statement; or what is wrong."""

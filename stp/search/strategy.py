@@ -11,27 +11,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from stp.datasets.seeds import PORTFOLIO, templates
 from stp.models.base import Generator
 from stp.models.prompts import PromptFormat
-from stp.syntax.lean_file import definitions
-from stp.syntax.lean_tokens import tokens
 from stp.types import CheckResult, Statement
 
 #: Each strategy's name, and whether it needs a model.
 STRATEGIES = {"sample": True, "portfolio": False, "repair": True, "tree": True}
-#: Tried after the seed corpus's portfolio, in this order; first where a header defines something.
-_UNFOLDING = (
-    "by simp_all [{}]",
-    "by grind [{}]",
-    "by simp [{}] <;> omega",
-    "by simp only [{}] at * <;> grind",
-)
-_CLOSERS = (
-    "by subst_vars; omega", "by intros; subst_vars; grind", "by simp_all; omega", "by decide +kernel",
-    "by constructor <;> omega", "by constructor <;> intros <;> grind", "by intros; simp_all; grind",
-    "by intros; constructor <;> intros <;> simp_all <;> omega",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,34 +60,6 @@ class Strategy(Protocol):
         beside it, and never on the clock.
         """
         ...
-
-
-class Portfolio:
-    """Fixed closing tactics, then cases and induction on what the statement talks about."""
-
-    looks = False
-
-    def propose(self, tasks: Sequence[Task], most: int) -> list[list[Draft]]:
-        """See `Strategy.propose`."""
-        return [
-            [Draft(proof) for proof in closing(task.statement)[task.tries : task.tries + most]]
-            for task in tasks
-        ]
-
-
-def closing(statement: Statement) -> list[str]:
-    """The proofs that `Portfolio` tries, without repeats."""
-    names = ", ".join(_unfolded(statement))
-    unfolding = [form.format(names) for form in _UNFOLDING] if names else []
-    return [*dict.fromkeys((*PORTFOLIO, *unfolding, *_CLOSERS, *templates(statement)))]
-
-
-def _unfolded(statement: Statement) -> list[str]:
-    """Definitions of the statement's own header that it mentions; all of them where it mentions none by name,
-    since notation may hide one."""
-    names = definitions(statement.header)
-    words = {token.text for token in tokens(statement.text)}
-    return [name for name in names if name in words or name.rpartition(".")[2] in words] or names
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,6 +66,8 @@ class Tree:
         """For each task what the model writes for the first goal of its best node, as steps."""
         sampling, generator = self.sampling, self.sampling.generator
         asked = [node for node in best if node is not None and node.goals]
+        if not asked:
+            return [[] for _ in best]
         prompts = [sampling.style.prover(node.goals[0].statement) for node in asked]
         samples = iter(
             generator.generate(

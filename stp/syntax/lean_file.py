@@ -47,6 +47,8 @@ class FileTheorem:
     start: int
     end: int
     holes: tuple[Hole, ...]
+    private: bool
+    """Not to be found by its name."""
 
 
 def theorems(text: str) -> list[FileTheorem]:
@@ -150,4 +152,5 @@ def _theorem(text: str, command: list[Token], spaces: list[str]) -> FileTheorem 
         if token.start >= body and token.kind is Kind.NAME and token.text == "sorry"
     )
     name = theorem.name or ""
-    return FileTheorem(name, _full_name(name, spaces), start, end, holes)
+    private = any(token.text == "private" for token in command[:at])
+    return FileTheorem(name, _full_name(name, spaces), start, end, holes, private)

@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 
 from stp.cli import app
 from stp.search.holes import HoleReport, Searcher, written
+from stp.search.portfolio import Portfolio
 from stp.search.prove import Budget
-from stp.search.strategy import Portfolio
 from stp.syntax.lean_file import Hole, theorems
 from stp.types import Limits
 from stp.verify.pool import Pool

@@ -18,8 +18,9 @@ from stp.errors import UsageError
 from stp.prove import deny_early, job_of, strategy_names
 from stp.report.proofs import read_proofs, results_json, summary
 from stp.report.proofs_page import published, render
+from stp.search.portfolio import Portfolio, closing
 from stp.search.prove import Budget, Search, Target, check_budget
-from stp.search.strategy import Chain, Draft, Portfolio, Strategy, Task, closing
+from stp.search.strategy import Chain, Draft, Strategy, Task
 from stp.settings import load
 from stp.store.store import Store
 from stp.verify.pool import Pool
