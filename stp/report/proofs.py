@@ -104,6 +104,8 @@ def read_proofs(store: Store, dataset: Dataset, settings: dict[str, Any]) -> Pro
     """The record of what the store holds now, which may be a search that goes on."""
     by_key: dict[str, list[Try]] = defaultdict(list)
     for row in store.tries("evaluate"):
+        if row.verdict is None:
+            continue  # behind the first proof, or still to be checked
         by_key[row.statement].append(row)
     problems = [
         _solved(problem, by_key.get(problem.statement.key, []) if problem.statement else [], dataset)

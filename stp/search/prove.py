@@ -2,7 +2,8 @@
 
 In the store the n-th try at a statement is its attempt of round n, stage `evaluate`. Drafts are committed
 before they are checked, verdicts as they come, so a kill at any moment costs the batch in flight and the same
-call goes on. Every check is strict: what the store calls proved, a second process accepted.
+call goes on. Drafts behind the first proof of a statement are left unchecked. Every check is strict: what the
+store calls proved, a second process accepted.
 
 Unsolved statements get more, the least tried first: after the first visit each doubles what was spent on the
 statement so far, up to the budget.
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import heapq
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
@@ -31,6 +33,8 @@ _FIRST_VISIT = 4
 _DRAFTS_A_BATCH = 256
 #: Checks under way from which on no more is proposed.
 _IN_FLIGHT = 512
+#: Checks under way that keep a checker busy.
+_BUSY = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,8 @@ class _Work:
     closed: bool = False
     """No more tries: its statement does not elaborate, or the strategy has nothing left."""
     pending: int = 0
+    drafts: deque[tuple[int, str]] = field(default_factory=deque)
+    """Numbers and proofs of its tries that are still to be checked."""
 
 
 @dataclass
@@ -91,6 +97,7 @@ class Search:
     _bar: Any = None
     _tokens: int = 0
     _solved: int = 0
+    _done: int = 0
 
     def run(self) -> None:
         """Spends the budget, or stops when all is proved.
@@ -124,15 +131,13 @@ class Search:
             self._bar.update()
             if row.verdict is not None:
                 self._settle(work, row.verdict)
-            if row.verdict is None or self.strategy.looks:
-                # One that looks must see what the checker said: the result cache still has it.
-                self._submit(work, row.proof, row.number)
+            if row.verdict is not None and not self.strategy.looks:
+                self._known[row.statement, row.proof] = CheckResult("", row.verdict, row.reason)
             else:
-                result = CheckResult("", row.verdict, row.reason)
-                self._known[row.statement, row.proof] = result
+                # One that looks must see what the checker said: the result cache still has it.
+                work.drafts.append((row.number, row.proof))
         for work in self._works.values():
-            if not work.pending:
-                self._offer(work)
+            self._feed(work)
 
     def _next_batch(self) -> list[_Work]:
         """The works to propose for next, all with as many tries; there is one that is ready."""
@@ -144,16 +149,29 @@ class Search:
             batch.append(self._works[heapq.heappop(self._ready)[1]])
         return batch
 
-    def _offer(self, work: _Work) -> None:
-        """Puts a work whose checks are all there in its place for the next visit, or counts it as done."""
+    def _feed(self, work: _Work) -> None:
+        """Has its next drafts checked, one by one: the first proof spares the rest. A work without drafts
+        and checks is put in its place for the next visit, or counts as done."""
+        # Few works left: several drafts of each, so that no checker is idle.
+        width = max(1, _BUSY * self.pool.workers // max(1, len(self._works) - self._done))
+        while work.drafts and not self._is_done(work) and (work.pending < width or self.budget.all_tries):
+            number, proof = work.drafts.popleft()
+            self._submit(work, proof, number)
+        if self._is_done(work):
+            work.drafts.clear()
+        if work.pending or work.drafts:
+            return
         if self._is_open(work):
             heapq.heappush(self._ready, (work.task.tries, work.target.statement.key))
         else:
+            self._done += 1
             self._bar.update(self.budget.tries - work.task.tries)
 
+    def _is_done(self, work: _Work) -> bool:
+        return work.closed or (work.solved and not self.budget.all_tries)
+
     def _is_open(self, work: _Work) -> bool:
-        done = work.closed or (work.solved and not self.budget.all_tries)
-        return not done and work.task.tries < self.budget.tries
+        return not self._is_done(work) and work.task.tries < self.budget.tries
 
     def _visit(self, tries: int) -> int:
         """Tries of a visit after so many: the first one small, each later one as much as all before."""
@@ -187,9 +205,8 @@ class Search:
             self._bar.update(len(drafts))
             for number, draft in enumerate(drafts, before + 1):
                 self._tokens += draft.tokens
-                self._submit(work, draft.proof.strip(), number)
-            if not work.pending:
-                self._offer(work)
+                work.drafts.append((number, draft.proof.strip()))
+            self._feed(work)
 
     def _submit(self, work: _Work, proof: str, number: int) -> None:
         """Has a proof checked; one that was checked before, or is being checked, only counts once more."""
@@ -213,8 +230,7 @@ class Search:
             work = self._works[statement]
             work.pending -= 1
             self._take(work, proof, result, self._flying.pop((statement, proof)))
-            if not work.pending:
-                self._offer(work)
+            self._feed(work)
         self._bar.set_postfix(proved=self._solved, refresh=False)
 
     def _take(self, work: _Work, proof: str, result: CheckResult, numbers: list[int]) -> None:
