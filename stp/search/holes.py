@@ -13,11 +13,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from stp.errors import UsageError
 from stp.search.prove import STAGE, Budget, Search, Target
 from stp.search.strategy import Strategy
 from stp.store.store import Store
 from stp.syntax.goals import goals_in
-from stp.syntax.lean_file import FileTheorem, Hole, sorries, theorems
+from stp.syntax.lean_file import FileTheorem, Hole, commands, theorems
 from stp.syntax.lean_tokens import tokens
 from stp.types import CheckResult, Job, Limits, Source, Statement, System, Verdict
 from stp.verify.pool import Pool
@@ -85,13 +86,17 @@ class Searcher:
         def filled(proof: str) -> str:
             return spec[: hole.start] + written(spec, hole, proof, place) + spec[hole.end :]
 
+        def is_one(proof: str) -> bool:
+            """Is it a proof without a hole of its own, and nothing but a proof?"""
+            return _is_whole(proof) and commands(filled(proof)) == commands(spec)
+
         job = self._job(spec, theorem)
         key = hashlib.sha256(f"{hole.start}\0{spec}".encode()).hexdigest()[:24]
         statement = Statement(System.LEAN, text[: theorem.start], "goal", goal, key, Source.DATASET)
         with Store() as store:
-            target = Target(statement, lambda proof: job(filled(proof)))
+            target = Target(statement, lambda proof: job(filled(proof) if is_one(proof) else spec))
             Search(store, self.pool, self.strategy, [target], self.budget, f"line {line}").run()
-            rows = [row for row in store.tries(STAGE) if _is_proof(row.proof)]
+            rows = [row for row in store.tries(STAGE) if is_one(row.proof)]
             tries = len(store.tries(STAGE))
         for verdict, state in ((Verdict.PROVED, "proved"), (Verdict.INCOMPLETE, "filled")):
             for row in rows:
@@ -134,11 +139,15 @@ def written(text: str, hole: Hole, proof: str, place: Place) -> str:
         if "\n" in body:
             return body.replace("\n", "\n" + " " * column)
         return f"({body})" if ";" in body and not _ends_line(text, hole) else body
-    if not is_tactic:
-        return f"({_lined(proof, indent + 2)})"
     body = _dedented(proof[2:])
-    text_ = f"by {body}" if "\n" not in body else "by\n" + " " * (indent + 2) + _lined(body, indent + 2)
-    return text_ if text[: hole.start].rstrip().endswith(":=") and _ends_command(text, hole) else f"({text_})"
+    if not is_tactic:
+        whole = _lined(proof, indent + 2)
+    elif "\n" in body:
+        whole = "by\n" + " " * (indent + 2) + _lined(body, indent + 2)
+    else:
+        whole = f"by {body}"
+    alone = text[: hole.start].rstrip().endswith(":=") and not text[hole.end :].strip()
+    return whole if alone else f"({whole})"
 
 
 def _lined(text: str, indent: int) -> str:
@@ -157,13 +166,9 @@ def _ends_line(text: str, hole: Hole) -> bool:
     return text[hole.end :].split("\n", 1)[0].strip() == ""
 
 
-def _ends_command(text: str, hole: Hole) -> bool:
-    return not text[hole.end :].strip()
-
-
-def _is_proof(proof: str) -> bool:
-    """Has it no hole of its own?"""
+def _is_whole(proof: str) -> bool:
+    """Is it a text that Lean's lexer reads to its end, without a word that leaves a hole?"""
     try:
-        return bool(proof) and sorries(proof) == 0 and not any(t.text in _NO_PROOF for t in tokens(proof))
-    except Exception:
+        return bool(proof) and not any(token.text in _NO_PROOF for token in tokens(proof))
+    except UsageError:
         return False

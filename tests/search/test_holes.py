@@ -11,6 +11,7 @@ from stp.cli import app
 from stp.search.holes import HoleReport, Searcher, written
 from stp.search.portfolio import Portfolio
 from stp.search.prove import Budget
+from stp.search.strategy import Draft, Strategy, Task
 from stp.syntax.lean_file import Hole, theorems
 from stp.types import Limits
 from stp.verify.pool import Pool
@@ -41,9 +42,9 @@ def later : Nat := sorry
 """
 
 
-def fill(pool: Pool, text: str) -> tuple[str, list[HoleReport]]:
+def fill(pool: Pool, text: str, strategy: Strategy | None = None) -> tuple[str, list[HoleReport]]:
     reports = []
-    searcher = Searcher(pool, Portfolio(), Budget(24), Limits(heartbeats=20_000))
+    searcher = Searcher(pool, strategy or Portfolio(), Budget(24), Limits(heartbeats=20_000))
     for now, report in searcher.fill(text):
         text = now
         reports.append(report)
@@ -61,6 +62,28 @@ def test_holes_are_filled_where_they_stand_and_a_false_one_stays(lean_pool: Pool
     assert "def later : Nat := sorry" in after
     assert "/-- A sorry in a comment is no hole. -/" in after
     assert [len(theorem.holes) for theorem in theorems(after)] == [0, 0, 0, 1, 0]
+
+
+class Smuggler:
+    """Writes what is no proof: a hole, and a proof with commands behind it."""
+
+    looks = False
+
+    def propose(self, tasks: list[Task], most: int) -> list[list[Draft]]:  # type: ignore[override]
+        texts = [
+            "by sorry",
+            "by exact sorryAx _ false",
+            "rfl\n\ntheorem more : True := trivial",
+            "by admit",
+            "rfl",
+        ]
+        return [[Draft(text) for text in texts[task.tries : task.tries + most]] for task in tasks]
+
+
+@pytest.mark.lean
+def test_nothing_but_a_proof_fills_a_hole(lean_pool: Pool) -> None:
+    after, (report,) = fill(lean_pool, "theorem t : 2 + 2 = 4 := sorry\n", Smuggler())  # type: ignore[arg-type]
+    assert (after, report.state) == ("theorem t : 2 + 2 = 4 := rfl\n", "proved")
 
 
 @pytest.mark.lean
