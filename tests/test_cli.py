@@ -83,6 +83,12 @@ def test_the_version_is_the_package_s() -> None:
         (["toolchain", "install", "coq"], "coq"),
         (["data", "build", "mathlib"], "mathlib"),
         (["bench", "nothing"], "nothing"),
+        (["prove"], "--dataset"),
+        (["prove", "--dataset", "minif3f"], "minif3f"),
+        (["prove", "--dataset", "lean-core", "--strategy", "magic"], "magic"),
+        (["prove", "--dataset", "lean-core", "-k", "0"], "-k"),
+        (["prove", "theory.thy"], "theory.thy"),
+        (["data", "fetch", "minif3f"], "minif3f"),
     ],
 )
 def test_what_cannot_be_done_as_asked_is_one_line_and_exit_code_2(arguments: list[str], named: str) -> None:

@@ -13,7 +13,7 @@ STP = Path(__file__).parents[1] / "stp"
 ORDER = [
     {"types", "errors", "settings"}, {"syntax"}, {"store"}, {"verify"}, {"models"}, {"training"},
     {"datasets"}, {"search"}, {"report"}, {"client"}, {"service"}, {"selfplay"},
-    {"doctor", "bench"}, {"cli"}, {"__main__"},
+    {"doctor", "bench", "prove"}, {"cli"}, {"__main__"},
 ]  # fmt: skip
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 HOMES = {

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from stp.errors import UsageError
+
+if TYPE_CHECKING:
+    from stp.datasets.registry import Entry
+
+_SHOWN = 20
 
 app = typer.Typer(no_args_is_help=True, help="Datasets and the seed corpus.")
 
@@ -47,14 +52,86 @@ def pool(
 
 @app.command("list")
 def list_() -> None:
-    """Print each file of the project's own data with its rows, size and digest."""
+    """Print each benchmark and where it is, then each file of the project's own data with its digest."""
     import hashlib
 
+    from stp.datasets import registry
     from stp.datasets.files import data_dir, read_rows
 
+    for entry in registry.entries().values():
+        print(f"{entry.name:22}  {_where(entry):12}  {entry.licence:10}  {entry.prover}")
+    print()
     for path in sorted(data_dir().rglob("*.jsonl.gz")):
         digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
         name = path.relative_to(data_dir())
         print(
             f"{name!s:32}  {len(read_rows(path)):6} rows  {path.stat().st_size // 1000:5} kB  sha256 {digest}"
         )
+
+
+@app.command("fetch")
+def fetch(name: Annotated[str, typer.Argument(help="A benchmark of `stp data list`.")]) -> None:
+    """Download a benchmark into the cache; a stopped download goes on."""
+    from stp.datasets.fetch import fetch as download
+
+    path, digest = download(_entry(name))
+    print(f"{path}  sha256 {digest}")
+
+
+@app.command("check")
+def check(
+    name: Annotated[str, typer.Argument(help="A benchmark of `stp data list`.")],
+    from_: Annotated[
+        Path | None, typer.Option("--from", help="The benchmark's file, or the folder that holds it.")
+    ] = None,
+) -> None:
+    """Read a benchmark whole: statements, overlap with the training corpus. Exit code 1: not that file."""
+    from stp.datasets import lean_core, registry, seeds
+    from stp.datasets.decontaminate import OVERLAP_FRAC, Corpus, N
+
+    dataset = registry.load(name, None, from_)
+    said = registry.problem_with(dataset.entry, dataset.path) if dataset.path else None
+    statements = [problem.statement for problem in dataset.problems if problem.statement]
+    print(f"{name}: {len(dataset.problems)} problems, {len(statements)} of them theorems")
+    for problem in dataset.problems:
+        if problem.statement is None:
+            print(f"  {problem.name}: {problem.reason}")
+    for bad, reason in dataset.entry.bad.items():
+        print(f"  {bad}: known to be wrong: {reason}")
+    if dataset.entry.note:
+        print(f"  note: {dataset.entry.note}")
+    training = [*lean_core.load("train"), *(seed.statement for seed in seeds.load())]
+    test = lean_core.load("test") if name == registry.LEAN_CORE else statements
+    overlaps = Corpus.of(training).overlaps(test)
+    same = sum(one.same_key for one in overlaps)
+    print(
+        f"  training corpus ({len(training)} statements): {same} of {len(test)} are in it by key, "
+        f"{len(overlaps) - same} more share {OVERLAP_FRAC:.0%} of their {N}-grams with it"
+    )
+    for one in overlaps[:_SHOWN]:
+        print(f"    {one.name}: {'the same' if one.same_key else f'{one.shared_frac:.0%} shared'}")
+    if len(overlaps) > _SHOWN:
+        print(f"    and {len(overlaps) - _SHOWN} more")
+    print(f"  {said or 'the digest is the one known, or none is'}")
+    raise typer.Exit(1 if said else 0)
+
+
+def _entry(name: str) -> Entry:
+    from stp.datasets.registry import entries
+
+    known = entries()
+    if name not in known:
+        raise UsageError(f"expected one of {', '.join(known)}, found {name!r}")
+    return known[name]
+
+
+def _where(entry: Entry) -> str:
+    from stp.datasets.registry import find
+
+    if not entry.file:
+        return "built in"
+    try:
+        find(entry)
+        return "here"
+    except UsageError:
+        return "can be fetched" if entry.address else "not here"

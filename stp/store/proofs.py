@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from stp.store.connection import Connection
-from stp.store.rows import AttemptStage, CorrectProof, Tally, proof_key
+from stp.store.rows import AttemptStage, CorrectProof, Tally, Try, proof_key
 from stp.store.statements import statement_columns, to_statement
 from stp.types import CheckResult, Premise, Statement, Verdict
 
@@ -86,6 +86,22 @@ class Proofs(Connection):
                 statement, proof = found.key, key
             if len(page) < _PAGE_ROWS:
                 return
+
+    def tries(self, stage: AttemptStage) -> list[Try]:
+        """All attempts of a stage, a statement's rounds being its tries, in the order (number, statement)."""
+        rows = self._rows(
+            "SELECT a.statement, a.round, p.text, a.tokens, c.verdict, c.reason, c.axioms, c.heartbeats,"
+            " c.toolchain FROM attempts a CROSS JOIN proofs p ON p.key = a.proof"
+            " LEFT JOIN checks c ON c.proof = a.proof WHERE a.stage = ? ORDER BY a.round, a.statement",
+            stage,
+        )
+        return [
+            Try(
+                *(statement, number, text, tokens, Verdict(verdict) if verdict else None),
+                *(reason or "", tuple(json.loads(axioms or "[]")), heartbeats or 0, toolchain or ""),
+            )
+            for statement, number, text, tokens, verdict, reason, axioms, heartbeats, toolchain in rows
+        ]
 
     def add_checks(self, checks: Iterable[tuple[str, CheckResult]]) -> int:
         """Add the final check of each proof and return how many were new: the first one stands."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
 
-from stp.types import Premise, Statement
+from stp.types import Premise, Statement, Verdict
 
 #: Why a proof was sampled; pass rates count "attempt" and "probe", its first part, together.
 AttemptStage = Literal["seed", "probe", "attempt", "evaluate"]
@@ -56,6 +56,22 @@ class CorrectProof:
     """Times it was sampled in attempts of these rounds; 0: only the seed corpus gave it."""
     heartbeats: int
     premises: tuple[Premise, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """One attempt of a proof search, in its place: `number` counts a statement's tries from 1."""
+
+    statement: str
+    number: int
+    proof: str
+    tokens: int
+    verdict: Verdict | None
+    """None: not checked yet."""
+    reason: str
+    axioms: tuple[str, ...]
+    heartbeats: int
+    toolchain: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,109 @@
+"""`stp prove`."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from stp.errors import UsageError
+
+if TYPE_CHECKING:
+    from stp.search.prove import Budget
+    from stp.settings import Settings
+
+_LOOK_S = 0.5
+
+
+def prove(
+    file: Annotated[Path | None, typer.Argument(help="A Lean file, to fill its `sorry`s.")] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="A benchmark of `stp data list`, or a file or folder of your own.")
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="One side of it, such as test; else all.")] = None,
+    k: Annotated[int, typer.Option("-k", help="Tries for each statement or hole, at most.")] = 32,
+    strategy: Annotated[
+        str, typer.Option(help="sample, portfolio, repair or tree; a+b: b where a has nothing left.")
+    ] = "portfolio+sample",
+    model: Annotated[str | None, typer.Option(help="tiny, or the folder of a model.")] = None,
+    out: Annotated[Path, typer.Option(help="The run's folder; the same command goes on there.")] = Path(
+        "runs/prove"
+    ),
+    from_: Annotated[
+        Path | None, typer.Option("--from", help="The benchmark's file, or the folder that holds it.")
+    ] = None,
+    all_: Annotated[
+        bool, typer.Option("--all", help="Spend all tries on proved statements too: unbiased pass@k.")
+    ] = False,
+    tokens: Annotated[int | None, typer.Option(help="Stop after so many sampled tokens.")] = None,
+    seconds: Annotated[float | None, typer.Option(help="Stop after so many seconds.")] = None,
+    temperature: Annotated[float, typer.Option(help="Of sampling.")] = 1.0,
+    watch: Annotated[bool, typer.Option("--watch", help="With FILE: again whenever it is saved.")] = False,
+    config: Annotated[str, typer.Option(help="A preset or a TOML file: sections verify and model.")] = "tiny",
+    set_: Annotated[list[str] | None, typer.Option("--set", help="section.key=value")] = None,
+) -> None:
+    """Prove the statements of a benchmark, or fill the holes of a file.
+
+    Exit code 0: a benchmark was gone through, or all holes are filled; 1: holes are left.
+    """
+    from stp.search.prove import Budget
+    from stp.settings import load
+
+    # A pool in this process starts sooner than Ray does; --set verify.pool=ray spreads over a cluster.
+    overrides = ["verify.pool=local", *([f"model.base={model}"] if model else []), *(set_ or [])]
+    settings = load(config, overrides)
+    budget = Budget(k, tokens, seconds, all_)
+    if (file is None) == (dataset is None):
+        raise UsageError("expected FILE or --dataset NAME; names are those of: stp data list")
+    try:
+        if file is not None:
+            _file(settings, file, strategy, budget, temperature, watch)
+        else:
+            _dataset(settings, str(dataset), split, strategy, budget, from_, temperature, out)
+    except KeyboardInterrupt:
+        print("\nstp: stopped; the same command goes on from here", file=sys.stderr)
+        raise typer.Exit(130) from None
+
+
+def _dataset(
+    settings: Settings, dataset: str, split: str | None, strategy: str, budget: Budget, source: Path | None,
+    temperature: float, out: Path,
+) -> None:  # fmt: skip
+    from stp.prove import Request, prove
+    from stp.report.proofs import summary
+
+    print(summary(prove(settings, Request(dataset, split, strategy, budget, source, temperature), out)))
+    print(f"\nreport: {out / 'report.html'}", file=sys.stderr)
+
+
+def _file(
+    settings: Settings, file: Path, strategy: str, budget: Budget, temperature: float, watch: bool
+) -> None:
+    """Fills a file's holes, prints a line for each and the difference, and writes the filled copy."""
+    from stp.prove import prove_file, proved_path
+    from stp.report.report import write_file
+
+    while True:
+        saved = file.stat().st_mtime_ns if file.exists() else 0
+        before, after, reports = prove_file(settings, file, strategy, budget, temperature)
+        for report in reports:
+            said = report.reason or (
+                report.proof.replace("\n", "; ") if report.proof else f"{report.tries} tries"
+            )
+            print(f"{file}:{report.line}: {report.state:6}  {report.theorem}  {said}")
+        if not reports:
+            print(f"{file}: no theorem with a hole")
+        if after != before:
+            target = proved_path(file)
+            write_file(target, after)
+            lines = (before.splitlines(True), after.splitlines(True), str(file), str(target))
+            print("\n" + "".join(difflib.unified_diff(*lines)), end="")
+        if not watch:
+            raise typer.Exit(0 if all(r.state in ("proved", "filled") for r in reports) else 1)
+        print(f"watching {file}: save it, or stop with Ctrl-C", file=sys.stderr)
+        while not file.exists() or file.stat().st_mtime_ns == saved:
+            time.sleep(_LOOK_S)

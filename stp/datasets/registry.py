@@ -1,0 +1,157 @@
+"""The benchmarks that `stp prove` knows by name, and where their statements are on this machine.
+
+`data/datasets.toml` has an entry each: address, commit, licence, digest, statements known to be wrong. The
+statements are never part of the project: they are read from --from PATH, from the folder `STP_DATA_DIR`, or
+from the cache that `stp data fetch NAME` fills, in this order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from stp.datasets import lean_core
+from stp.datasets.files import data_dir
+from stp.datasets.problems import Problem, read_problems
+from stp.errors import UsageError
+from stp.types import System
+from stp.verify.lean import install
+
+MANIFEST = "datasets.toml"
+#: Comes with the installed Lean, not with a file.
+LEAN_CORE = "lean-core"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One benchmark of the manifest."""
+
+    name: str
+    system: System
+    file: str
+    source: str
+    licence: str
+    prover: str
+    """What its statements were written for."""
+    commit: str = ""
+    sha256: str = ""
+    """Of `file`, the form with one JSON object a line."""
+    address: str = ""
+    """What `stp data fetch` reads; "" where there is no single file to read."""
+    download_sha256: str = ""
+    header: str = ""
+    """What stands before each statement where its rows do not say."""
+    published: str = ""
+    """The table of published results that it can be held against."""
+    note: str = ""
+    bad: dict[str, str] = field(default_factory=dict)
+    """Statements known to be wrong, each with what is wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """The problems of a benchmark or of a file, in their order."""
+
+    entry: Entry
+    path: Path | None
+    """None: `lean-core`, which is no file."""
+    problems: list[Problem]
+
+
+def entries() -> dict[str, Entry]:
+    """The manifest's entries by name, and `lean-core`."""
+    table = tomllib.loads((data_dir() / MANIFEST).read_text(encoding="utf-8"))
+    core = Entry(
+        LEAN_CORE, System.LEAN, "", "the installed Lean", "Apache-2.0", "the installed Lean, no Mathlib"
+    )
+    named = {name: Entry(name, System(row.pop("system")), **row) for name, row in table.items()}
+    return {LEAN_CORE: core, **named}
+
+
+def find(entry: Entry, source: Path | None = None) -> Path:
+    """The file of an entry: in `source` (a file or a folder), in `STP_DATA_DIR`, or in the cache.
+
+    Raises:
+        UsageError: it is in none of them; says what would bring it.
+    """
+    if source is not None and source.is_file():
+        return source
+    folders = [source] if source else [*_data_dirs(), cached(entry).parent]
+    for folder in folders:
+        if (folder / entry.file).is_file():
+            return folder / entry.file
+    bring = f"run: stp data fetch {entry.name}" if entry.address else f"get it from {entry.source}"
+    raise UsageError(
+        f"{entry.name}: expected {entry.file} in {' or '.join(map(str, folders))}, found none; {bring}, or "
+        "name its folder with --from or STP_DATA_DIR"
+    )
+
+
+def load(name: str, split: str | None = None, source: Path | None = None) -> Dataset:
+    """The problems of one side of a benchmark, or of all; `name` may also be a file or folder of your own.
+
+    Raises:
+        UsageError: no such benchmark, file or split, or what is there cannot be read.
+    """
+    known = entries()
+    if name == LEAN_CORE:
+        found = Dataset(known[name], None, _lean_core())
+    elif name in known:
+        path = find(known[name], source)
+        found = Dataset(known[name], path, read_problems(path, known[name].system, known[name].header))
+    elif (own := Path(name)).exists():
+        entry = Entry(own.stem, System.LEAN, own.name, str(own), "yours", "not said")
+        found = Dataset(entry, own, read_problems(own, System.LEAN, ""))
+    else:
+        raise UsageError(
+            f"--dataset {name!r}: expected one of {', '.join(known)}, or a file or folder of your own"
+        )
+    splits = sorted({problem.split for problem in found.problems})
+    if split is not None and split not in splits:
+        raise UsageError(f"--split {split!r}: {found.entry.name} has {', '.join(splits)}")
+    chosen = [problem for problem in found.problems if split in (None, problem.split)]
+    return Dataset(found.entry, found.path, chosen)
+
+
+def digest(path: Path) -> str:
+    """sha256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def problem_with(entry: Entry, path: Path) -> str | None:
+    """Why the file is not the entry's, or None. A file as its authors publish it has a digest of its own."""
+    known = [value for value in (entry.sha256, entry.download_sha256) if value]
+    found = digest(path)
+    if path == cached(entry) and (recorded := _recorded(path)):
+        known.append(recorded)
+    if known and found not in known:
+        return f"{path}: expected sha256 {known[0][:12]}…, found {found[:12]}…: another version, or damaged"
+    return None
+
+
+def cached(entry: Entry) -> Path:
+    """Where `stp data fetch` puts the entry's file."""
+    return install.cache_dir() / "datasets" / entry.name / entry.file
+
+
+def _recorded(path: Path) -> str:
+    """The digest that the download had, where it was fetched without one that was known beforehand."""
+    mark = path.with_name(path.name + ".sha256")
+    return mark.read_text(encoding="ascii").strip() if mark.is_file() else ""
+
+
+def _data_dirs() -> list[Path]:
+    override = os.environ.get("STP_DATA_DIR")
+    return [Path(override)] if override else []
+
+
+def _lean_core() -> list[Problem]:
+    return [
+        Problem(statement.name, split, statement.header, statement.text, " := by", "", System.LEAN, statement)
+        for split in ("train", "test")
+        for statement in lean_core.load(split)
+    ]

@@ -1,0 +1,254 @@
+"""`stp prove`: what is denied early, the search, the reports in the run's folder; or a user's own file.
+
+A run is a folder with `stp.sqlite`, `results.json` and `report.html`. The same command goes on with it after
+a kill; a larger budget goes on with what is unsolved.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stp.datasets import registry
+from stp.datasets.registry import Dataset
+from stp.errors import UsageError
+from stp.models.prompts import prompt_format
+from stp.report.proofs import ProveRecord, read_proofs, results_json
+from stp.report.report import write_file
+from stp.search.holes import HoleReport, Searcher
+from stp.search.portfolio import Portfolio
+from stp.search.prove import Budget, Search, Target, check_budget
+from stp.search.repair import Repair
+from stp.search.strategy import STRATEGIES, Chain, Sampling, Strategy
+from stp.search.tree import Tree
+from stp.selfplay.seed_model import seed_model
+from stp.settings import Settings
+from stp.store.store import Store
+from stp.syntax.lean_file import theorems
+from stp.syntax.lean_tokens import Kind, tokens
+from stp.types import Job, Limits, Statement, System
+from stp.verify.lean import toolchain
+from stp.verify.pool import Pool, default_cache, open_pool
+
+#: What the embedded Lean's library holds.
+_EMBEDDED_ROOTS = frozenset({"Init", "Std", "Lean", "Lake"})
+#: Settings of a run that a later call may change.
+_BUDGET = frozenset({"k", "tokens", "seconds"})
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to prove, and how."""
+
+    dataset: str
+    split: str | None
+    strategy: str
+    budget: Budget
+    source: Path | None = None
+    """Where the benchmark's file is; None: where it always is."""
+    temperature: float = 1.0
+
+
+def prove(settings: Settings, request: Request, out: Path) -> ProveRecord:
+    """Searches for proofs of a benchmark's problems and writes the reports; goes on with a run in `out`.
+
+    Raises:
+        UsageError: nothing can come of it: no such data, a prover that is not there, other settings than
+            those that the run in `out` began with.
+    """
+    check_budget(request.budget)
+    names = strategy_names(request.strategy)
+    dataset = registry.load(request.dataset, request.split, request.source)
+    deny_early(dataset, settings)
+    values = _values(settings, request, dataset)
+    with Store(out / "stp.sqlite") as store:
+        _settle(store, out, values)
+        try:
+            statements = [problem.statement for problem in dataset.problems if problem.statement]
+            _search(
+                store, settings, names, request, statements, f"{dataset.entry.name} {request.split or ''}"
+            )
+        finally:
+            record = read_proofs(store, dataset, values)
+            write_reports(record, out)
+    return record
+
+
+def write_reports(record: ProveRecord, out: Path) -> None:
+    """`results.json` and `report.html`, each whole or not at all."""
+    from stp.report.proofs_page import render
+
+    write_file(out / "results.json", results_json(record))
+    write_file(out / "report.html", render(record))
+
+
+def strategy_names(strategy: str) -> list[str]:
+    """The strategies of `a+b`, one after the other.
+
+    Raises:
+        UsageError: one of them is unknown.
+    """
+    names = strategy.split("+")
+    for name in names:
+        if name not in STRATEGIES:
+            raise UsageError(
+                f"--strategy {strategy!r}: expected {', '.join(STRATEGIES)}, or several joined by +"
+            )
+    return names
+
+
+def deny_early(dataset: Dataset, settings: Settings) -> None:
+    """Refuses a benchmark whose prover or library is not there, before anything is sampled.
+
+    Raises:
+        UsageError: says what is missing, in one line.
+    """
+    name = dataset.entry.name
+    if any(problem.system is System.ISABELLE for problem in dataset.problems):
+        raise UsageError(f"{name}: its statements are Isabelle's, and `stp prove` checks with Lean only")
+    for problem in dataset.problems:
+        _deny_imports(name, problem.before, settings)
+    if dataset.path is not None and (said := registry.problem_with(dataset.entry, dataset.path)):
+        print(f"note: {said}", file=sys.stderr)
+
+
+def _deny_imports(name: str, header: str, settings: Settings) -> None:
+    missing = _roots(header) - _EMBEDDED_ROOTS
+    if missing and toolchain.find(settings.verify.toolchain).kind == "embedded":
+        raise UsageError(
+            f"{name}: imports {', '.join(sorted(missing))}, which the embedded Lean lacks: it needs a native "
+            "Lean with that library (cd lean_project && lake build); minif2f-core and lean-core need none"
+        )
+
+
+@functools.cache
+def _roots(header: str) -> frozenset[str]:
+    """The first parts of the modules that a header imports."""
+    found: set[str] = set()
+    importing = False
+    for token in tokens(header):
+        if token.kind is Kind.NAME and importing:
+            found.add(token.text.partition(".")[0])
+        importing = token.text in ("import", "public", "meta", "all")
+        if token.text not in ("import", "public", "meta", "all", "module", "prelude") and not found:
+            break
+    return frozenset(found)
+
+
+def prove_file(
+    settings: Settings, path: Path, strategy: str, budget: Budget, temperature: float
+) -> tuple[str, str, list[HoleReport]]:
+    """Fills the holes of a Lean file: its text, what it became, and a report on each hole.
+
+    Raises:
+        UsageError: no such file, no Lean file, or one that imports what is not there.
+    """
+    check_budget(budget)
+    names = strategy_names(strategy)
+    if path.suffix != ".lean":
+        raise UsageError(f"{path}: expected a Lean file, NAME.lean; theories of Isabelle are not proved here")
+    try:
+        before = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: expected a readable file of UTF-8 text: {error}") from None
+    _deny_imports(str(path), before, settings)
+    after, reports = before, []
+    if any(theorem.holes for theorem in theorems(before)):
+        verify = settings.verify
+        limits = Limits(verify.wall_s, verify.heartbeats, verify.memory_mb)
+        with open_pool(verify, cache=default_cache()) as pool:
+            searcher = Searcher(pool, make_strategy(names, settings, temperature, pool), budget, limits)
+            for text, report in searcher.fill(before):
+                after = text
+                reports.append(report)
+    return before, after, reports
+
+
+def proved_path(path: Path) -> Path:
+    """Where the filled copy of a file goes: `FILE.proved.lean`."""
+    return path.with_name(f"{path.stem}.proved{path.suffix}")
+
+
+def job_of(statement: Statement, settings: Settings) -> Callable[[str], Job]:
+    """The strict check of a proof of the statement, within the settings' limits."""
+    verify = settings.verify
+    limits = Limits(verify.wall_s, verify.heartbeats, verify.memory_mb)
+    return lambda proof: Job(
+        statement.key, statement.header, statement.text, proof, statement.system, statement.origin, limits,
+        strict=True,
+    )  # fmt: skip
+
+
+def make_strategy(names: Sequence[str], settings: Settings, temperature: float, pool: Pool) -> Strategy:
+    """The strategies of those names, one after the other; a model is loaded where one of them needs it."""
+    sampling = None
+    if any(STRATEGIES[name] for name in names):
+        from stp.models.cores import share_cores
+        from stp.models.hf import HfGenerator
+
+        model = settings.model
+        share_cores(pool.workers)
+        sampling = Sampling(
+            HfGenerator(seed_model(model), model.prompt_format, model.batch_size),
+            prompt_format(model.prompt_format), temperature, model.max_proof_tokens, settings.seed,
+        )  # fmt: skip
+    made: list[Strategy] = []
+    for name in names:
+        if sampling is None or name == "portfolio":
+            made.append(Portfolio())
+        elif name == "sample":
+            made.append(sampling)
+        else:
+            made.append(Repair(sampling) if name == "repair" else Tree(sampling))
+    return made[0] if len(made) == 1 else Chain(made)
+
+
+def _search(
+    store: Store, settings: Settings, names: Sequence[str], request: Request,
+    statements: Sequence[Statement], title: str,
+) -> None:  # fmt: skip
+    with open_pool(settings.verify, cache=default_cache()) as pool:
+        strategy = make_strategy(names, settings, request.temperature, pool)
+        targets = [Target(statement, job_of(statement, settings)) for statement in statements]
+        search = Search(store, pool, strategy, targets, request.budget, title.strip())
+        search.run()
+        store.set_meta("spent_ms", {name: round(spent) for name, spent in search.spent_ms.items()})
+
+
+def _values(settings: Settings, request: Request, dataset: Dataset) -> dict[str, Any]:
+    """What a run is: what it began with, it goes on with, budgets apart."""
+    sampled = any(STRATEGIES[name] for name in strategy_names(request.strategy))
+    return {
+        "dataset": request.dataset,
+        "split": request.split,
+        "sha256": registry.digest(dataset.path) if dataset.path and dataset.path.is_file() else "",
+        "strategy": request.strategy,
+        "model": settings.model.base if sampled else "none",
+        "prompt_format": settings.model.prompt_format if sampled else "",
+        "temperature": request.temperature if sampled else None,
+        "seed": settings.seed,
+        "heartbeats": settings.verify.heartbeats,
+        "all": request.budget.all_tries,
+        "k": request.budget.tries,
+        "tokens": request.budget.tokens,
+        "seconds": request.budget.seconds,
+    }
+
+
+def _settle(store: Store, out: Path, values: dict[str, Any]) -> None:
+    """Keeps what a new run is; refuses to go on with another."""
+    began = store.meta("prove")
+    if began is not None:
+        for key, value in values.items():
+            if key not in _BUDGET and began.get(key) != value:
+                raise UsageError(
+                    f"{out}: this run began with {key} {began.get(key)!r}, now {value!r}; go on with that, "
+                    "or name another --out"
+                )
+    elif store.meta("settings") is not None:
+        raise UsageError(f"{out}: a run of self-play is there; name another --out")
+    store.set_meta("prove", values)

@@ -1,0 +1,116 @@
+"""The portfolio: closing tactics, and what a statement's own words suggest. No model, no search.
+
+The order is that of what they close: the first four are the first visit of every statement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+from stp.datasets.seeds import PORTFOLIO, templates
+from stp.errors import UsageError
+from stp.search.strategy import Draft, Task
+from stp.search.tactics import block
+from stp.syntax.goals import goal_of
+from stp.syntax.lean_file import definitions
+from stp.syntax.lean_tokens import Kind, Token, tokens
+from stp.types import Statement
+
+_FIRST = ("by grind", "by omega", "by simp_all", "by decide +kernel")
+#: Where a header defines something.
+_UNFOLDING = (
+    "by simp_all [{}]", "by grind [{}]", "by simp [{}] <;> omega", "by simp only [{}] at * <;> grind",
+)  # fmt: skip
+_LAST = (
+    "by subst_vars; omega", "by intros; subst_vars; grind", "by simp_all; omega",
+    "by constructor <;> intros <;> grind", "by constructor <;> intros <;> simp_all <;> omega",
+    "by intros; simp_all; grind", "by decide +revert",
+)  # fmt: skip
+_NATURAL, _INTEGER = frozenset({"Nat", "ℕ"}), frozenset({"Int", "ℤ"})
+_POWERS = {
+    True: "Nat.pow_succ, Nat.mul_mod, Nat.add_mod",
+    False: "Int.pow_succ, Int.mul_emod, Int.add_emod, Int.sub_emod",
+}
+_MAX_MODULUS, _MAX_BOUND = 13, 40
+_VARIABLES = 2
+_INDUCTIONS = (
+    "by induction {x} <;> simp_all [Nat.pow_succ, Nat.pow_add, Nat.mul_add] <;> omega",
+    "by induction {x} <;> grind [Nat.pow_succ]",
+)
+
+
+class Portfolio:
+    """Fixed closing tactics, then unfolding, residues, enumeration, cases and induction."""
+
+    looks = False
+
+    def propose(self, tasks: Sequence[Task], most: int) -> list[list[Draft]]:
+        """See `Strategy.propose`."""
+        return [
+            [Draft(proof) for proof in closing(task.statement)[task.tries : task.tries + most]]
+            for task in tasks
+        ]
+
+
+def closing(statement: Statement) -> list[str]:
+    """The proofs that `Portfolio` tries, without repeats."""
+    names = ", ".join(_unfolded(statement))
+    unfolding = [form.format(names) for form in _UNFOLDING] if names else []
+    suggested = [*_suggested(statement)]
+    return [*dict.fromkeys((*_FIRST, *unfolding, *suggested, *_LAST, *PORTFOLIO, *templates(statement)))]
+
+
+def _unfolded(statement: Statement) -> list[str]:
+    """Definitions of the statement's own header that it mentions; all of them where it mentions none by name,
+    since notation may hide one."""
+    names = definitions(statement.header)
+    words = {token.text for token in tokens(statement.text)}
+    return [name for name in names if name in words or name.rpartition(".")[2] in words] or names
+
+
+def _suggested(statement: Statement) -> Iterator[str]:
+    """Enumeration of a variable with a small bound, residues by a modulus that is mentioned, induction."""
+    try:
+        goal = goal_of(statement.text)
+    except UsageError:
+        return
+    words = [token for token in tokens(statement.text)]
+    naturals = [n for names, type_ in goal.hypotheses if type_ in _NATURAL for n in names.split()]
+    integers = [n for names, type_ in goal.hypotheses if type_ in _INTEGER for n in names.split()]
+    for name in naturals:
+        if bound := _bound(words, name):
+            yield _cases([f"{name} = {i}" for i in range(bound + 1)], "subst this <;> first | omega | grind")
+            break
+    for name in [*naturals, *integers][:_VARIABLES]:
+        for modulus in _moduli(words):
+            known = [f"{name} % {modulus} = {i}" for i in range(modulus)]
+            yield _cases(known, f"simp_all [{_POWERS[name in naturals]}]")
+    for name in naturals[:_VARIABLES]:
+        yield from (form.format(x=name) for form in _INDUCTIONS)
+
+
+def _cases(known: Sequence[str], close: str) -> str:
+    """A proof by cases of a disjunction that `omega` proves."""
+    names = " | ".join(["this"] * len(known))
+    return block([f"have : {' ∨ '.join(known)} := by omega", f"rcases this with {names} <;> {close}"])
+
+
+def _bound(words: Sequence[Token], name: str) -> int | None:
+    """The literal that a variable is stated to be at most, where it is small."""
+    for (first, sign), (_, number) in pairwise(pairwise(words)):
+        if first.text == name and sign.text in ("≤", "<") and number.kind is Kind.NUMBER:
+            value = int(number.text) if number.text.isdigit() else _MAX_BOUND + 1
+            return value if value <= _MAX_BOUND else None
+    return None
+
+
+def _moduli(words: Sequence[Token]) -> list[int]:
+    """Small numbers behind `%` or before `∣`."""
+    found = []
+    for first, second in pairwise(words):
+        for sign, number in ((first, second), (second, first)):
+            wanted = "%" if number is second else "∣"
+            if sign.text == wanted and number.text.isdigit() and 2 <= int(number.text) <= _MAX_MODULUS:
+                found.append(int(number.text))
+    return [*dict.fromkeys(found)]

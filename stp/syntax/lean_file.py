@@ -1,0 +1,160 @@
+"""The theorems of a Lean file and the holes in them, found by the lexer.
+
+Covered: theorems under namespaces and sections, with attributes, modifiers and doc comments, whatever their
+column; holes anywhere behind a theorem's `:=`, `|` or `where`. Not covered: commands that a macro of the file
+brings; a keyword of Lean's that the file makes a plain name with a notation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from stp.errors import UsageError
+from stp.syntax.lean import COMMANDS, MODIFIERS, split_theorem
+from stp.syntax.lean_tokens import Kind, Token, closes, opens, tokens
+
+#: Words that begin a command wherever they stand first on a line outside brackets.
+_BEGIN = (
+    COMMANDS
+    | MODIFIERS
+    | frozenset(
+        """def abbrev axiom opaque instance class structure inductive coinductive variable universe namespace
+    section end mutual export notation infix infixl infixr prefix postfix macro macro_rules syntax elab
+    elab_rules declare_syntax_cat initialize builtin_initialize run_cmd run_elab run_meta include omit
+    import module""".split()  # noqa: SIM905
+    )
+)
+#: These begin a command too, but also a tactic: there they stand further right than their command.
+_BEGIN_OR_TACTIC = frozenset({"open", "set_option", "attribute", "local", "scoped", "@[", "#"})
+
+
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """A `sorry` in a theorem: where it stands in the file."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileTheorem:
+    """A theorem or lemma of a file; `text[start:end]` is its command, from its first modifier on."""
+
+    name: str
+    full_name: str
+    """With the namespaces around it."""
+    start: int
+    end: int
+    holes: tuple[Hole, ...]
+    private: bool
+    """Not to be found by its name."""
+
+
+def theorems(text: str) -> list[FileTheorem]:
+    """The theorems and lemmas of a file, in order.
+
+    Raises:
+        UsageError: a comment or string that does not end.
+    """
+    found = (_theorem(text, command, spaces) for command, spaces in _placed(text))
+    return [theorem for theorem in found if theorem]
+
+
+def definitions(text: str) -> list[str]:
+    """Full names of what a file defines by `def` or `abbrev`, in order.
+
+    Raises:
+        UsageError: a comment or string that does not end.
+    """
+    found = []
+    for command, spaces in _placed(text):
+        at = next((i for i, token in enumerate(command[:-1]) if token.text in ("def", "abbrev")), None)
+        if at is not None and command[at + 1].kind is Kind.NAME:
+            found.append(_full_name(command[at + 1].text, spaces))
+    return found
+
+
+def commands(text: str) -> int:
+    """How many commands a file has.
+
+    Raises:
+        UsageError: a comment or string that does not end.
+    """
+    return sum(1 for _ in _commands(text))
+
+
+def _placed(text: str) -> Iterator[tuple[list[Token], list[str]]]:
+    """Each command with the namespaces around it; a section is an empty name."""
+    spaces: list[str] = []
+    for command in _commands(text):
+        words = [token.text for token in command[:2]]
+        if words[0] == "namespace" and len(words) > 1:
+            spaces.append(words[1])
+        elif words[0] in ("section", "mutual") or words == ["noncomputable", "section"]:
+            spaces.append("")
+        elif words[0] == "end" and spaces:
+            spaces.pop()
+        else:
+            yield command, spaces
+
+
+def _full_name(name: str, spaces: list[str]) -> str:
+    inside = [] if name.startswith("_root_.") else [space for space in spaces if space]
+    return ".".join([*inside, name.removeprefix("_root_.")])
+
+
+def _commands(text: str) -> Iterator[list[Token]]:
+    command: list[Token] = []
+    depth = 0
+    for token in tokens(text):
+        first = token.start == 0 or token.gap == "\n" or not command
+        if first and command and depth == 0 and _begins(token, command):
+            yield command
+            command = []
+        depth = max(0, depth + opens(token) - closes(token))
+        command.append(token)
+    if command:
+        yield command
+
+
+def _begins(token: Token, command: list[Token]) -> bool:
+    """Does a token that is first on its line begin a new command?"""
+    if command[-1].text == "in" or not _beyond_modifiers(command):
+        return False
+    if token.text in _BEGIN:
+        return True
+    return token.text in _BEGIN_OR_TACTIC and token.column <= command[0].column
+
+
+def _beyond_modifiers(command: list[Token]) -> bool:
+    """Is there more than attributes and modifiers?"""
+    in_attributes = False
+    for token in command:
+        if token.text == "@[":
+            in_attributes = True
+        elif in_attributes:
+            in_attributes = token.text != "]"
+        elif token.text not in MODIFIERS:
+            return True
+    return False
+
+
+def _theorem(text: str, command: list[Token], spaces: list[str]) -> FileTheorem | None:
+    start, end = command[0].start, command[-1].end
+    at = next((i for i, token in enumerate(command) if token.text in COMMANDS), None)
+    if at is None or command[at].text == "example":
+        return None
+    try:
+        theorem = split_theorem(text[command[at].start : end])
+    except UsageError:
+        return None
+    body = text.index(theorem.signature, command[at].end) + len(theorem.signature)
+    holes = tuple(
+        Hole(token.start, token.end)
+        for token in command
+        if token.start >= body and token.kind is Kind.NAME and token.text == "sorry"
+    )
+    name = theorem.name or ""
+    private = any(token.text == "private" for token in command[:at])
+    return FileTheorem(name, _full_name(name, spaces), start, end, holes, private)

@@ -1,0 +1,126 @@
+"""Holes of a user's own file: filled in their place, with the file's context, and no false one accepted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from stp.cli import app
+from stp.search.holes import HoleReport, Searcher, written
+from stp.search.portfolio import Portfolio
+from stp.search.prove import Budget
+from stp.search.strategy import Draft, Strategy, Task
+from stp.syntax.lean_file import Hole, theorems
+from stp.types import Limits
+from stp.verify.pool import Pool
+
+FILE = """\
+namespace Shop
+/-- Three for each. -/
+def price (n : Nat) : Nat := 3 * n
+variable (a b : Nat)
+
+/-- A sorry in a comment is no hole. -/
+theorem price_add : price (a + b) = price a + price b := by
+  sorry
+
+theorem price_zero : price 0 = 0 := sorry
+
+theorem both (h : a = b) : price a = price b ∧ b = a := by
+  constructor
+  · sorry
+  · exact (sorry)
+
+theorem wrong : price 1 = 4 := by sorry
+
+theorem rests : price 1 = 4 ∧ True := ⟨wrong, sorry⟩
+end Shop
+
+def later : Nat := sorry
+"""
+
+
+def fill(pool: Pool, text: str, strategy: Strategy | None = None) -> tuple[str, list[HoleReport]]:
+    reports = []
+    searcher = Searcher(pool, strategy or Portfolio(), Budget(24), Limits(heartbeats=20_000))
+    for now, report in searcher.fill(text):
+        text = now
+        reports.append(report)
+    return text, reports
+
+
+@pytest.mark.lean
+def test_holes_are_filled_where_they_stand_and_a_false_one_stays(lean_pool: Pool) -> None:
+    after, reports = fill(lean_pool, FILE)
+    assert [(report.theorem, report.line, report.state) for report in reports] == [
+        ("Shop.price_add", 8, "proved"), ("Shop.price_zero", 10, "proved"), ("Shop.both", 14, "filled"),
+        ("Shop.both", 15, "proved"), ("Shop.wrong", 17, "open"), ("Shop.rests", 19, "filled"),
+    ]  # fmt: skip
+    assert "theorem wrong : price 1 = 4 := by sorry" in after
+    assert "def later : Nat := sorry" in after
+    assert "/-- A sorry in a comment is no hole. -/" in after
+    assert [len(theorem.holes) for theorem in theorems(after)] == [0, 0, 0, 1, 0]
+
+
+class Smuggler:
+    """Writes what is no proof: a hole, and a proof with commands behind it."""
+
+    looks = False
+
+    def propose(self, tasks: list[Task], most: int) -> list[list[Draft]]:  # type: ignore[override]
+        texts = [
+            "by sorry",
+            "by exact sorryAx _ false",
+            "rfl\n\ntheorem more : True := trivial",
+            "by admit",
+            "rfl",
+        ]
+        return [[Draft(text) for text in texts[task.tries : task.tries + most]] for task in tasks]
+
+
+@pytest.mark.lean
+def test_nothing_but_a_proof_fills_a_hole(lean_pool: Pool) -> None:
+    after, (report,) = fill(lean_pool, "theorem t : 2 + 2 = 4 := sorry\n", Smuggler())  # type: ignore[arg-type]
+    assert (after, report.state) == ("theorem t : 2 + 2 = 4 := rfl\n", "proved")
+
+
+@pytest.mark.lean
+def test_a_file_that_does_not_compile_says_where(lean_pool: Pool) -> None:
+    _, (report,) = fill(lean_pool, "def f : Nat := true + 1 1\ntheorem t : f = f := by sorry\n")
+    assert report.state == "broken"
+    assert report.reason.startswith("1:")
+
+
+@pytest.mark.parametrize(
+    ("text", "proof", "place", "result"),
+    [
+        ("theorem t : A := sorry", "by simp", "term", "by simp"),
+        ("theorem t : A := f sorry", "by simp", "term", "(by simp)"),
+        ("theorem t : A := sorry", "by\n  intro x\n  simp", "term", "by\n  intro x\n  simp"),
+        ("theorem t : A := by sorry", "by simp", "tactic", "simp"),
+        ("theorem t : A := by\n  sorry", "by\n  intro x\n  simp", "tactic", "intro x\n  simp"),
+        ("theorem t : A := by\n  · sorry", "by\n  a\n  b", "tactic", "a\n    b"),
+        ("theorem t : A := by\n  sorry", "h", "tactic", "exact (h)"),
+        ("theorem t : A := by (sorry)", "by a <;> b", "tactic", "(a <;> b)"),
+    ],
+)  # fmt: skip
+def test_a_proof_is_written_to_fit_its_place(text: str, proof: str, place: str, result: str) -> None:
+    at = text.index("sorry")
+    assert written(text, Hole(at, at + 5), proof, place) == result  # type: ignore[arg-type]
+
+
+def test_what_is_no_lean_file_is_one_line(tmp_path: Path) -> None:
+    for name, said in (("A.thy", "Isabelle"), ("missing.lean", "readable file")):
+        done = CliRunner().invoke(app, ["prove", str(tmp_path / name)])
+        assert done.exit_code != 0
+        assert said in str(done.exception)
+    none = tmp_path / "none.lean"
+    none.write_text("theorem t : 1 = 1 := rfl\n")
+    done = CliRunner().invoke(app, ["prove", str(none)])
+    assert (done.exit_code, done.stdout) == (0, f"{none}: no theorem with a hole\n")
+    mathlib = tmp_path / "mathlib.lean"
+    mathlib.write_text("import Mathlib\ntheorem t : 1 = 1 := sorry\n")
+    done = CliRunner().invoke(app, ["prove", str(mathlib), "--set", "verify.toolchain=embedded"])
+    assert "imports Mathlib, which the embedded Lean lacks" in str(done.exception)

@@ -1,0 +1,205 @@
+"""`stp prove` on a benchmark: real checks, kills, resumption, reports."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from stp.datasets import registry
+from stp.errors import UsageError
+from stp.prove import deny_early, job_of, strategy_names
+from stp.report.proofs import read_proofs, results_json, summary
+from stp.report.proofs_page import published, render
+from stp.search.portfolio import Portfolio, closing
+from stp.search.prove import Budget, Search, Target, check_budget
+from stp.search.strategy import Chain, Draft, Strategy, Task
+from stp.settings import load
+from stp.store.store import Store
+from stp.verify.pool import Pool
+
+SETTINGS = load("tiny", ["verify.pool=local", "verify.workers=1"])
+OWN = """\
+{"name": "easy", "formal_statement": "theorem easy (a b : Nat) : a + b = b + a := by"}
+{"name": "later", "formal_statement": "theorem later (a b : Nat) (h : a = b) : b + 0 = a := by"}
+{"name": "hard", "formal_statement": "theorem hard (a b n : Nat) : a ^ n + b ^ n ≠ 7 ^ (n + 3) := by"}
+{"name": "false", "formal_statement": "theorem wrong (a : Nat) : a < a := by"}
+{"name": "broken", "formal_statement": "theorem broken (a : Nat) : a + = a := by"}
+{"name": "value", "formal_statement": "def value : Nat := by"}
+"""
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    path = tmp_path / "own.jsonl"
+    path.write_text(OWN)
+    return path
+
+
+def search(store: Store, pool: Pool, path: Path, strategy: Strategy, budget: Budget) -> Search:
+    statements = [problem.statement for problem in registry.load(str(path)).problems if problem.statement]
+    targets = [Target(statement, job_of(statement, SETTINGS)) for statement in statements]
+    found = Search(store, pool, strategy, targets, budget)
+    found.run()
+    return found
+
+
+def record(store: Store, path: Path, k: int, *, all_: bool = False, strategy: str = "sample"):  # type: ignore[no-untyped-def]
+    values = {"k": k, "all": all_, "strategy": strategy, "split": None, "model": "none"}
+    return read_proofs(store, registry.load(str(path)), values)
+
+
+@pytest.mark.lean
+def test_the_portfolio_proves_what_it_can_and_the_rest_is_told_apart(lean_pool: Pool, own: Path) -> None:
+    with Store() as store:
+        search(store, lean_pool, own, Portfolio(), Budget(8))
+        found = record(store, own, 8, strategy="portfolio")
+        states = {problem.name: problem.state for problem in found.problems}
+        assert states == {
+            "easy": "solved", "later": "solved", "hard": "unsolved", "false": "unsolved",
+            "broken": "bad_statement", "value": "no_theorem",
+        }  # fmt: skip
+        solved = {problem.name: problem for problem in found.problems if problem.state == "solved"}
+        assert all(problem.proof and problem.toolchain for problem in solved.values())
+        # A statement that does not elaborate is not tried again, one that is proved not beyond its visit.
+        tries = {problem.name: problem.tries for problem in found.problems}
+        assert tries["hard"] == tries["false"] == 8
+        assert tries["broken"] == tries["easy"] == 1
+        values = json.loads(results_json(found))
+        assert (values["total"], values["solved"], values["bad_statements"]) == (6, 2, 1)
+        assert [point["k"] for point in values["pass_at_k"]] == [*range(1, 9)]
+        assert values["pass_at_k"][-1]["solved"] == 2
+        assert "2 of 6 proved" in summary(found)
+        page = render(found)
+        assert "theorem easy" in page
+        assert "<script" not in page
+
+
+class Counted:
+    """Proposes a fixed list, so that a test knows what each try is."""
+
+    looks = False
+
+    def __init__(self, proofs: list[str]) -> None:
+        self.proofs = proofs
+        self.asked: Counter[str] = Counter()
+
+    def propose(self, tasks: list[Task], most: int) -> list[list[Draft]]:  # type: ignore[override]
+        for task in tasks:
+            self.asked[task.statement.name] += 1
+        return [[Draft(proof, 3) for proof in self.proofs[t.tries : t.tries + most]] for t in tasks]
+
+
+@pytest.mark.lean
+def test_a_larger_budget_goes_on_and_checks_nothing_twice(lean_pool: Pool, own: Path, tmp_path: Path) -> None:
+    proofs = ["by simp", "by nonsense", "by simp", "by omega", "by omega", "by rfl", "by rfl", "by omega"]
+    path = tmp_path / "stp.sqlite"
+    with Store(path) as store:
+        search(store, lean_pool, own, Counted(proofs), Budget(4, all_tries=True))
+    with Store(path) as store:
+        again = Counted(proofs)
+        search(store, lean_pool, own, again, Budget(8, all_tries=True))
+        assert set(again.asked.values()) == {1}
+        found = record(store, own, 8, all_=True)
+        easy = next(problem for problem in found.problems if problem.name == "easy")
+        assert (easy.tries, easy.tokens) == (8, 24)
+        assert easy.correct == 3 + 0 * len(found.problems)
+        last = found.pass_at_k[-1]
+        assert last.unbiased == pytest.approx(2 / 6)
+        four = found.pass_at_k[3]
+        assert four.blocks == 2
+        digest = store.digest()
+    with Store(path) as store:
+        search(store, lean_pool, own, Counted(proofs), Budget(8, all_tries=True))
+        assert store.digest() == digest
+
+
+def test_budgets_are_kept(own: Path) -> None:
+    for budget, option in (
+        (Budget(0), "-k"),
+        (Budget(1, tokens=0), "--tokens"),
+        (Budget(1, seconds=-1.0), "--sec"),
+    ):
+        with pytest.raises(UsageError, match=option):
+            check_budget(budget)
+
+
+def test_a_chain_goes_on_where_the_first_has_nothing_left(own: Path) -> None:
+    problem = registry.load(str(own)).problems[0]
+    assert problem.statement is not None
+    count = len(closing(problem.statement))
+    chain = Chain([Portfolio(), Counted(["by last"] * (count + 2))])  # type: ignore[list-item]
+    task = Task(problem.statement, tries=count - 1)
+    assert len(chain.propose([task], 4)[0]) == 1
+    task.tries = count
+    assert [draft.proof for draft in chain.propose([task], 4)[0]] == ["by last"] * 2
+
+
+def test_strategies_and_benchmarks_that_cannot_be_are_denied_before_anything_starts(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="portfolio"):
+        strategy_names("sample+magic")
+    path = tmp_path / "mathlib.jsonl"
+    path.write_text(
+        '{"name": "a", "header": "import Mathlib\\n", "formal_statement": "theorem a : 1 = 1 := by"}'
+    )
+    embedded = load("tiny", ["verify.toolchain=embedded"])
+    with pytest.raises(UsageError, match="imports Mathlib, which the embedded Lean lacks"):
+        deny_early(registry.load(str(path)), embedded)
+
+
+def test_published_results_name_where_they_were_found() -> None:
+    for entry in registry.entries().values():
+        if entry.published:
+            title, rows = published(entry.published)
+            assert title
+            assert all(row.result and row.where and row.budget for row in rows)
+
+
+@pytest.mark.lean
+@pytest.mark.slow
+def test_a_killed_search_goes_on_with_the_same_command(own: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    command = [
+        sys.executable, "-m", "stp", "prove", "--dataset", str(own), "--strategy", "portfolio", "-k", "12",
+        "--out", str(out), "--set", "verify.workers=1",
+    ]  # fmt: skip
+    running = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not tries(out):
+        time.sleep(0.2)
+    os.kill(running.pid, signal.SIGKILL)
+    running.wait()
+    before = tries(out)
+    assert before
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    values = json.loads((out / "results.json").read_text())
+    assert (values["total"], values["solved"]) == (6, 2)
+    with Store(out / "stp.sqlite", read_only=True) as store:
+        rows = store.tries("evaluate")
+        assert before == rows[: len(before)] or {(r.statement, r.number, r.proof) for r in before} <= {
+            (r.statement, r.number, r.proof) for r in rows
+        }
+        assert all(row.verdict is not None for row in rows)
+        counts = Counter((row.statement, row.number) for row in rows)
+        assert set(counts.values()) == {1}
+    refused = subprocess.run([*command, "--set", "seed=5"], capture_output=True, text=True, timeout=60)
+    assert refused.returncode == 2
+    assert "began with seed 0" in refused.stderr
+
+
+def tries(out: Path) -> list[object]:
+    if not (out / "stp.sqlite").is_file():
+        return []
+    try:
+        with Store(out / "stp.sqlite", read_only=True) as store:
+            return list(store.tries("evaluate"))
+    except Exception:
+        return []

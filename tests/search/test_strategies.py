@@ -1,0 +1,125 @@
+"""Repair and tree search: what they read out of real failures, and proofs that need two steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from stp.models.base import Sample
+from stp.models.prompts import Prompt, prompt_format
+from stp.prove import job_of
+from stp.search.portfolio import closing
+from stp.search.prove import Budget, Search, Target
+from stp.search.repair import Repair, mend
+from stp.search.strategy import Sampling, Strategy, Task, Tried
+from stp.search.tactics import block, leaves_goals, lines_of, parts_of, steps_for
+from stp.search.tree import Tree, nodes_of
+from stp.settings import load
+from stp.store.store import Store
+from stp.syntax.goals import goal_of
+from stp.syntax.lean import make_statement
+from stp.types import CheckResult, Source, Statement, Verdict
+from stp.verify.pool import Pool
+
+SETTINGS = load("tiny", ["verify.heartbeats=20000"])
+
+
+class Writer:
+    """A model that always writes the same."""
+
+    def __init__(self, *texts: str) -> None:
+        self.texts = texts
+
+    def generate(
+        self, prompts: Sequence[Prompt], *, n: int, temperature: float, max_tokens: int, seed: int
+    ) -> list[list[Sample]]:
+        return [[Sample(text, 3, True) for text in self.texts[:n]] for _ in prompts]
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:  # type: ignore[type-arg]
+        raise NotImplementedError
+
+
+def sampling(*texts: str) -> Sampling:
+    return Sampling(Writer(*texts), prompt_format("tiny"), 1.0, 32, 0)
+
+
+def statement(text: str) -> Statement:
+    return make_statement(text, "", Source.DATASET)
+
+
+def search(pool: Pool, text: str, strategy: Strategy, tries: int) -> list[str]:
+    """Proofs that a search found."""
+    target = statement(text)
+    with Store() as store:
+        job = job_of(target, SETTINGS)
+        Search(store, pool, strategy, [Target(target, job)], Budget(tries)).run()
+        return [row.proof for row in store.tries("evaluate") if row.verdict is Verdict.PROVED]
+
+
+@pytest.mark.parametrize(
+    ("proof", "steps"),
+    [
+        ("by simp", ["simp"]),
+        ("by\n  intro x\n  simp", ["intro x", "simp"]),
+        ("by\n  cases x with\n  | inl h => simp\n  | inr h =>\n    simp", None),
+        ("by intro x <;> simp", ["intro x <;> simp"]),
+        ("fun x => x", []),
+        ("bypass", []),
+        ("by", []),
+    ],
+)
+def test_a_proof_is_cut_into_steps(proof: str, steps: list[str] | None) -> None:
+    found = lines_of(proof)
+    assert steps is None or found == steps
+    if found:
+        assert lines_of(block(found)) == found
+
+
+def test_a_step_is_cut_at_its_own_joints_only() -> None:
+    assert parts_of("cases x <;> (simp <;> omega) <;> grind") == ["cases x", "(simp <;> omega)", "grind"]
+
+
+def test_steps_fit_the_goal() -> None:
+    steps = [*steps_for(goal_of("theorem t (n : Nat) (h : ∃ k, n = 2 * k) (o : n = 1 ∨ n = 2) : n < 3"))]
+    assert {"rcases h with ⟨_, _⟩", "cases o", "induction n"} <= set(steps)
+
+
+def test_the_portfolio_suggests_residues_and_values() -> None:
+    proofs = closing(statement("theorem t (n : Nat) (h : n ≤ 3) : n ^ 2 % 4 = 0 ∨ n ^ 2 % 4 = 1"))
+    assert any("n = 0 ∨ n = 1 ∨ n = 2 ∨ n = 3 := by omega" in proof for proof in proofs)
+    assert any("n % 4 = 0 ∨" in proof for proof in proofs)
+    assert len(set(proofs)) == len(proofs)
+
+
+def test_a_failure_without_steps_is_not_mended() -> None:
+    assert [*mend(Tried(1, "rfl", CheckResult("", Verdict.REJECTED)))] == []
+
+
+@pytest.mark.lean
+def test_open_goals_make_a_node_and_an_error_makes_none(lean_pool: Pool) -> None:
+    target = statement("theorem t (p q : Prop) (hp : p) (hq : q) : p ∧ q")
+    task = Task(target)
+    for number, proof in enumerate(["by\n  constructor", "by\n  omega", "by\n  exact hp"], 1):
+        task.tried.append(Tried(number, proof, lean_pool.submit(job_of(target, SETTINGS)(proof)).result()))
+    assert [leaves_goals(one.result) for one in task.tried] == [True, False, False]
+    nodes = nodes_of(task)
+    assert [node.steps for node in nodes] == [(), ("constructor",)]
+    assert [goal.target for goal in nodes[1].goals] == ["p", "q"]
+
+
+@pytest.mark.lean
+def test_the_tree_finds_a_proof_of_several_steps(lean_pool: Pool) -> None:
+    text = (
+        "theorem t (f : Nat → Nat) (h : ∃ k, f k = 0) (g : ∀ n, f n ≠ 0 ∨ n = 7) : f 7 = 0 ∧ ∃ m, m = f 7 + 1"
+    )
+    assert search(lean_pool, text, Tree(sampling()), 32)
+
+
+@pytest.mark.lean
+def test_repair_keeps_what_held_and_closes_the_rest(lean_pool: Pool) -> None:
+    text = "theorem t (a b : Nat) (h : a = b ∧ b < 3) : b < 4 ∧ a < 4"
+    found = search(lean_pool, text, Repair(sampling("by constructor", "by nonsense")), 8)
+    assert found
+    assert found[0].startswith("by\n  constructor\n  all_goals")

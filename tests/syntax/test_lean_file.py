@@ -1,0 +1,90 @@
+"""The theorems of a file and their holes, and printed goals as statements."""
+
+from __future__ import annotations
+
+import pytest
+
+from stp.syntax.goals import goal_of, goals_in
+from stp.syntax.lean_file import commands, definitions, theorems
+
+FILE = """\
+/-! sorry, said a comment. -/
+import Init
+open Nat
+
+namespace A.B
+variable (n : Nat)
+
+def twice (n : Nat) : Nat := sorry
+
+/-- A doc comment with sorry. -/
+@[simp]
+theorem twice_eq : twice n = n + n := by
+  have h : "sorry" = "sorry" := rfl
+  sorry
+
+section
+private lemma two (a b : Nat) (h : a = b)
+    (k : let x := a; x = b) : b = a := by
+  open Nat in
+  cases h
+  · exact (sorry)
+set_option maxRecDepth 1000 in
+theorem by_cases_ : ∀ n : Nat, n = n
+  | 0 => sorry
+  | _ + 1 => rfl
+end
+
+mutual
+theorem m : 1 = 1 := rfl
+end
+theorem _root_.top : True := by trivial
+end A.B
+noncomputable section
+instance : Inhabited Nat := ⟨sorry⟩
+theorem last : True := sorry
+"""
+
+
+def test_theorems_have_their_full_names_and_their_holes() -> None:
+    found = theorems(FILE)
+    assert [(t.full_name, len(t.holes)) for t in found] == [
+        ("A.B.twice_eq", 1), ("A.B.two", 1), ("A.B.by_cases_", 1), ("A.B.m", 0), ("top", 0), ("last", 1),
+    ]  # fmt: skip
+    assert all(FILE[hole.start : hole.end] == "sorry" for t in found for hole in t.holes)
+    assert FILE[found[0].start : found[0].end].startswith("@[simp]\ntheorem twice_eq")
+    assert FILE[found[0].start : found[0].end].endswith("sorry")
+    assert FILE[found[2].start :].startswith("set_option maxRecDepth 1000 in\ntheorem by_cases_")
+    assert commands("def f := 1\n@[simp]\ntheorem t : f = 1 := by\n  open Nat in\n  rfl\n#eval f") == 3
+    assert definitions(FILE) == ["A.B.twice"]
+
+
+@pytest.mark.parametrize("text", ["", "theorem", "theorem a", "def f := 1", "end\nend"])
+def test_files_without_theorems_have_none(text: str) -> None:
+    assert theorems(text) == []
+
+
+def test_printed_goals_become_statements() -> None:
+    text = """\
+case succ
+a b : Nat
+h : a =
+  b
+inst✝ : DecidableEq Nat
+x✝¹ : a < b
+⊢ b + 1 =
+    a + 1
+
+case zero
+⊢ True"""
+    first, second = goals_in(text)
+    assert first.statement == (
+        "theorem goal (a b : Nat) (h : a = b) [DecidableEq Nat] (x' : a < b) : b + 1 = a + 1"
+    )
+    assert second.statement == "theorem goal : True"
+
+
+def test_a_statement_is_a_goal_too() -> None:
+    goal = goal_of("theorem t {α : Type} [BEq α] (a b : Nat) (h : ∀ n : Nat, n = a) : b = a")
+    assert goal.hypotheses == (("α", "Type"), ("a b", "Nat"), ("h", "∀ n : Nat, n = a"))
+    assert goal.target == "b = a"
