@@ -290,7 +290,7 @@ def open_pool(settings: VerifySettings, *, cache: Path | None = None) -> Pool:
         prover = toolchain.find(settings.toolchain)
     if settings.require_sandbox and not prover.sandbox:
         raise ToolchainError(
-            f"verify.require_sandbox: {settings.system} ({prover.kind}) runs without one; install bubblewrap, "
+            f"verify.require_sandbox: {settings.system} ({prover.kind}) runs without one; install bubblewrap "
             "or take Lean with --toolchain embedded"
         )
     if settings.pool == "ray":

@@ -31,6 +31,7 @@ LIBRARY = (
     "div_mult_mod_eq",
 )  # fmt: skip
 _SKIPPED = "skip_proof"
+_UNSTATED = Verdict.BAD_STATEMENT, "the statement does not elaborate"
 _SEVERITIES = {"error", "warning"}
 
 
@@ -201,35 +202,33 @@ def said(node: Mapping[str, Any] | None, nonce: str) -> dict[str, list[str]]:
 def results(batch: Batch, answer: Mapping[str, Any], digest: str, note: str) -> Iterator[CheckResult | None]:
     """The result of each job of a batch; None where nothing can be said: it must be run again."""
     nodes = nodes_of(answer)
-    check = nodes.get(batch.check)
-    whole = settled(check, failures=True) and settled(nodes.get(batch.spec), failures=True)
+    check, spec = nodes.get(batch.check), nodes.get(batch.spec)
+    whole = settled(check, failures=True) and settled(spec, failures=True)
     lines = said(check, batch.nonce) if whole else {}
     for i, submission in enumerate(batch.submissions):
         node = nodes.get(batch.proof(i))
         messages = tuple(_messages(node, submission.text))
-        if not settled(node, failures=True):
-            yield None
-            continue
-        finding = verdict(lines, str(i), settled(node), messages)
-        if finding is None:
+        error = next((m.text.partition("\n")[0] for m in messages if m.severity == "error"), "")
+        finding = verdict(lines, str(i), error or ("" if settled(node) else "an error in the submission"))
+        if finding is None and len(batch.submissions) == 1 and error and settled(spec, failures=True):
+            # What fails so that no audit can import it is still no proof.
+            finding = (Verdict.REJECTED, error) if settled(spec) else _UNSTATED
+        if finding is None or not settled(node, failures=True):
             yield None
             continue
         reason = "; ".join(filter(None, (finding[1], note)))
         yield CheckResult(submission.job.id, finding[0], reason, messages, toolchain=digest)
 
 
-def verdict(
-    lines: Mapping[str, list[str]], index: str, clean: bool, messages: Sequence[Message]
-) -> Finding | None:
-    """What the audit's lines say of one job; `clean` is whether the submission's theory has no error."""
-    error = next((m.text.partition("\n")[0] for m in messages if m.severity == "error"), "")
+def verdict(lines: Mapping[str, list[str]], index: str, error: str) -> Finding | None:
+    """What the audit's lines say of one job; `error` is the first one in the submission's theory, if any."""
     if lines.get(f"{index} proved") == []:
-        return (Verdict.PROVED, "") if clean else (Verdict.REJECTED, error or "an error in the submission")
+        return (Verdict.REJECTED, error) if error else (Verdict.PROVED, "")
     reasons = lines.get(f"{index} refused")
     if reasons is None:
-        return None if clean else (Verdict.REJECTED, error or "an error in the submission")
+        return None
     if "not stated" in reasons:
-        return Verdict.BAD_STATEMENT, "the statement does not elaborate"
+        return _UNSTATED
     if "no such fact" in reasons:
         return Verdict.REJECTED, error or "the theorem was not proved"
     skipped = [r for r in reasons if r.startswith("oracle ") and r.rpartition(".")[2].endswith(_SKIPPED)]

@@ -165,6 +165,8 @@ class IsabelleWorker:
         ]
         if len(through) < len(submissions):
             self._why = late
+        if any(name in nodes and not settled(nodes[name]) for name in (AUDIT, batch.header.name)):
+            await self._drop()  # what every batch rests on was through once: this server is of no more use
         said_of = results(batch, answer, self._toolchain.digest, self._note)
         given = {
             index: replace(result, times_ms={"proof": each_ms})
@@ -247,6 +249,8 @@ class IsabelleWorker:
         except RefusedError as error:
             return replace(header, error=f"header: {error}")
         nodes = nodes_of(answer)
+        if not all(settled(nodes.get(one), failures=True) for one in (header.name, name)):
+            raise DeadlineError("the header's theories were not gone through")
         lines = said(nodes.get(name), nonce) if settled(nodes.get(name)) else {}
         commands = frozenset(lines.get("commands", []))
         if not settled(nodes.get(header.name)) or not commands:
@@ -270,9 +274,8 @@ class IsabelleWorker:
             raise WorkerError("the worker is closed")
         if self._server and self._client and self._server.alive:
             return self._server, self._client
-        if self._server:
-            await self._drop()
-            self.restarts += 1
+        await self._drop()
+        self.restarts += bool(self._session)
         for _ in range(_STARTS):
             try:
                 return await self._start()
@@ -297,7 +300,7 @@ class IsabelleWorker:
         }
         try:
             started = await client.task("session_start", argument, timeout_s=_SESSION_S)
-        except (RefusedError, DeadlineError) as error:
+        except RefusedError as error:
             raise ToolchainError(
                 f"session {self._toolchain.session} does not start: {error}; build its heap once with: "
                 f"isabelle build -b {self._toolchain.session}"
@@ -305,7 +308,7 @@ class IsabelleWorker:
         self._session = str(started.get("session_id"))
         loaded = await self._load(make_header(""), heap=True)
         if loaded.error:
-            raise ToolchainError(
+            raise ServerDiedError(
                 f"the audit does not load in session {self._toolchain.session}: {loaded.error}"
             )
         self._headers[""] = loaded
