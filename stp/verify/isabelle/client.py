@@ -20,6 +20,9 @@ _READ_BYTES = 1 << 16
 _CANCEL_S = 5.0
 
 
+OnNote = Callable[[Reply], None]
+
+
 class ServerDiedError(Exception):
     """The connection ended, or what came over it was no message."""
 
@@ -38,10 +41,8 @@ class Client:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
         self._frames = Frames()
-        self._answers: deque[asyncio.Future[Reply]] = deque()
-        self._tasks: dict[str, asyncio.Future[Reply]] = {}
-        self._early: dict[str, Reply] = {}
-        self._notes: dict[str, Callable[[Reply], None]] = {}
+        self._answers: deque[tuple[asyncio.Future[Reply], OnNote | None]] = deque()
+        self._tasks: dict[str, tuple[asyncio.Future[Reply], OnNote]] = {}
         self._error: ServerDiedError | None = None
         self._reading = asyncio.create_task(self._read())
 
@@ -85,7 +86,7 @@ class Client:
         argument: object,
         *,
         timeout_s: float,
-        on_note: Callable[[Reply], None] | None = None,
+        on_note: OnNote | None = None,
     ) -> dict[str, Any]:
         """The result of a command that starts a task. `on_note` gets its notes, and those that name no task,
         as they come.
@@ -95,24 +96,19 @@ class Client:
             DeadlineError: the task did not end in time; it was cancelled.
             ServerDiedError: the connection ended.
         """
-        started = await self.call(name, argument, timeout_s=timeout_s)
-        task = started.get("task") if isinstance(started, dict) else None
-        if not isinstance(task, str):
-            raise self._fail(f"{name} answered {started!r}, which names no task")
-        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        self._tasks[task] = future
-        if task in self._early:
-            future.set_result(self._early.pop(task))
-        if on_note:
-            self._notes[task] = on_note
+        started = await self._send(command(name, argument), timeout_s, on_note or _ignore)
+        if started.name != "OK":
+            raise RefusedError(started.message)
+        if started.task not in self._tasks:
+            raise self._fail(f"{name} answered {started.argument!r}, which names no task")
+        future, _ = self._tasks[started.task]
         try:
             reply = await self._wait(future, timeout_s)
         except DeadlineError:
-            await self._cancel(task, future)
+            await self._cancel(started.task, future)
             raise
         finally:
-            self._tasks.pop(task, None)
-            self._notes.pop(task, None)
+            self._tasks.pop(started.task, None)
         if reply.name != "FINISHED" or not isinstance(reply.argument, dict):
             raise RefusedError(reply.message)
         return reply.argument
@@ -123,11 +119,13 @@ class Client:
         self._give_up(ServerDiedError("the connection was closed"))
         self._writer.close()
 
-    async def _send(self, frame: bytes, timeout_s: float) -> Reply:
+    async def _send(self, frame: bytes, timeout_s: float, on_note: OnNote | None = None) -> Reply:
+        """The answer to a command. With `on_note` the command starts a task, which is known from the moment
+        of its answer, since notes and even its end may follow in the same breath."""
         if self._error:
             raise self._error
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        self._answers.append(future)
+        self._answers.append((future, on_note))
         self._writer.write(frame)
         return await self._wait(future, timeout_s)
 
@@ -158,16 +156,17 @@ class Client:
         if reply.name in ("OK", "ERROR"):
             if not self._answers:
                 raise ProtocolError(f"an answer that nobody waits for: {reply.name} {reply.message[:200]}")
-            _settle(self._answers.popleft(), reply)
+            future, on_note = self._answers.popleft()
+            if on_note and reply.name == "OK" and reply.task:
+                self._tasks[reply.task] = asyncio.get_running_loop().create_future(), on_note
+            _settle(future, reply)
         elif reply.name in ("FINISHED", "FAILED") and reply.task:
-            if reply.task in self._tasks:
-                _settle(self._tasks[reply.task], reply)
-            else:  # before the task's name was read, or after it was given up
-                self._early[reply.task] = reply
+            if reply.task in self._tasks:  # else it was given up
+                _settle(self._tasks[reply.task][0], reply)
         elif reply.name == "NOTE":
-            for task, note in list(self._notes.items()):
+            for task, (_, on_note) in list(self._tasks.items()):
                 if reply.task in (None, task):
-                    note(reply)
+                    on_note(reply)
         else:
             raise ProtocolError(f"a reply of no kind: {reply.name}")
 
@@ -178,11 +177,15 @@ class Client:
 
     def _give_up(self, error: ServerDiedError) -> None:
         self._error = self._error or error
-        for future in (*self._answers, *self._tasks.values()):
+        for future, _ in (*self._answers, *self._tasks.values()):
             if not future.done():
                 future.set_exception(self._error)
                 future.exception()  # seen, also where nobody waits any more
         self._answers.clear()
+
+
+def _ignore(note: Reply) -> None:
+    """For tasks whose notes nobody reads."""
 
 
 def _settle(future: asyncio.Future[Reply], reply: Reply) -> None:
