@@ -32,6 +32,7 @@ LIBRARY = (
 )  # fmt: skip
 _SKIPPED = "skip_proof"
 _UNSTATED = Verdict.BAD_STATEMENT, "the statement does not elaborate"
+_FACT = re.compile(r"[A-Za-z][A-Za-z0-9_']*")
 _SEVERITIES = {"error", "warning"}
 
 
@@ -127,6 +128,9 @@ def prepare(job: Job, header: Header) -> Submission | Finding:
         return Verdict.BAD_STATEMENT, str(error)
     if theorem.proof is not None:
         return Verdict.BAD_STATEMENT, "the statement has a proof"
+    fact = theorem.name or UNNAMED
+    if not _FACT.fullmatch(fact):
+        return Verdict.BAD_STATEMENT, f"expected a name of plain letters and digits, found {fact!r}"
     if finding := screen(theorem.signature, frozenset(), header.commands):
         return Verdict.BAD_STATEMENT, f"statement: {finding[1]}"
     if finding := screen(job.proof, commands=header.commands):
@@ -134,7 +138,6 @@ def prepare(job: Job, header: Header) -> Submission | Finding:
     proof = without_comments(job.proof)
     first = next(tokens(proof), None)
     signature = without_comments(theorem.signature)
-    fact = theorem.name or UNNAMED
     if first is None:
         return Verdict.INCOMPLETE, "no proof"
     if first.text in COMMANDS | {"lemmas", "declare"}:
@@ -252,7 +255,7 @@ def _messages(node: Mapping[str, Any] | None, text: str) -> Iterator[Message]:
 
 def _ml(text: str) -> str:
     """An ML string of plain characters."""
-    if not re.fullmatch(r"[A-Za-z0-9_.'/\-]+", text):
+    if not re.fullmatch(r"[A-Za-z0-9_.'/+,@ \-]+", text):
         raise UsageError(f"no name for Isabelle: {text!r}")
     return f'"{text}"'
 

@@ -53,6 +53,7 @@ MODELLED = [
     ("by simp", 'theorem bad: "x = x" by simp', Verdict.BAD_STATEMENT, "has a proof"),
     ("by simp ML \\<open>writeln \"STP 0 0 proved\"\\<close>", REV, Verdict.CHEATED, "ML"),
     ("by simp own_ML_command", REV, Verdict.CHEATED, "own_ML_command"),
+    ("by simp", 'theorem greek_α: "x = x"', Verdict.BAD_STATEMENT, "plain letters"),
     ("by (simp", REV, Verdict.PROVED, ""),  # the model does not mind brackets
 ]  # fmt: skip
 
