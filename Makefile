@@ -11,7 +11,7 @@ PYTEST := .venv/bin/python -m pytest
 STAMP := .venv/stp-setup-done
 
 .DEFAULT_GOAL := help
-.PHONY: help setup selfplay test test-fast test-slow check fmt bench clean
+.PHONY: help setup selfplay test test-fast test-isabelle test-slow check fmt bench clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -37,6 +37,9 @@ test-fast: setup  ## The tests that start no Lean
 test-slow: setup  ## The tests that take minutes
 	$(STP) toolchain install lean
 	$(PYTEST) -m slow
+
+test-isabelle: setup  ## The Isabelle corpora, on the Isabelle of PATH or ISABELLE_HOME
+	$(PYTEST) -m isabelle -rs
 
 check: setup  ## Lint, format, types and the fast tests
 	.venv/bin/ruff check .

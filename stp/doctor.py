@@ -13,6 +13,7 @@ from typing import Literal
 import psutil
 
 from stp.errors import ToolchainError
+from stp.verify.isabelle import toolchain as isabelle
 from stp.verify.lean import install, toolchain
 
 _WORKER_MB = 2800
@@ -37,6 +38,7 @@ def examine() -> list[Finding]:
         _gpu(),
         _embedded(),
         _native(),
+        _isabelle(),
         _sandbox(),
     ]
 
@@ -91,3 +93,13 @@ def _native() -> Finding:
     except ToolchainError as error:
         return Finding("native Lean", "note", str(error))
     return Finding("native Lean", "ok", str(found.root))
+
+
+def _isabelle() -> Finding:
+    try:
+        found = isabelle.find()
+    except ToolchainError as error:
+        return Finding("Isabelle", "note", str(error))
+    return Finding(
+        "Isabelle", "ok", f"{found.version}, {found.program}; its heap is tested when a worker starts"
+    )

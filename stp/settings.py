@@ -18,6 +18,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from stp.errors import SettingsError
+from stp.types import System
 
 
 class Section(BaseModel):
@@ -30,8 +31,9 @@ S = TypeVar("S", bound=Section)
 
 
 class VerifySettings(Section):
-    """The checkers: which Lean, how many, and the budget of one check."""
+    """The checkers: which prover, how many, and the budget of one check."""
 
+    system: System = System.LEAN
     toolchain: Literal["auto", "embedded", "native"] = "auto"
     pool: Literal["ray", "local"] = "ray"
     workers: int = Field(0, ge=0)
@@ -41,7 +43,11 @@ class VerifySettings(Section):
     memory_mb: int = Field(4096, gt=0)
     """A worker above this is replaced between two jobs."""
     require_sandbox: bool = False
-    """Refuse a Lean whose submissions nothing keeps from the machine."""
+    """Refuse a prover whose submissions nothing keeps from the machine."""
+    session: str = "HOL"
+    """Isabelle's session: what is in its heap."""
+    allow_tainted_heap: bool = False
+    """Work with an Isabelle whose library rests on oracles; proofs that need those theorems stay refused."""
 
 
 class ModelSettings(Section):

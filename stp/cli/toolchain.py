@@ -17,14 +17,17 @@ def install(prover: Annotated[str, typer.Argument(help="lean")]) -> None:
     from stp.verify.lean import install as lean
 
     if prover != "lean":
-        raise UsageError(f"expected lean, found {prover!r}: Isabelle is installed from its own site")
+        raise UsageError(
+            f"expected lean, found {prover!r}: Isabelle is installed by hand, see docs/isabelle.md"
+        )
     print(lean.install())
 
 
 @app.command("list")
 def list_() -> None:
-    """Print each Lean with its digest and folder, or why it is not ready."""
+    """Print each prover with its digest and folder, or why it is not ready."""
     from stp.errors import ToolchainError
+    from stp.verify.isabelle import toolchain as isabelle
     from stp.verify.lean import toolchain
 
     for kind in ("embedded", "native"):
@@ -33,3 +36,8 @@ def list_() -> None:
             print(f"{kind:8}  ready    {found.digest}  {found.root}")
         except ToolchainError as error:
             print(f"{kind:8}  missing  {error}")
+    try:
+        prover = isabelle.find()
+        print(f"isabelle  ready    {prover.digest}  {prover.program}  {prover.version}")
+    except ToolchainError as error:
+        print(f"isabelle  missing  {error}")

@@ -31,13 +31,18 @@ def verify(
     against: Annotated[
         Path | None, typer.Option(help="A Lean file that states that theorem with `sorry` for a proof.")
     ] = None,
-    statement: Annotated[str | None, typer.Option(help="theorem NAME SIGNATURE")] = None,
-    proof: Annotated[str | None, typer.Option(help="The term after `:=`, such as `by simp`.")] = None,
+    statement: Annotated[
+        str | None, typer.Option(help="theorem NAME SIGNATURE; for Isabelle theorem NAME: SIGNATURE")
+    ] = None,
+    proof: Annotated[
+        str | None, typer.Option(help="The term after `:=`, or Isabelle's proof, such as `by simp`.")
+    ] = None,
     header: Annotated[str, typer.Option(help="What stands before the theorem.")] = "",
     jsonl: Annotated[
         str | None, typer.Option(help="A file of jobs, one JSON object a line; - for stdin.")
     ] = None,
-    toolchain: Annotated[str, typer.Option(help="auto, embedded or native.")] = "auto",
+    system: Annotated[str, typer.Option(help="lean or isabelle.")] = "lean",
+    toolchain: Annotated[str, typer.Option(help="Which Lean: auto, embedded or native.")] = "auto",
     workers: Annotated[int, typer.Option(help="Checker processes; 0: as many as fit.")] = 1,
     premises: Annotated[
         bool, typer.Option("--premises", help="Also list the library theorems used.")
@@ -46,7 +51,7 @@ def verify(
         bool, typer.Option("--strict", help="Have a second process check again what the first accepted.")
     ] = False,
     require_sandbox: Annotated[
-        bool, typer.Option("--require-sandbox", help="Refuse to run a Lean without a sandbox.")
+        bool, typer.Option("--require-sandbox", help="Refuse to run a prover without a sandbox.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
 ) -> None:
@@ -56,7 +61,8 @@ def verify(
     from stp.verify.pool import open_pool
 
     values = {
-        "pool": "local", "workers": workers, "toolchain": toolchain, "require_sandbox": require_sandbox,
+        "system": system, "pool": "local", "workers": workers, "toolchain": toolchain,
+        "require_sandbox": require_sandbox,
     }  # fmt: skip
     settings = validate({"verify": values}, "stp verify").verify
     if jsonl is not None:
@@ -73,10 +79,10 @@ def verify(
         value |= {"header": header, "statement": statement, "proof": proof}
     else:
         raise UsageError("expected FILE and --theorem, or --statement and --proof, or --jsonl FILE")
-    job = job_from_json(value, "1")
+    job = job_from_json(value, "1", settings.system)
     with open_pool(settings) as pool:
         if sys.stderr.isatty():
-            print("starting Lean: 10 to 20 s", file=sys.stderr)
+            print(f"starting {system}: 10 to 20 s", file=sys.stderr)
         result = pool.submit(job).result()
     if as_json:
         print(json.dumps(result_to_json(result)))
@@ -140,7 +146,7 @@ def _submit(pool: Pool, line: bytes, number: int, strict: bool) -> Future[CheckR
         value = json.loads(line)
         if isinstance(value, dict) and isinstance(value.get("id"), str):
             name = value["id"]
-        job = job_from_json(value, name)
+        job = job_from_json(value, name, pool.system)
         return pool.submit(replace(job, strict=job.strict or strict))
     except (UsageError, ValueError, RecursionError) as error:
         future: Future[CheckResult] = Future()

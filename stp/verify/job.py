@@ -15,7 +15,7 @@ _MOST = 10**9
 _FIELDS = frozenset({*_TEXTS, *_FLAGS, "system", "limits"})
 
 
-def job_from_json(value: Any, default_id: str) -> Job:
+def job_from_json(value: Any, default_id: str, default_system: System = System.LEAN) -> Job:
     """A job from a parsed JSON object.
 
     Raises:
@@ -32,8 +32,9 @@ def job_from_json(value: Any, default_id: str) -> Job:
     for name in _TEXTS:
         if name in value and not _is_text(value[name]):
             raise UsageError(f"field {name!r}: expected a text, found {value[name]!r}")
-    if value.get("system", System.LEAN) != System.LEAN:
-        raise UsageError(f"field 'system': expected lean, found {value['system']!r}")
+    system = value.get("system", default_system)
+    if system not in list(System):
+        raise UsageError(f"field 'system': expected {' or '.join(System)}, found {system!r}")
     for name in _FLAGS:
         if not isinstance(value.get(name, False), bool):
             raise UsageError(f"field {name!r}: expected true or false, found {value[name]!r}")
@@ -42,6 +43,7 @@ def job_from_json(value: Any, default_id: str) -> Job:
         header=value.get("header", ""),
         statement=value["statement"],
         proof=value["proof"],
+        system=System(system),
         origin=value.get("origin"),
         limits=_limits(value.get("limits", {})),
         premises=value.get("premises", False),

@@ -26,7 +26,10 @@ import psutil
 from stp.errors import MachineryError, StpError, ToolchainError, WorkerError
 from stp.settings import VerifySettings
 from stp.store.cache import ResultCache, cache_key
-from stp.types import CheckResult, Job
+from stp.types import CheckResult, Job, System, Verdict
+from stp.verify.isabelle import toolchain as isabelle
+from stp.verify.isabelle.toolchain import IsabelleToolchain
+from stp.verify.isabelle.worker import IsabelleWorker
 from stp.verify.lean import install, toolchain
 from stp.verify.lean.toolchain import Toolchain
 from stp.verify.lean.worker import LeanWorker
@@ -44,6 +47,10 @@ Entry = tuple[Job, Future[CheckResult], float]
 """A job, what waits for its result, and when it was queued."""
 
 
+#: What a worker is made of. Picklable.
+Prover = Toolchain | IsabelleToolchain
+
+
 class Host(Protocol):
     """Where one worker lives. Called from two threads, one batch at a time."""
 
@@ -54,9 +61,9 @@ class Host(Protocol):
 class LocalHost:
     """A worker in this process."""
 
-    def __init__(self, lean: Toolchain, memory_mb: int) -> None:
+    def __init__(self, prover: Prover, memory_mb: int) -> None:
         self._one_at_a_time = threading.Lock()
-        self._worker = LeanWorker(lean, memory_mb)
+        self._worker: Host = _worker_class(prover)(prover, memory_mb)
 
     def check(self, jobs: Sequence[Job]) -> list[CheckResult]:
         with self._one_at_a_time:
@@ -69,11 +76,11 @@ class LocalHost:
 class RayHost:
     """A worker in a Ray actor; an actor that dies is made again and its batch repeated."""
 
-    def __init__(self, lean: Toolchain, memory_mb: int) -> None:
+    def __init__(self, prover: Prover, memory_mb: int) -> None:
         import ray
 
-        remote: Any = ray.remote(num_cpus=1, max_restarts=0)(LeanWorker)
-        self._make: Callable[[], Any] = lambda: remote.remote(lean, memory_mb)
+        remote: Any = ray.remote(num_cpus=1, max_restarts=0)(_worker_class(prover))
+        self._make: Callable[[], Any] = lambda: remote.remote(prover, memory_mb)
         self._renewing = threading.Lock()
         self._closed = False
         self._actor: Any = self._make()
@@ -122,8 +129,15 @@ class _Batch:
 class Pool:
     """A queue of jobs in front of some hosts. `close`, or leaving the `with`, ends all workers."""
 
-    def __init__(self, hosts: Sequence[Callable[[], Host]], digest: str, cache: ResultCache | None) -> None:
+    def __init__(
+        self,
+        hosts: Sequence[Callable[[], Host]],
+        digest: str,
+        cache: ResultCache | None,
+        system: System = System.LEAN,
+    ) -> None:
         self.digest = digest
+        self.system = system
         self.workers = len(hosts)
         self._cache = cache
         self._queue: deque[Entry] = deque()
@@ -152,6 +166,10 @@ class Pool:
         """Queues a job; its future gets the result, or the error of a pool that cannot go on. Cancelling
         the future takes the job out, unless it has begun."""
         future: Future[CheckResult] = Future()
+        if job.system != self.system:
+            reason = f"a {job.system} job, but {self.system} checks here"
+            future.set_result(CheckResult(job.id, Verdict.BAD_STATEMENT, reason))
+            return future
         found = self._cached([job])[0]
         if found is not None:
             future.set_result(found)
@@ -307,24 +325,32 @@ def worker_count(settings: VerifySettings) -> int:
 
 
 def open_pool(settings: VerifySettings, *, cache: Path | None = None) -> Pool:
-    """A pool as the settings say; Ray is started on this machine, or joined where RAY_ADDRESS says.
+    """A pool as the settings say, for one system; Ray is started here, or joined where RAY_ADDRESS says.
 
     `cache` is the file of the result cache; None: no cache.
 
     Raises:
-        ToolchainError: no Lean to use, or none in the sandbox that the settings require.
+        ToolchainError: no prover to use, or none in the sandbox that the settings require.
     """
-    lean = toolchain.find(settings.toolchain)
-    if settings.require_sandbox and not lean.sandbox:
+    prover: Prover
+    if settings.system is System.ISABELLE:
+        prover = isabelle.find(settings.session, allow_tainted_heap=settings.allow_tainted_heap)
+    else:
+        prover = toolchain.find(settings.toolchain)
+    if settings.require_sandbox and not prover.sandbox:
         raise ToolchainError(
-            f"verify.require_sandbox: the {lean.kind} Lean runs without one; install bubblewrap, or take "
-            "--toolchain embedded"
+            f"verify.require_sandbox: {settings.system} ({prover.kind}) runs without one; install bubblewrap "
+            "or take Lean with --toolchain embedded"
         )
     if settings.pool == "ray":
         _start_ray()
     host = RayHost if settings.pool == "ray" else LocalHost
-    hosts = [lambda: host(lean, settings.memory_mb)] * worker_count(settings)
-    return Pool(hosts, lean.digest, ResultCache(cache) if cache else None)
+    hosts = [lambda: host(prover, settings.memory_mb)] * worker_count(settings)
+    return Pool(hosts, prover.digest, ResultCache(cache) if cache else None, settings.system)
+
+
+def _worker_class(prover: Prover) -> Callable[[Any, int], Any]:
+    return IsabelleWorker if isinstance(prover, IsabelleToolchain) else LeanWorker
 
 
 def default_cache() -> Path:

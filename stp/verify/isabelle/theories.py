@@ -1,0 +1,264 @@
+"""The theories of a batch, and what their messages say of its jobs.
+
+For each header there is one theory `H` with its imports and declarations. For each batch on top of it: `S`
+states the goals, by `sorry`; a theory `P` a job, beside `S` and not on it, holds the submission; `C` imports
+all and has the audit report on each job, in a message with a nonce that no submission ever sees. Names are
+never used twice: the server refuses the same name again, and none can be guessed and imported.
+
+Covered: what of a theory's status must hold, whose message counts. A job without its line is not proved.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from stp.errors import UsageError
+from stp.syntax.isabelle import COMMANDS, UNNAMED, split_theorem
+from stp.syntax.isabelle_screen import KNOWN, Finding, parse_header, screen
+from stp.syntax.isabelle_tokens import tokens, without_comments
+from stp.types import CheckResult, Job, Message, Verdict
+
+AUDIT = "STP_Audit"
+#: Theorems of the library on which most of it rests, looked at when a worker starts.
+LIBRARY = (
+    "refl", "subst", "ext", "mp", "conjI", "disjE", "nat.induct", "add.commute", "mult.commute",
+    "Suc_inject", "append_assoc", "rev_rev_ident", "map_map", "finite_induct", "order.trans", "wf_induct",
+    "div_mult_mod_eq",
+)  # fmt: skip
+_SKIPPED = "skip_proof"
+_UNSTATED = Verdict.BAD_STATEMENT, "the statement does not elaborate"
+_FACT = re.compile(r"[A-Za-z][A-Za-z0-9_']*")
+_SEVERITIES = {"error", "warning"}
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What is sent of a job: its goal's signature, its text and the name of the fact that is to prove it."""
+
+    job: Job
+    signature: str
+    text: str
+    fact: str
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The theory `H` of a header and, once it is loaded, the commands that are known there."""
+
+    name: str
+    imports: tuple[str, ...]
+    declarations: str
+    commands: frozenset[str] = KNOWN
+    error: str = ""
+
+    def theory(self) -> str:
+        imports = " ".join(f'"{name}"' for name in self.imports)
+        return f"theory {self.name}\n  imports {imports}\nbegin\n{self.declarations}\nend\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Some submissions on one header, and the names and the nonce of their theories."""
+
+    header: Header
+    submissions: Sequence[Submission]
+    stem: str = field(default_factory=lambda: f"T{uuid.uuid4().hex}")
+    nonce: str = field(default_factory=lambda: secrets.token_hex(16))
+
+    @property
+    def spec(self) -> str:
+        return f"{self.stem}_S"
+
+    @property
+    def check(self) -> str:
+        return f"{self.stem}_C"
+
+    def proof(self, index: int) -> str:
+        """The name of a submission's theory."""
+        return f"{self.stem}_P{index}"
+
+    @property
+    def names(self) -> list[str]:
+        """Of all theories of the batch."""
+        return [self.spec, *map(self.proof, range(len(self.submissions))), self.check]
+
+    def theories(self, record: str | None = None) -> dict[str, str]:
+        """Each theory's text by its name. With `record`, the audit writes that file and no messages."""
+        spec = self.spec
+        goals = "".join(
+            f"theorem goal{i}: {submission.signature}\n  sorry\n"
+            for i, submission in enumerate(self.submissions)
+        )
+        texts = {
+            spec: f"theory {spec}\n  imports {AUDIT} {self.header.name}\nbegin\n"
+            f'setup \\<open>STP_Audit.note "{spec}"\\<close>\n{goals}end\n'
+        }
+        for i, submission in enumerate(self.submissions):
+            name = self.proof(i)
+            texts[name] = f"theory {name} imports {self.header.name} begin\n{submission.text}\nend\n"
+        proofs = [self.proof(i) for i in range(len(self.submissions))]
+        audit = f"STP_Audit.record {_ml(record)}" if record else "STP_Audit.report"
+        jobs = "".join(
+            f"ML \\<open>{audit} {_ml(self.nonce)} @{{theory}} stp_axioms stp_submissions "
+            f'("{i}", "{spec}.goal{i}", {_ml(proofs[i])}, {_ml(submission.fact)})\\<close>\n'
+            for i, submission in enumerate(self.submissions)
+        )
+        texts[self.check] = (
+            f"theory {self.check}\n  imports {AUDIT} {spec} {' '.join(proofs)}\nbegin\n"
+            f"ML \\<open>\nval stp_axioms = STP_Audit.fresh @{{theory}} {_ml(spec)};\n"
+            f"val stp_submissions = {_ml_list(proofs)};\n\\<close>\n{jobs}end\n"
+        )
+        return texts
+
+
+def prepare(job: Job, header: Header) -> Submission | Finding:
+    """The submission of a job, or why it may not be sent.
+
+    The proof is what follows the statement, or a text of its own that begins with a lemma or a theorem: then
+    it must hold a theorem of the statement's name, and lemmas may stand beside it.
+    """
+    try:
+        theorem = split_theorem(job.statement)
+    except UsageError as error:
+        return Verdict.BAD_STATEMENT, str(error)
+    if theorem.proof is not None:
+        return Verdict.BAD_STATEMENT, "the statement has a proof"
+    fact = theorem.name or UNNAMED
+    if not _FACT.fullmatch(fact):
+        return Verdict.BAD_STATEMENT, f"expected a name of plain letters and digits, found {fact!r}"
+    if finding := screen(theorem.signature, frozenset(), header.commands):
+        return Verdict.BAD_STATEMENT, f"statement: {finding[1]}"
+    if finding := screen(job.proof, commands=header.commands):
+        return finding
+    proof = without_comments(job.proof)
+    first = next(tokens(proof), None)
+    signature = without_comments(theorem.signature)
+    if first is None:
+        return Verdict.INCOMPLETE, "no proof"
+    if first.text in COMMANDS | {"lemmas", "declare"}:
+        return Submission(job, signature, proof, fact)
+    return Submission(job, signature, f"theorem {fact}: {signature}\n{proof}", fact)
+
+
+def make_header(header: str) -> Header:
+    """The theory of a header.
+
+    Raises:
+        UsageError: no such header, or a command in it that no header may use.
+    """
+    imports, declarations = parse_header(header)
+    return Header(f"H{uuid.uuid4().hex}", imports, without_comments(declarations))
+
+
+def probe(header: Header, nonce: str, *, heap: bool) -> tuple[str, str]:
+    """Name and text of a theory that reports the commands known behind a header, and, with `heap`, which
+    theorems of the library rest on an oracle."""
+    name = f"K{uuid.uuid4().hex}"
+    asked = f"ML \\<open>STP_Audit.commands {_ml(nonce)} @{{theory}}\\<close>\n"
+    if heap:
+        asked += f"ML \\<open>STP_Audit.taint {_ml(nonce)} @{{theory}} {_ml_list(LIBRARY)}\\<close>\n"
+    return name, f"theory {name}\n  imports {AUDIT} {header.name}\nbegin\n{asked}end\n"
+
+
+def nodes_of(result: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The nodes of a result by the theory's name, without the session's."""
+    nodes = result.get("nodes")
+    if not isinstance(nodes, list):
+        return {}
+    return {
+        str(node.get("theory_name", "")).rpartition(".")[2]: node for node in nodes if isinstance(node, dict)
+    }
+
+
+def settled(node: Mapping[str, Any] | None, *, failures: bool = False) -> bool:
+    """Is the theory through, all of it, and, unless `failures` may be, without an error? `ok` alone says
+    nothing: a server that waited long enough says it of a theory that still runs."""
+    status = node.get("status") if node else None
+    if not isinstance(status, dict):
+        return False
+    through = (
+        status.get("consolidated") is True
+        and status.get("percentage") == 100
+        and status.get("canceled") is False
+        and status.get("running") == 0
+        and status.get("unprocessed") == 0
+    )
+    return through and (failures or (status.get("failed") == 0 and status.get("ok") is True))
+
+
+def said(node: Mapping[str, Any] | None, nonce: str) -> dict[str, list[str]]:
+    """The audit's lines in a theory's messages: what follows the nonce, and the lines below it."""
+    found: dict[str, list[str]] = {}
+    for message in (node or {}).get("messages", []):
+        if message.get("kind") == "writeln":
+            first, *more = str(message.get("message", "")).split("\n")
+            if first.startswith(f"STP {nonce} "):
+                found[first.removeprefix(f"STP {nonce} ")] = more
+    return found
+
+
+def results(batch: Batch, answer: Mapping[str, Any], digest: str, note: str) -> Iterator[CheckResult | None]:
+    """The result of each job of a batch; None where nothing can be said: it must be run again."""
+    nodes = nodes_of(answer)
+    check, spec = nodes.get(batch.check), nodes.get(batch.spec)
+    whole = settled(check, failures=True) and settled(spec, failures=True)
+    lines = said(check, batch.nonce) if whole else {}
+    for i, submission in enumerate(batch.submissions):
+        node = nodes.get(batch.proof(i))
+        messages = tuple(_messages(node, submission.text))
+        error = next((m.text.partition("\n")[0] for m in messages if m.severity == "error"), "")
+        finding = verdict(lines, str(i), error or ("" if settled(node) else "an error in the submission"))
+        if finding is None and len(batch.submissions) == 1 and error and settled(spec, failures=True):
+            # What fails so that no audit can import it is still no proof.
+            finding = (Verdict.REJECTED, error) if settled(spec) else _UNSTATED
+        if finding is None or not settled(node, failures=True):
+            yield None
+            continue
+        reason = "; ".join(filter(None, (finding[1], note)))
+        yield CheckResult(submission.job.id, finding[0], reason, messages, toolchain=digest)
+
+
+def verdict(lines: Mapping[str, list[str]], index: str, error: str) -> Finding | None:
+    """What the audit's lines say of one job; `error` is the first one in the submission's theory, if any."""
+    if lines.get(f"{index} proved") == []:
+        return (Verdict.REJECTED, error) if error else (Verdict.PROVED, "")
+    reasons = lines.get(f"{index} refused")
+    if reasons is None:
+        return None
+    if "not stated" in reasons:
+        return _UNSTATED
+    if "no such fact" in reasons:
+        return Verdict.REJECTED, error or "the theorem was not proved"
+    skipped = [r for r in reasons if r.startswith("oracle ") and r.rpartition(".")[2].endswith(_SKIPPED)]
+    if skipped and len(skipped) == len(reasons):
+        return Verdict.INCOMPLETE, reasons[0]
+    return Verdict.CHEATED, "; ".join(reasons)
+
+
+def _messages(node: Mapping[str, Any] | None, text: str) -> Iterator[Message]:
+    """The theory's messages, their places in the submission's text, which begins on the second line."""
+    for message in (node or {}).get("messages", []):
+        severity = str(message.get("kind"))
+        if severity not in _SEVERITIES:
+            continue
+        words = re.sub(r"\\<\^here>|⌂", "", str(message.get("message", "")))
+        line = (message.get("pos") or {}).get("line")
+        lines = text.count("\n") + 1
+        at = line - 1 if isinstance(line, int) and 1 < line <= lines + 1 else 0
+        yield Message(severity, at, 0, at, 0, words)
+
+
+def _ml(text: str) -> str:
+    """An ML string of plain characters."""
+    if not re.fullmatch(r"[A-Za-z0-9_.'/+,@ \-]+", text):
+        raise UsageError(f"no name for Isabelle: {text!r}")
+    return f'"{text}"'
+
+
+def _ml_list(names: Sequence[str]) -> str:
+    return f"[{', '.join(map(_ml, names))}]"

@@ -1,0 +1,346 @@
+"""One Isabelle server and what keeps it honest: clocks, restarts, memory, retries.
+
+Invariants: each job is answered once, in order; jobs of one header share the theories of a batch; a job that
+the audit did not speak for, for whatever reason, is run again, at last alone, and is then timed out or
+crashed; nothing but the audit's line in the check theory says *proved*. `close` may come from another thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from stp.errors import ToolchainError, UsageError, WorkerError
+from stp.syntax.isabelle_screen import Finding
+from stp.types import CheckResult, Job, Verdict
+from stp.verify.isabelle import strict
+from stp.verify.isabelle.client import Client, DeadlineError, RefusedError, ServerDiedError
+from stp.verify.isabelle.server import DiedAtStartError, Server
+from stp.verify.isabelle.theories import (
+    AUDIT,
+    Batch,
+    Header,
+    Submission,
+    make_header,
+    nodes_of,
+    prepare,
+    probe,
+    results,
+    said,
+    settled,
+)
+from stp.verify.isabelle.toolchain import IsabelleToolchain
+
+#: Starts of one server, each of them killed from outside, before the worker gives up.
+_STARTS = 3
+#: Building a session's heap for the first time takes minutes.
+_SESSION_S = 1800.0
+#: Imports that are not in the heap are loaded with their header, once.
+_HEADER_S = 600.0
+_ANSWER_S = 60.0
+#: How much longer than its watchdog the server has to say what there is.
+_GRACE_S = 5.0
+_CHECK_DELAY_S = 0.02
+_MAX_SOURCE_CHARS = 1_000_000
+_MAX_HEADERS = 32
+#: Sessions whose theories a header may import although they are not in the heap.
+_INCLUDED = ("HOL-Library", "HOL-Computational_Algebra", "HOL-Number_Theory")
+
+
+class IsabelleWorker:
+    """Owns one server with one session. Not for several threads at once; `close` ends the server."""
+
+    def __init__(self, toolchain: IsabelleToolchain, memory_mb: int) -> None:
+        self._toolchain = toolchain
+        self._memory_mb = memory_mb
+        self._loop = asyncio.new_event_loop()
+        self._server: Server | None = None
+        self._client: Client | None = None
+        self._session = ""
+        self._headers: dict[str, Header] = {}
+        self._closed = False
+        self._note = ""
+        self._why = Verdict.CRASHED, ""
+        """Why the last batch left a job without a result."""
+        self.restarts = 0
+        self._loop.run_until_complete(self._running())
+
+    @property
+    def pid(self) -> int | None:
+        """Of the server, while there is one."""
+        return self._server.pid if self._server else None
+
+    def check(self, jobs: Sequence[Job]) -> list[CheckResult]:
+        """Results in the order of the jobs; those that nothing could be said of were retried alone.
+
+        Raises:
+            ToolchainError: the server cannot be started again.
+            WorkerError: the worker was closed.
+        """
+        return self._loop.run_until_complete(self._check(jobs))
+
+    def close(self) -> None:
+        """Ends the server. May be called more than once."""
+        self._closed = True
+        if self._server:
+            self._server.kill()
+        if not self._loop.is_running() and not self._loop.is_closed():
+            self._loop.run_until_complete(self._drop())
+            self._loop.close()
+
+    async def _check(self, jobs: Sequence[Job]) -> list[CheckResult]:
+        found: dict[int, CheckResult] = {}
+        by_header: dict[str, list[int]] = {}
+        for index, job in enumerate(jobs):
+            by_header.setdefault(job.header, []).append(index)
+        for text, indices in by_header.items():
+            found |= await self._check_on(text, {index: jobs[index] for index in indices})
+        proved = {i: jobs[i] for i, result in found.items() if result.proved and jobs[i].strict}
+        if proved:
+            found |= await asyncio.to_thread(self._confirm, proved, found)
+        await self._recycle()
+        return [found[index] for index in range(len(jobs))]
+
+    async def _check_on(self, text: str, jobs: dict[int, Job]) -> dict[int, CheckResult]:
+        """Results by index of jobs with one header: all in a batch, then those left that do not stand in the
+        others' way, then each alone."""
+        found: dict[int, CheckResult] = {}
+        ready: dict[int, Submission] = {}
+        header = await self._header_or_failure(text)
+        for index, job in jobs.items():
+            prepared = header if isinstance(header, tuple) else _prepare(job, header)
+            if isinstance(prepared, Submission):
+                ready[index] = prepared
+            else:
+                found[index] = CheckResult(job.id, *prepared, toolchain=self._toolchain.digest)
+        left, innocent = dict(ready), list(ready)
+        while len(left) > 1 and len(innocent) > 1:
+            more, through = await self._run(text, {index: left[index] for index in innocent})
+            found |= more
+            left = {index: submission for index, submission in left.items() if index not in found}
+            innocent = [index for index in through if index in left] if len(innocent) > len(through) else []
+        for index, submission in left.items():
+            for _ in range(2 if len(ready) == 1 else 1):
+                if index not in found:
+                    found |= (await self._run(text, {index: submission}))[0]
+            if index not in found:
+                found[index] = CheckResult(submission.job.id, *self._why, toolchain=self._toolchain.digest)
+        return found
+
+    async def _run(
+        self, text: str, submissions: dict[int, Submission]
+    ) -> tuple[dict[int, CheckResult], list[int]]:
+        """One batch through the server: the results that it gave, and which theories came to their end."""
+        started = time.monotonic()
+        self._why = Verdict.CRASHED, "the server said nothing of this job"
+        limit_s = max(submission.job.limits.wall_s for submission in submissions.values())
+        late = Verdict.TIMED_OUT, f"no answer within {limit_s:g} s"
+        answer: dict[str, Any] = {}
+        names: list[str] = []
+        try:
+            batch = Batch(await self._header(text), list(submissions.values()))
+            names = batch.names
+            answer = await self._use(batch.theories(), [batch.check], limit_s)
+            await self._purge(names)
+        except DeadlineError:
+            self._why = late
+            await self._purge_or_drop(names)
+        except RefusedError as error:
+            self._why = Verdict.CRASHED, f"the server failed: {error}"
+            await self._purge_or_drop(names)
+        except ServerDiedError as error:
+            self._why = self._death(error)
+            await self._drop()
+        if not answer:
+            return {}, []
+        each_ms = 1e3 * (time.monotonic() - started) / len(submissions)
+        nodes = nodes_of(answer)
+        through = [
+            index for i, index in enumerate(submissions) if settled(nodes.get(names[i + 1]), failures=True)
+        ]
+        if len(through) < len(submissions):
+            self._why = late
+        if any(name in nodes and not settled(nodes[name]) for name in (AUDIT, batch.header.name)):
+            await self._drop()  # what every batch rests on was through once: this server is of no more use
+        said_of = results(batch, answer, self._toolchain.digest, self._note)
+        given = {
+            index: replace(result, times_ms={"proof": each_ms})
+            for index, result in zip(submissions, said_of, strict=True)
+            if result is not None
+        }
+        return given, through
+
+    async def _use(self, theories: dict[str, str], wanted: list[str], limit_s: float) -> dict[str, Any]:
+        """Writes theories and has the server go through the wanted ones and what they import.
+
+        Where nothing changes for the time of its watchdog, the server answers with what there is."""
+        server, client = await self._running()
+        for name, text in theories.items():
+            (server.theories / f"{name}.thy").write_text(text, encoding="utf-8")
+        argument = {
+            "session_id": self._session,
+            "theories": wanted,
+            "master_dir": str(server.theories),
+            "check_delay": _CHECK_DELAY_S,
+            "watchdog_timeout": limit_s,
+        }
+        return await client.task("use_theories", argument, timeout_s=limit_s + _GRACE_S)
+
+    async def _purge(self, names: list[str]) -> None:
+        """Unloads theories and removes their files.
+
+        Raises:
+            RefusedError: the server keeps one of them, so that its memory would grow.
+        """
+        server, client = await self._running()
+        argument = {"session_id": self._session, "theories": names, "master_dir": str(server.theories)}
+        answer = await client.call("purge_theories", argument, timeout_s=_ANSWER_S)
+        for name in names:
+            (server.theories / f"{name}.thy").unlink(missing_ok=True)
+        retained = nodes_of({"nodes": answer.get("retained")} if isinstance(answer, dict) else {})
+        if kept := sorted(retained.keys() & set(names)):
+            raise RefusedError(f"the server does not let go of {kept[0]}")
+
+    async def _purge_or_drop(self, names: list[str]) -> None:
+        try:
+            await self._purge(names)
+        except (RefusedError, DeadlineError, ServerDiedError):
+            await self._drop()
+
+    async def _header_or_failure(self, text: str) -> Header | Finding:
+        """The header, or the finding on all jobs with it; a server that died of it is tried once more."""
+        failure: Finding = Verdict.CRASHED, ""
+        for _ in range(2):
+            try:
+                header = await self._header(text)
+            except DeadlineError:
+                return Verdict.TIMED_OUT, f"the header does not load within {_HEADER_S:g} s"
+            except ServerDiedError as error:
+                failure = self._death(error)
+                await self._drop()
+            else:
+                return (Verdict.BAD_STATEMENT, header.error) if header.error else header
+        return failure
+
+    async def _header(self, text: str) -> Header:
+        """The theory of a header, loaded, with the commands known behind it, or with its error."""
+        await self._running()
+        if text not in self._headers:
+            if len(self._headers) >= _MAX_HEADERS:
+                await self._drop()
+                await self._running()
+            try:
+                header = make_header(text)
+            except UsageError as error:
+                return Header("", (), "", error=str(error))
+            self._headers[text] = await self._load(header, heap=False)
+        return self._headers[text]
+
+    async def _load(self, header: Header, *, heap: bool) -> Header:
+        nonce = secrets.token_hex(16)
+        name, text = probe(header, nonce, heap=heap)
+        try:
+            answer = await self._use({header.name: header.theory(), name: text}, [name], _HEADER_S)
+        except RefusedError as error:
+            return replace(header, error=f"header: {error}")
+        nodes = nodes_of(answer)
+        if not all(settled(nodes.get(one), failures=True) for one in (header.name, name)):
+            raise DeadlineError("the header's theories were not gone through")
+        lines = said(nodes.get(name), nonce) if settled(nodes.get(name)) else {}
+        commands = frozenset(lines.get("commands", []))
+        if not settled(nodes.get(header.name)) or not commands:
+            errors = [str(error.get("message")) for error in answer.get("errors", [])]
+            return replace(header, error="header: " + (errors[0] if errors else "it does not load"))
+        if heap and lines.get("taint") != []:
+            self._tainted(lines.get("taint", ["the heap was not examined"]))
+        return replace(header, commands=commands)
+
+    def _tainted(self, found: list[str]) -> None:
+        if not self._toolchain.allow_tainted_heap:
+            raise ToolchainError(
+                f"the heap of session {self._toolchain.session} rests on oracles ({found[0]}): rebuild it, "
+                "or set verify.allow_tainted_heap=true (proofs that need such a theorem stay refused)"
+            )
+        self._note = f"the heap rests on oracles ({found[0]})"
+
+    async def _running(self) -> tuple[Server, Client]:
+        """The server and the connection, started where there is none."""
+        if self._closed:
+            raise WorkerError("the worker is closed")
+        if self._server and self._client and self._server.alive:
+            return self._server, self._client
+        await self._drop()
+        self.restarts += bool(self._session)
+        for _ in range(_STARTS):
+            try:
+                return await self._start()
+            except (DiedAtStartError, ServerDiedError, DeadlineError) as error:
+                last = error
+                await self._drop()
+            except ToolchainError:
+                await self._drop()
+                raise
+        raise ToolchainError(f"Isabelle does not start: {last}; run: stp doctor")
+
+    async def _start(self) -> tuple[Server, Client]:
+        server = self._server = Server(self._toolchain)
+        if self._closed:  # while it started
+            server.kill()
+        client = self._client = await Client.connect(server.host, server.port, server.password, _ANSWER_S)
+        shutil.copy(self._toolchain.project / f"{AUDIT}.thy", server.theories)
+        argument = {
+            "session": self._toolchain.session,
+            "options": self._toolchain.options,
+            "include_sessions": list(_INCLUDED),
+        }
+        try:
+            started = await client.task("session_start", argument, timeout_s=_SESSION_S)
+        except RefusedError as error:
+            raise ToolchainError(
+                f"session {self._toolchain.session} does not start: {error}; build its heap once with: "
+                f"isabelle build -b {self._toolchain.session}"
+            ) from None
+        self._session = str(started.get("session_id"))
+        loaded = await self._load(make_header(""), heap=True)
+        if loaded.error:
+            raise ServerDiedError(
+                f"the audit does not load in session {self._toolchain.session}: {loaded.error}"
+            )
+        self._headers[""] = loaded
+        return server, client
+
+    async def _drop(self) -> None:
+        if self._client:
+            await self._client.close()
+        if self._server:
+            self._server.kill()
+        self._server = self._client = None
+        self._headers.clear()
+
+    async def _recycle(self) -> None:
+        """Between two batches, replaces a server that has grown too large."""
+        if self._server and self._server.memory_mb() > self._memory_mb:
+            await self._drop()
+
+    def _death(self, error: ServerDiedError) -> tuple[Verdict, str]:
+        words = f"{error} {self._server.last_words() if self._server else ''}".strip()
+        memory = "memory" in words.lower()
+        return Verdict.OUT_OF_MEMORY if memory else Verdict.CRASHED, words
+
+    def _confirm(self, jobs: dict[int, Job], found: dict[int, CheckResult]) -> dict[int, CheckResult]:
+        """The results again, those that a fresh build does not confirm turned into denials."""
+        return {index: strict.confirm(self._toolchain, job, found[index]) for index, job in jobs.items()}
+
+
+def _prepare(job: Job, header: Header) -> Submission | Finding:
+    if len(job.statement) + len(job.proof) > _MAX_SOURCE_CHARS:
+        return Verdict.REJECTED, f"the source is longer than {_MAX_SOURCE_CHARS} characters"
+    if job.theorem or job.origin:
+        field = "theorem" if job.theorem else "origin"
+        return Verdict.BAD_STATEMENT, f"field {field!r}: only Lean's checker knows it"
+    return prepare(job, header)

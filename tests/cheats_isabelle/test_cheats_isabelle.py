@@ -1,0 +1,103 @@
+"""No cheat passes and no honest proof is refused.
+
+`cheats.toml` and `honest.toml` hold the corpora. What the screening must see, and that it sees nothing in
+what is honest, is tested anywhere; what the audit must see needs a real Isabelle, and no double is asked.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from stp.errors import ToolchainError
+from stp.types import Job, Limits, System, Verdict
+from stp.verify.isabelle import toolchain
+from stp.verify.isabelle.theories import Submission, make_header, prepare
+from stp.verify.isabelle.worker import IsabelleWorker
+
+HERE = Path(__file__).parent
+FALSE = 'theorem foo: "1 + 1 = (3::nat)"'
+
+
+@dataclass(frozen=True)
+class Case:
+    proof: str
+    statement: str = FALSE
+    verdict: str = "proved"
+    reason: str = ""
+    stage: str = "screen"
+
+    def job(self, id: str) -> Job:
+        return Job(id, "", self.statement, self.proof, System.ISABELLE, limits=Limits(wall_s=60.0))
+
+
+def cases(name: str) -> list[Case]:
+    return [
+        Case(**case) for case in tomllib.loads((HERE / f"{name}.toml").read_text(encoding="utf-8"))["case"]
+    ]
+
+
+CHEATS, HONEST = cases("cheats"), cases("honest")
+
+
+@pytest.fixture(scope="module")
+def isabelle() -> Iterator[IsabelleWorker]:
+    try:
+        found = toolchain.find()
+    except ToolchainError as error:
+        pytest.skip(str(error))
+    worker = IsabelleWorker(found, 8192)
+    yield worker
+    worker.close()
+
+
+def test_the_corpora_are_as_large_as_promised() -> None:
+    assert len(CHEATS) >= 60
+    assert len(HONEST) >= 150
+    assert {case.stage for case in CHEATS} == {"screen", "audit"}
+
+
+def test_the_screening_sees_its_cheats_and_leaves_the_rest_to_the_audit() -> None:
+    header = make_header("")
+    wrong = []
+    for case in CHEATS:
+        found = prepare(case.job("1"), header)
+        if case.stage == "audit":
+            wrong += [] if isinstance(found, Submission) else [(case, found)]
+        elif isinstance(found, Submission) or found[0] != case.verdict or case.reason not in found[1]:
+            wrong.append((case, found))
+    assert wrong == []
+
+
+def test_the_screening_refuses_nothing_honest() -> None:
+    header = make_header("")
+    prepared = [(case, prepare(case.job("1"), header)) for case in HONEST]
+    assert [(case, found) for case, found in prepared if not isinstance(found, Submission)] == []
+
+
+def test_what_is_sent_has_no_comments_and_is_screened_the_same_again() -> None:
+    header = make_header("")
+    for case in HONEST:
+        found = prepare(case.job("1"), header)
+        assert isinstance(found, Submission)
+        assert "(*" not in found.text
+        again = prepare(Job("2", "", case.statement, found.text, System.ISABELLE), header)
+        assert isinstance(again, Submission)
+        assert again.text == found.text
+
+
+@pytest.mark.isabelle
+@pytest.mark.parametrize("corpus", ["cheats", "honest"])
+def test_a_real_isabelle_gives_each_its_verdict(isabelle: IsabelleWorker, corpus: str) -> None:
+    corpus_cases = cases(corpus)
+    results = isabelle.check([case.job(str(i)) for i, case in enumerate(corpus_cases)])
+    wrong = []
+    for case, result in zip(corpus_cases, results, strict=True):
+        assert case.verdict == "proved" or result.verdict is not Verdict.PROVED, case
+        if result.verdict.value != case.verdict or case.reason not in result.reason:
+            wrong.append((case, result.verdict.value, result.reason))
+    assert wrong == []
