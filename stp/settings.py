@@ -44,7 +44,16 @@ class ModelSettings(Section):
 
     base: str = "tiny"
     """`tiny`, which comes with STP, or the path of a folder that `AutoModelForCausalLM` loads."""
-    backend: Literal["transformers"] = "transformers"
+    backend: Literal["transformers", "vllm", "openai"] = "transformers"
+    """What samples: transformers or vLLM, started here, or a server that speaks OpenAI's protocol."""
+    url: str = "http://127.0.0.1:8000/v1"
+    """Of that server."""
+    gpus: int = Field(1, gt=0)
+    """GPUs that one vLLM engine spreads the model over."""
+    replicas: int = Field(0, ge=0)
+    """Generators in Ray actors, each on `gpus` GPUs of its own; 0: one generator, in this process."""
+    context_tokens: int = Field(0, ge=0)
+    """Tokens of a prompt and its text together, in sampling and training; 0: as many as the model can."""
     prompt_format: str = "tiny"
     """A name in `stp.models.prompts.FORMATS`."""
     batch_size: int = Field(128, gt=0)

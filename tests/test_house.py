@@ -16,7 +16,7 @@ ORDER = [
 ]  # fmt: skip
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 HOMES = {
-    "sqlite3": {"store"}, "sqlite_utils": {"store"}, "ray": {"verify"},
+    "sqlite3": {"store"}, "sqlite_utils": {"store"}, "ray": {"verify", "models"},
     "torch": {"models", "training", "selfplay"}, "transformers": {"models", "training"},
     "subprocess": {"verify", "bench"},
 }  # fmt: skip

@@ -9,13 +9,12 @@ are counted from 1. All random streams derive from (run seed, round, purpose).
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import json
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +83,9 @@ class Play:
     folder: Path
     settings: Settings
     _pool: Pool | None = None
-    _prover: tuple[int, Prover] | None = field(default=None)
+    _prover: Prover | None = None
+    _loaded: int | None = None
+    """The round whose model the prover has; None: its generator has given back its memory."""
 
     def round(self, number: int, stages: dict[str, Callable[[int], Stats]]) -> None:
         """Runs the stages that have no end mark yet."""
@@ -142,8 +143,7 @@ class Play:
 
     def train(self, number: int) -> Stats:
         """Step 9."""
-        self._prover = None
-        gc.collect()
+        self.release()
         _use_cores(os.cpu_count() or 1)
         return train_round(
             self.store, number, self.settings, self.model_dir(number - 1), self.model_dir(number),
@@ -193,23 +193,35 @@ class Play:
 
     def prover(self, number: int) -> Prover:
         """The prover with the model of a round; one is loaded at a time."""
-        if self._prover is None or self._prover[0] != number:
-            from stp.models.hf import HfGenerator
+        if self._prover is None:
+            from stp.models.backend import open_generator
 
             settings = self.settings.model
             pool = self.pool  # starts while the model loads
             self._share_cores()
-            generator = HfGenerator(self.model_dir(number), settings.prompt_format, settings.batch_size)
+            generator = open_generator(settings, self.model_dir(number))
             style = prompt_format(settings.prompt_format)
-            self._prover = (number, Prover(generator, style, pool, settings, self.settings.verify))
-        return self._prover[1]
+            self._prover = Prover(generator, style, pool, settings, self.settings.verify)
+        elif self._loaded != number:
+            self._prover.generator.use(self.model_dir(number))
+            self._share_cores()
+        self._loaded = number
+        return self._prover
+
+    def release(self) -> None:
+        """Leaves the generator's memory to the training."""
+        if self._prover and self._loaded is not None:
+            self._prover.generator.release()
+            self._loaded = None
 
     def _share_cores(self) -> None:
         """Leaves the checkers their cores."""
         _use_cores(max(1, (os.cpu_count() or 1) - self.pool.workers))
 
     def close(self) -> None:
-        """Ends the checkers."""
+        """Ends the generator and the checkers."""
+        if self._prover:
+            self._prover.generator.close()
         if self._pool:
             self._pool.close()
 
