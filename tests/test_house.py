@@ -18,7 +18,7 @@ RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 HOMES = {
     "sqlite3": {"store"}, "sqlite_utils": {"store"}, "ray": {"verify", "models"},
     "torch": {"models", "training", "selfplay"}, "transformers": {"models", "training"},
-    "subprocess": {"verify", "bench"},
+    "subprocess": {"verify", "training", "bench"},
 }  # fmt: skip
 
 

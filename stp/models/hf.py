@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,10 +23,10 @@ disable_progress_bar()  # type: ignore[no-untyped-call]  # of loading and saving
 
 
 def load(
-    folder: Path, format_name: str, *, dtype: str = "auto", attention: str = "sdpa"
+    folder: Path, format_name: str, *, dtype: str = "auto", attention: str = "sdpa", place: bool = True
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
-    """Model (on the GPU where there is one, in the weights' own precision by default) and tokenizer of a
-    folder.
+    """Model (on the GPU where there is one, unless its caller will `place` it; in the weights' own precision
+    by default) and tokenizer of a folder.
 
     Raises:
         UsageError: the folder is missing or damaged, its tokenizer cannot write the format, or the model
@@ -40,22 +39,21 @@ def load(
         )
     except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
         raise UsageError(f"{folder}: not a model that transformers can load: {first_line(error)}") from error
-    return model.to(_device(model)).eval(), tokenizer
+    return model.to(_device(model) if place else "cpu").eval(), tokenizer
 
 
 def _device(model: PreTrainedModel) -> str:
-    """The GPU, where there is one and the weights fit; several processes of one training take one each."""
+    """The GPU, where there is one and the weights fit."""
     if not torch.cuda.is_available():
         return "cpu"
-    device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
-    free, _ = torch.cuda.mem_get_info(device)
+    free, _ = torch.cuda.mem_get_info()
     needed = sum(weight.numel() * weight.element_size() for weight in model.parameters())
     if needed > free:
         raise UsageError(
             f"{model.name_or_path}: its weights take {needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB of "
             "GPU memory are free: take a smaller model, or end what else uses the GPU"
         )
-    return device
+    return "cuda"
 
 
 def context_tokens(model: PreTrainedModel) -> int:

@@ -64,7 +64,13 @@ def train_round(
         copy_model(model, out)
         return {"examples": 0}
     report = train(
-        model, out, examples, settings.train, prompt_format=settings.model.prompt_format, seed=seed
+        model,
+        out,
+        examples,
+        settings.train,
+        prompt_format=settings.model.prompt_format,
+        seed=seed,
+        context_tokens=settings.model.context_tokens,
     )
     return {"examples": len(examples), "steps": report.steps, "tokens": report.tokens, "loss": report.loss}
 

@@ -121,7 +121,7 @@ def _halve(source: Path, target: Path) -> None:
     import torch
     from safetensors.torch import load_file, save_file
 
-    shutil.copytree(source, target, ignore=shutil.ignore_patterns("training.json"))
+    shutil.copytree(source, target, ignore=shutil.ignore_patterns("training.json", "inputs"))
     weights = load_file(source / "model.safetensors")
     halved = {name: tensor.to(torch.bfloat16) for name, tensor in weights.items()}
     save_file(halved, target / "model.safetensors", metadata={"format": "pt"})

