@@ -4,8 +4,10 @@ Prompts go in as ids and samples come out as ids, so no template, no truncation 
 engine's stands between. One request holds all n samples of a prompt: it is read once, and the engine
 seeds sample i with the request's seed plus i. Prompts that begin alike share what was computed of them.
 
-Weights are replaced in the running engine. On a GPU it sleeps while another uses the memory (training,
-embeddings), with neither weights nor cache; on CPU an engine cannot sleep, and only stands idle.
+On a GPU the engine goes on from round to round: it sleeps while another uses the memory (training,
+embeddings), with neither weights nor cache, and wakes with new weights. On CPU it can do neither: vLLM 0.32
+says yes to new weights there and goes on with layers that it packed from the old ones (so the tests of this
+project found), so each round has an engine of its own.
 """
 
 from __future__ import annotations
@@ -39,27 +41,26 @@ class VllmGenerator:
         self._format, self._batch, self._context, self._gpus = format_name, batch_size, context_tokens, gpus
         self._engine: Any = None
         self.codec = Codec(folder, format_name, context_tokens)
-        self._asleep = False
+        self._can_sleep, self._asleep = torch.cuda.is_available(), False
         self.use(folder)
 
     def use(self, folder: Path) -> None:
         """See `Generator.use`. A folder of another shape gets another engine."""
         codec = Codec(folder, self._format, self._context)
-        if self._engine is not None and _shape(folder) == _shape(self.codec.folder):
-            if self._asleep:
-                self._engine.wake_up(tags=["weights"])
+        if self._engine is not None and self._can_sleep and _shape(folder) == _shape(self.codec.folder):
+            self.release()
+            self._engine.wake_up(tags=["weights"])
             self._engine.collective_rpc("reload_weights", kwargs={"weights_path": str(folder.absolute())})
-            if self._asleep:
-                self._engine.wake_up(tags=["kv_cache"])
+            self._engine.wake_up(tags=["kv_cache"])
             self._engine.reset_prefix_cache()  # which holds keys and values of the old weights
-        else:
+        elif self._engine is None or folder != self.codec.folder:
             self.close()
             self._engine = self._start(folder, codec)
         self.codec, self._asleep = codec, False
 
     def release(self) -> None:
         """See `Generator.release`."""
-        if self._engine is not None and torch.cuda.is_available() and not self._asleep:
+        if self._engine is not None and self._can_sleep and not self._asleep:
             self._engine.sleep(level=2)
             self._asleep = True
 
@@ -122,7 +123,7 @@ class VllmGenerator:
                 max_num_seqs=self._batch,
                 tensor_parallel_size=self._gpus,
                 enable_prefix_caching=True,
-                enable_sleep_mode=torch.cuda.is_available(),
+                enable_sleep_mode=self._can_sleep,
             )
         except (RuntimeError, ValueError, OSError) as error:
             raise MachineryError(
