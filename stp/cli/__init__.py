@@ -10,12 +10,13 @@ from typing import Annotated
 import typer
 
 from stp import __version__
-from stp.cli import data, machine, selfplay, toolchain, verify
+from stp.cli import data, machine, selfplay, sft, toolchain, verify
 from stp.errors import StpError
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__)
 app.command()(selfplay.selfplay)
 app.command()(selfplay.report)
+app.command()(sft.sft)
 app.command()(verify.verify)
 app.add_typer(toolchain.app, name="toolchain")
 app.add_typer(data.app, name="data")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -25,6 +26,18 @@ def build(
     else:
         raise UsageError(f"expected lean-core, seeds or tiny, found {what!r}")
     print(make())
+
+
+@app.command("trace")
+def trace(
+    url: Annotated[str, typer.Argument(help="The address or folder of a Lean repository.")],
+    commit: Annotated[str, typer.Argument(help="A commit or tag of it.")],
+    out: Annotated[Path, typer.Argument(help="The folder to write, for `stp sft --data`.")],
+) -> None:
+    """Trace a Lean repository with LeanDojo: theorems, proofs and the premises they use."""
+    from stp.datasets.leandojo import trace
+
+    print(trace(url, commit, out))
 
 
 @app.command("list")
