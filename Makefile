@@ -38,12 +38,10 @@ test-slow: setup  ## The tests that take minutes
 	$(STP) toolchain install lean
 	$(PYTEST) -m slow
 
-lean:  ## Install the native Lean with Mathlib of lean_project (elan; 5 GB), and check a proof with it
-	@command -v elan >/dev/null || { echo 'make lean: elan is not on PATH; install it from https://github.com/leanprover/elan (curl https://elan.lean-lang.org/elan-init.sh -sSf | sh), then run make lean again' >&2; exit 3; }
-	@cd lean_project && { elan toolchain install "$$(cat lean-toolchain)" || elan toolchain list | grep -qF "$$(cut -d: -f2 lean-toolchain)" || { echo 'make lean: this toolchain cannot be fetched: check the network and its proxy, then run make lean again' >&2; exit 3; }; }
-	@cd lean_project && { lake exe cache get || { echo 'make lean: Mathlib cannot be fetched: check the network, then run make lean again; it goes on where it stopped' >&2; exit 3; }; }
-	cd lean_project && lake build
-	$(STP) verify --toolchain native --header 'import Mathlib' --statement 'theorem smoke (a b : ℝ) : a * b = b * a' --proof 'by ring'
+lean: setup  ## Install the native Lean and its Mathlib (elan, 6 GB), and check a proof with them
+	@lean_project/setup.sh
+	$(STP) verify --toolchain native --header 'import Mathlib' \
+	  --statement 'theorem smoke (a b : ℝ) : a * b = b * a' --proof 'by ring'
 
 test-vllm: .venv-vllm/stp-setup-done  ## The back ends' tests on vLLM for CPU, in an environment of its own
 	VLLM_CPU_KVCACHE_SPACE=1 .venv-vllm/bin/python -m pytest tests/models/test_generators.py

@@ -24,6 +24,7 @@ def sft(
 
     report = first_training(model, out, load(config, set_), data or [])
     print(
-        f"{out}: {report.steps} steps, {report.tokens} tokens, loss {report.loss:.3f} in {report.seconds:.0f} s, "
-        f"{report.too_long} examples longer than the context left out"
+        f"{out}: {report.steps} steps, {report.tokens} tokens, loss {report.loss:.3f}, {report.seconds:.0f} s"
     )
+    if report.too_long:
+        print(f"{report.too_long} examples are longer than the context and were left out")

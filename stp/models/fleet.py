@@ -140,7 +140,8 @@ class Fleet:
         import ray
 
         gpus = self._settings.gpus if ray.cluster_resources().get("GPU") else 0
-        actor = ray.remote(num_cpus=1, num_gpus=gpus, max_restarts=0)(Replica)
+        # No core of its own: the checkers take all there are. SPREAD, or the first node would get them all.
+        actor = ray.remote(num_cpus=0, num_gpus=gpus, max_restarts=0, scheduling_strategy="SPREAD")(Replica)
         return actor.remote(self._settings, self._folder)
 
     def _renew(self, lost: Any) -> Any:
