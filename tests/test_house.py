@@ -12,12 +12,13 @@ from tests import ran
 STP = Path(__file__).parents[1] / "stp"
 ORDER = [
     {"types", "errors", "settings"}, {"syntax"}, {"store"}, {"verify"}, {"models"}, {"training"},
-    {"datasets"}, {"search"}, {"report"}, {"selfplay"}, {"doctor", "bench"}, {"cli"}, {"__main__"},
+    {"datasets"}, {"search"}, {"report"}, {"selfplay"}, {"doctor", "bench", "bench_gpu"}, {"cli"},
+    {"__main__"},
 ]  # fmt: skip
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 HOMES = {
     "sqlite3": {"store"}, "sqlite_utils": {"store"}, "ray": {"verify", "models"},
-    "torch": {"models", "training", "selfplay"}, "transformers": {"models", "training"},
+    "torch": {"models", "training", "selfplay", "bench_gpu"}, "transformers": {"models", "training"},
     "subprocess": {"verify", "training", "bench"},
 }  # fmt: skip
 
