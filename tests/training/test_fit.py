@@ -92,8 +92,8 @@ def test_how_a_step_is_computed_changes_nothing(
 ) -> None:
     plain = run(folder, tmp_path / "a", EXAMPLES)
     other = run(folder, tmp_path / "b", EXAMPLES, changed(**changes))
-    assert other.loss == pytest.approx(plain.loss, abs=2e-3)
-    assert distance(tmp_path / "a", tmp_path / "b") < 5e-3 < distance(folder, tmp_path / "a")
+    assert other.loss == pytest.approx(plain.loss, abs=1e-2)
+    assert distance(tmp_path / "a", tmp_path / "b") < 1e-2 < distance(folder, tmp_path / "a")
 
 
 def test_adapters_are_merged_into_a_whole_model(folder: Path, tmp_path: Path) -> None:
@@ -111,8 +111,8 @@ def test_adapters_are_merged_into_a_whole_model(folder: Path, tmp_path: Path) ->
 def test_two_processes_train_what_one_does(folder: Path, tmp_path: Path, kind: str) -> None:
     plain = run(folder, tmp_path / "a", EXAMPLES)
     other = run(folder, tmp_path / "b", EXAMPLES, changed(launch=TWO.format(kind)))
-    assert other.loss == pytest.approx(plain.loss, abs=2e-3)
-    assert distance(tmp_path / "a", tmp_path / "b") < 5e-3
+    assert other.loss == pytest.approx(plain.loss, abs=1e-2)
+    assert distance(tmp_path / "a", tmp_path / "b") < 1e-2
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
 
 
@@ -140,6 +140,7 @@ test_sft.run(Path({folder!r}), Path({out!r}), test_sft.EXAMPLES, settings)
 """
 
 
+@pytest.mark.slow
 def test_training_processes_end_with_a_killed_driver(folder: Path, tmp_path: Path) -> None:
     script = _DRIVER.format(tests=str(Path(__file__).parent), folder=str(folder), out=str(tmp_path / "out"))
     driver = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.DEVNULL)
