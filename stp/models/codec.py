@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,18 @@ def load_tokenizer(folder: Path, format_name: str) -> PreTrainedTokenizerFast:
         raise UsageError(f"{folder}: not a model that transformers can load: {first_line(error)}") from error
     check_tokenizer(tokenizer, prompt_format(format_name), str(folder))
     return tokenizer  # type: ignore[no-any-return]
+
+
+def config_of(folder: Path) -> dict[str, Any]:
+    """config.json of a model's folder."""
+    config: dict[str, Any] = json.loads((folder / "config.json").read_text())
+    return config
+
+
+def precision(folder: Path) -> str:
+    """The name of the type that a folder's weights are to be loaded in."""
+    config = config_of(folder)
+    return str(config.get("dtype") or config.get("torch_dtype") or "float32")
 
 
 def first_line(error: Exception) -> str:

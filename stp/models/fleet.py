@@ -23,6 +23,7 @@ from stp.settings import ModelSettings
 
 _LOSSES = 3
 _PLACE_S = 600.0
+_CLOSE_S = 20.0
 
 
 class Replica:
@@ -39,6 +40,11 @@ class Replica:
             self._generator.use(folder)
         else:
             self._generator = open_generator(self._settings, folder)
+
+    def close(self) -> None:
+        """See `Generator.close`."""
+        if self._generator:
+            self._generator.close()
 
     def call(self, name: str, *arguments: Any, **options: Any) -> Any:
         """The generator's method of that name."""
@@ -68,6 +74,10 @@ class Fleet:
         """See `Generator.close`."""
         import ray
 
+        if self._actors:  # each ends its engine's processes, or, where it cannot, is ended with them
+            ray.wait(
+                [a.close.remote() for a in self._actors], num_returns=len(self._actors), timeout=_CLOSE_S
+            )
         for actor in self._actors:
             ray.kill(actor)
         self._actors = []

@@ -12,7 +12,6 @@ project found), so each round has an engine of its own.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +23,7 @@ from numpy.typing import NDArray
 
 from stp.errors import MachineryError, UsageError
 from stp.models.base import Sample
-from stp.models.codec import Codec, first_line, prompt_seed
+from stp.models.codec import Codec, config_of, first_line, precision, prompt_seed
 from stp.models.hf import HfGenerator
 from stp.models.prompts import Prompt
 
@@ -118,7 +117,7 @@ class VllmGenerator:
             return LLM(
                 model=str(folder.absolute()),
                 skip_tokenizer_init=True,
-                dtype=_precision(folder),
+                dtype=precision(folder),  # as transformers takes it: the engine would halve float32
                 max_model_len=codec.context_tokens,
                 max_num_seqs=self._batch,
                 tensor_parallel_size=self._gpus,
@@ -133,16 +132,5 @@ class VllmGenerator:
             ) from error
 
 
-def _config(folder: Path) -> dict[str, Any]:
-    config: dict[str, Any] = json.loads((folder / "config.json").read_text())
-    return config
-
-
 def _shape(folder: Path) -> dict[str, Any]:
-    return {key: value for key, value in _config(folder).items() if key not in _VOLATILE}
-
-
-def _precision(folder: Path) -> str:
-    """The weights' own, as transformers takes it; left to itself the engine makes float32 smaller."""
-    config = _config(folder)
-    return str(config.get("dtype") or config.get("torch_dtype") or "auto")
+    return {key: value for key, value in config_of(folder).items() if key not in _VOLATILE}

@@ -37,6 +37,7 @@ from transformers import (
 
 from stp.errors import MachineryError, UsageError
 from stp.models import hf
+from stp.models.codec import precision
 from stp.settings import TrainSettings
 from stp.training.examples import Batch, Example, encode, plan, step_tensors
 
@@ -84,7 +85,6 @@ def fit(task: Task) -> None:
         MachineryError: the loss is not finite.
     """
     settings = task.settings
-    own_precision = str(_config(task.model_dir).get("dtype", "float32"))
     # Whole weights are kept in 32 bits while they train: 16 would round small steps away.
     model, tokenizer = hf.load(
         task.model_dir, task.prompt_format, attention=settings.attention, place=False,
@@ -102,7 +102,7 @@ def fit(task: Task) -> None:
     trainer = _SftTrainer(_with_loss(model, settings), batches, settings, _arguments(task, len(batches)))
     with _full_disk_told(task.work):
         trainer.train(resume_from_checkpoint=_last_whole_checkpoint(task.work))
-        _save(trainer, task, own_precision)
+        _save(trainer, task)
         if trainer.is_world_process_zero():
             tokenizer.save_pretrained(task.work / "model")
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
@@ -278,9 +278,9 @@ def _bf16_pays() -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
-def _save(trainer: _SftTrainer, task: Task, precision: str) -> None:
+def _save(trainer: _SftTrainer, task: Task) -> None:
     """Writes the trained model, whole and in the precision that it came in. All processes take part."""
-    out = task.work / "model"
+    out, dtype = task.work / "model", getattr(torch, precision(task.model_dir))
     if task.settings.lora_rank:
         trainer.save_model(str(task.work / "adapter"))
         if trainer.is_world_process_zero():
@@ -288,22 +288,13 @@ def _save(trainer: _SftTrainer, task: Task, precision: str) -> None:
 
             plain, _ = hf.load(task.model_dir, task.prompt_format, dtype="float32", place=False)
             merged: Any = PeftModel.from_pretrained(plain, task.work / "adapter").merge_and_unload()
-            merged.to(getattr(torch, precision)).save_pretrained(out)
+            merged.to(dtype).save_pretrained(out)
         return
     weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)
     if trainer.is_world_process_zero():
         model: Any = trainer.accelerator.unwrap_model(trainer.model_wrapped)
-        dtype = getattr(torch, precision)
         model.config.dtype = dtype
         model.save_pretrained(out, state_dict={name: weight.to(dtype) for name, weight in weights.items()})
-
-
-def _config(folder: Path) -> dict[str, Any]:
-    try:
-        config: dict[str, Any] = json.loads((folder / "config.json").read_text())
-    except (OSError, ValueError):
-        return {}
-    return config
 
 
 @contextlib.contextmanager
