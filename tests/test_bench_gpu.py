@@ -6,7 +6,7 @@ from stp.bench_gpu import Line, Sizes, run
 from stp.errors import UsageError
 from stp.settings import TinySettings
 
-SMALL = TinySettings(vocabulary=300, hidden=64, layers=2, heads=4, context_tokens=512)
+SMALL = TinySettings(vocabulary=300, hidden=64, layers=2, heads=4, context_tokens=1024)
 
 
 def test_without_a_gpu_it_says_so() -> None:

@@ -53,13 +53,13 @@ def test_packed_examples_do_not_see_each_other(folder: Path, prompt_weight: floa
     with torch.no_grad():  # wide weights, so that a leak would show
         for weight in model.parameters():
             if weight.ndim == 2:
-                nn.init.normal_(weight, 0, 0.3)
+                nn.init.normal_(weight, 0, 0.5, generator=torch.Generator().manual_seed(0))
     encoded, _ = encode(EXAMPLES, tokenizer, 96)
     plain = weighted_loss(model, **collate(encoded, prompt_weight)).item()
     packed = pack(encoded, prompt_weight)
     assert weighted_loss(model, **packed).item() == pytest.approx(plain, abs=1e-5)
     leak = weighted_loss(model, packed["input_ids"], packed["token_weights"]).item()
-    assert leak != pytest.approx(plain, abs=1e-2)
+    assert leak != pytest.approx(plain, abs=1e-3)
 
 
 @pytest.mark.parametrize("packing", [False, True])
