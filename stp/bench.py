@@ -239,14 +239,12 @@ def _hostile() -> dict[str, Any]:
 
 
 def _sample() -> dict[str, Any]:
-    from stp.models.hf import HfGenerator
+    from stp.models.backend import open_generator
     from stp.models.prompts import prompt_format
     from stp.selfplay.seed_model import seed_model
 
     settings = load()
-    generator = HfGenerator(
-        seed_model(settings.model), settings.model.prompt_format, settings.model.batch_size
-    )
+    generator = open_generator(settings.model, seed_model(settings.model))
     style = prompt_format(settings.model.prompt_format)
     prompts = [style.prover(job.statement) for job in mix()[:64]]
     rates = []

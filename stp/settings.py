@@ -55,7 +55,16 @@ class ModelSettings(Section):
 
     base: str = "tiny"
     """`tiny`, which comes with STP, or the path of a folder that `AutoModelForCausalLM` loads."""
-    backend: Literal["transformers"] = "transformers"
+    backend: Literal["transformers", "vllm", "openai"] = "transformers"
+    """What samples: transformers or vLLM, started here, or a server that speaks OpenAI's protocol."""
+    url: str = "http://127.0.0.1:8000/v1"
+    """Of that server."""
+    gpus: int = Field(1, gt=0)
+    """GPUs that one vLLM engine spreads the model over."""
+    replicas: int = Field(0, ge=0)
+    """Generators in Ray actors, each on `gpus` GPUs of its own; 0: one generator, in this process."""
+    context_tokens: int = Field(0, ge=0)
+    """Tokens of a prompt and its text together, in sampling and training; 0: as many as the model can."""
     prompt_format: str = "tiny"
     """A name in `stp.models.prompts.FORMATS`."""
     batch_size: int = Field(128, gt=0)
@@ -184,6 +193,19 @@ class TrainSettings(Section):
     learning_rate: float = Field(2e-4, gt=0)
     batch_size: int = Field(32, gt=0)
     warmup_frac: float = Field(0.05, ge=0, lt=1)
+    lora_rank: int = Field(0, ge=0)
+    """Train low-rank adapters (peft), merged into the model's weights at the end; 0: train all weights."""
+    tokens_per_pass: int = Field(0, ge=0)
+    """A step's batch is computed in passes of about as many tokens, whose gradients add up; 0: in one."""
+    packing: bool = False
+    """Lay the examples of a pass end to end instead of padding them; they do not see each other."""
+    attention: Literal["sdpa", "flash_attention_2", "flex_attention"] = "sdpa"
+    """With packing, the first looks at every pair of tokens of a pass, the others only within an example."""
+    gradient_checkpointing: bool = False
+    """Compute activations twice rather than keep them."""
+    launch: str = ""
+    """The command that starts the training's processes, for example `accelerate launch --config_file
+    {accelerate}/fsdp.yaml`, where {accelerate} is the folder of those that come with STP; "": in this one."""
     prompt_weight: float = Field(0.0, ge=0)
     """What a prompt's token counts beside a target's: above 0 where a model must learn the language first."""
     save_steps: int = Field(100, gt=0)

@@ -50,6 +50,18 @@ def pool(
     print(f"{file}: {len(keys)} statements, sha256 {pool_file.digest(keys)}")
 
 
+@app.command("trace")
+def trace(
+    url: Annotated[str, typer.Argument(help="The address or folder of a Lean repository.")],
+    commit: Annotated[str, typer.Argument(help="A commit or tag of it.")],
+    out: Annotated[Path, typer.Argument(help="The folder to write, for `stp sft --data`.")],
+) -> None:
+    """Trace a Lean repository with LeanDojo: theorems, proofs and the premises they use."""
+    from stp.datasets.leandojo import trace
+
+    print(trace(url, commit, out))
+
+
 @app.command("list")
 def list_() -> None:
     """Print each benchmark and where it is, then each file of the project's own data with its digest."""

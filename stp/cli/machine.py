@@ -26,11 +26,18 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] 
 
 def bench(
     name: Annotated[
-        str, typer.Argument(help="One benchmark, or all; a name that there is not lists them.")
+        str, typer.Argument(help="One benchmark, all, or gpu; a name that there is not lists them.")
     ] = "all",
     output: Annotated[Path | None, typer.Option(help="Also write the numbers here as JSON.")] = None,
 ) -> None:
-    """Measure this machine: starts, checks and sampled tokens a second, one round and three."""
+    """Measure this machine: starts, checks and sampled tokens a second, one round and three; gpu: the GPU."""
+    if name == "gpu":
+        from stp.bench_gpu import run
+
+        lines = run()
+        if output:
+            output.write_text(json.dumps([asdict(line) for line in lines], indent=2) + "\n")
+        return
     from stp.bench import run_bench
 
     run_bench(name, output)

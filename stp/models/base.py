@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -31,10 +32,23 @@ class Generator(Protocol):
         """`n` samples for each prompt, in the prompts' order.
 
         Each sample is a function of (seed, prompt, its index below n), not of the prompts beside it:
-        a call may be cut into chunks at will. The same prompt twice therefore gives the same samples
-        twice, and more samples of a prompt need another seed. A prompt that leaves no room for
-        `max_tokens` in the model's context gets an empty list and is never cut.
+        a call may be cut into chunks at will. (Up to rounding: in 16 bits the shape of a batch can tip a
+        token.) The same prompt twice therefore gives the same samples twice, and more samples of a
+        prompt need another seed. A prompt that leaves no room for `max_tokens` in the model's context
+        gets an empty list and is never cut.
         """
+        ...
+
+    def use(self, folder: Path) -> None:
+        """From now on the weights of this folder, a later training of the same model."""
+        ...
+
+    def release(self) -> None:
+        """Gives its device's memory to others; `use` takes it back."""
+        ...
+
+    def close(self) -> None:
+        """Ends what it started. May be called more than once."""
         ...
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:

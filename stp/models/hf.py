@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,42 +10,50 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.utils.logging import disable_progress_bar
 
 from stp.errors import UsageError
 from stp.models import decode
 from stp.models.base import Sample
-from stp.models.prompts import (
-    Prompt,
-    check_tokenizer,
-    decode_sample,
-    encode_content,
-    encode_prompt,
-    prompt_format,
-)
+from stp.models.codec import Codec, first_line, load_tokenizer
+from stp.models.prompts import Prompt, encode_content
 
 disable_progress_bar()  # type: ignore[no-untyped-call]  # of loading and saving shards: a fraction of a second here, and not ours to show
 
 
-def load(folder: Path, format_name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
-    """Model (on the GPU where there is one, in the weights' own precision) and tokenizer of a folder.
+def load(
+    folder: Path, format_name: str, *, dtype: str = "auto", attention: str = "sdpa", place: bool = True
+) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+    """Model (on the GPU where there is one, unless its caller will `place` it; in the weights' own precision
+    by default) and tokenizer of a folder.
 
     Raises:
-        UsageError: the folder is missing or damaged, or its tokenizer cannot write the format.
+        UsageError: the folder is missing or damaged, its tokenizer cannot write the format, or the model
+            does not fit the GPU.
     """
-    if not (folder / "config.json").is_file():
-        raise UsageError(f"{folder}: expected a Hugging Face model folder, found no config.json")
+    tokenizer = load_tokenizer(folder, format_name)
     try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         model: Any = AutoModelForCausalLM.from_pretrained(
-            folder, local_files_only=True, dtype="auto", attn_implementation="sdpa"
+            folder, local_files_only=True, dtype=dtype, attn_implementation=attention
         )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise UsageError(f"{folder}: not a model that transformers can load: {reason}") from error
-    check_tokenizer(tokenizer, prompt_format(format_name), str(folder))
-    return model.to("cuda" if torch.cuda.is_available() else "cpu").eval(), tokenizer
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+        raise UsageError(f"{folder}: not a model that transformers can load: {first_line(error)}") from error
+    return model.to(_device(model) if place else "cpu").eval(), tokenizer
+
+
+def _device(model: PreTrainedModel) -> str:
+    """The GPU, where there is one and the weights fit."""
+    if not torch.cuda.is_available():
+        return "cpu"
+    free, _ = torch.cuda.mem_get_info()
+    needed = sum(weight.numel() * weight.element_size() for weight in model.parameters())
+    if needed > free:
+        raise UsageError(
+            f"{model.name_or_path}: its weights take {needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB of "
+            "GPU memory are free: take a smaller model, or end what else uses the GPU"
+        )
+    return "cuda"
 
 
 def context_tokens(model: PreTrainedModel) -> int:
@@ -60,28 +69,39 @@ class HfGenerator:
     waiting for its partner.
     """
 
-    def __init__(self, folder: Path, format_name: str, batch_size: int = 128) -> None:
-        self.folder, self.batch_size = folder, batch_size
-        self.model, self.tokenizer = load(folder, format_name)
+    def __init__(
+        self, folder: Path, format_name: str, batch_size: int = 128, context_tokens: int = 0
+    ) -> None:
+        self._format, self.batch_size, self._context = format_name, batch_size, context_tokens
+        self.use(folder)
+
+    def use(self, folder: Path) -> None:
+        """See `Generator.use`."""
+        self.release()
+        self.folder, self.codec = folder, Codec(folder, self._format, self._context)
+        self.model, self.tokenizer = load(folder, self._format)
+
+    def release(self) -> None:
+        """See `Generator.release`."""
+        vars(self).pop("model", None)
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def close(self) -> None:
+        """See `Generator.close`."""
+        self.release()
 
     def generate(
         self, prompts: Sequence[Prompt], *, n: int, temperature: float, max_tokens: int, seed: int
     ) -> list[list[Sample]]:
         """See `Generator.generate`."""
-        room = context_tokens(self.model) - max_tokens
-        if min(n, max_tokens, room) < 1 or temperature <= 0:
-            raise UsageError(
-                f"cannot sample n={n} texts of max_tokens={max_tokens} at temperature={temperature} from "
-                f"{self.folder}, whose context is {context_tokens(self.model)} tokens"
-            )
-        encoded = [encode_prompt(self.tokenizer, prompt) for prompt in prompts]
-        fitting = [index for index, ids in enumerate(encoded) if len(ids) <= room]
-        end_id = int(self.tokenizer.eos_token_id)
-        how = decode.Decoding(temperature, max_tokens, seed, end_id, self.batch_size)
-        sampled = decode.sample(self.model, [encoded[index] for index in fitting], n, how)
+        fitting = self.codec.fit(prompts, n, temperature, max_tokens)
+        how = decode.Decoding(temperature, max_tokens, seed, self.codec.end_id, self.batch_size)
+        sampled = decode.sample(self.model, list(fitting.values()), n, how)
         results: list[list[Sample]] = [[] for _ in prompts]
-        for index, samples in zip(fitting, sampled, strict=True):
-            results[index] = [self._read(ids, end_id) for ids in samples]
+        for place, samples in zip(fitting, sampled, strict=True):
+            results[place] = [self.codec.read(ids) for ids in samples]
         return results
 
     @torch.inference_mode()
@@ -113,6 +133,3 @@ class HfGenerator:
         summed_BE = (hidden_BTE * real_BT[:, :, None]).sum(1)
         pooled: NDArray[np.float32] = (summed_BE / real_BT.sum(1, keepdim=True)).cpu().numpy()
         return pooled
-
-    def _read(self, ids: list[int], end_id: int) -> Sample:
-        return Sample(decode_sample(self.tokenizer, ids), len(ids), finished=ids[-1] == end_id)

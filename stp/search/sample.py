@@ -22,6 +22,8 @@ from stp.types import CheckResult, Job, Limits, Statement
 from stp.verify.pool import Pool
 
 _SAMPLES_A_BATCH = 512
+#: Samples that may wait for their checks before generation does.
+_SAMPLES_AHEAD = 16 * _SAMPLES_A_BATCH
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,8 @@ def attempt(
             store.add_attempts(round, stage, _rows(batch, sampled, budget.samples))
             pending.submit(round, stage)
             pending.collect()
+            while len(pending.futures) > _SAMPLES_AHEAD:  # checking is slower: generation waits for it
+                pending.collect(block=True)
             tokens += sum(sample.tokens for samples in sampled for sample in samples)
             bar.update(len(batch) * budget.samples)
             elapsed = bar.format_dict["elapsed"]

@@ -126,7 +126,13 @@ def _train(model: Path, out: Path, examples: list[Example], settings: Settings, 
         copy_model(model, out)
         return {"examples": 0}
     report = train(
-        model, out, examples, settings.train, prompt_format=settings.model.prompt_format, seed=seed
+        model,
+        out,
+        examples,
+        settings.train,
+        prompt_format=settings.model.prompt_format,
+        seed=seed,
+        context_tokens=settings.model.context_tokens,
     )
     return {
         "examples": len(examples), "steps": report.steps, "tokens": report.tokens, "loss": report.loss,

@@ -9,13 +9,12 @@ are counted from 1. All random streams derive from (run seed, round, purpose).
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import os
 import sys
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +79,9 @@ class Play:
     folder: Path
     settings: Settings
     _pool: Pool | None = None
-    _prover: tuple[int, Prover] | None = field(default=None)
+    _prover: Prover | None = None
+    _loaded: int | None = None
+    """The round whose model the prover has; None: its generator has given back its memory."""
 
     def round(self, number: int, stages: dict[str, Callable[[int], Stats]]) -> None:
         """Runs the stages that have no end mark yet."""
@@ -155,7 +156,7 @@ class Play:
 
     def select(self, number: int) -> Stats:
         """Steps 6 to 8."""
-        frozen = self.load(0) if self.settings.select.memory_rounds else None
+        frozen = self.frozen() if self.settings.select.memory_rounds else None
         embed = Embedders(self.prover(number - 1).generator, frozen)
         return choose_examples(self.store, embed, number, self.settings, self.stream(number, "reweight"))
 
@@ -243,25 +244,36 @@ class Play:
 
     def prover(self, number: int) -> Prover:
         """The prover with the model of a round; one is loaded at a time."""
-        if self._prover is None or self._prover[0] != number:
+        if self._prover is None:
+            from stp.models.backend import open_generator
+
             settings = self.settings.model
             pool = self.pool  # starts while the model loads
             self._share_cores()
+            generator = open_generator(settings, self.model_dir(number))
             style = prompt_format(settings.prompt_format)
-            self._prover = (number, Prover(self.load(number), style, pool, settings, self.settings.verify))
-        return self._prover[1]
+            self._prover = Prover(generator, style, pool, settings, self.settings.verify)
+        elif self._loaded != number:
+            self._prover.generator.use(self.model_dir(number))
+            self._share_cores()
+        self._loaded = number
+        return self._prover
 
-    def load(self, number: int) -> Generator:
-        """The model of a round."""
-        from stp.models.hf import HfGenerator
+    def frozen(self) -> Generator:
+        """The seed model, beside the prover's."""
+        from stp.models.backend import open_generator
 
-        settings = self.settings.model
-        return HfGenerator(self.model_dir(number), settings.prompt_format, settings.batch_size)
+        return open_generator(self.settings.model, self.model_dir(0))
+
+    def release(self) -> None:
+        """Leaves the generator's memory to the training."""
+        if self._prover and self._loaded is not None:
+            self._prover.generator.release()
+            self._loaded = None
 
     def _make_room(self) -> None:
         """For a training, which wants the memory of the loaded model and every core."""
-        self._prover = None
-        gc.collect()
+        self.release()
         _use_cores(os.cpu_count() or 1)
 
     def _share_cores(self) -> None:
@@ -269,7 +281,9 @@ class Play:
         _use_cores(max(1, (os.cpu_count() or 1) - self.pool.workers))
 
     def close(self) -> None:
-        """Ends the checkers."""
+        """Ends the generator and the checkers."""
+        if self._prover:
+            self._prover.generator.close()
         if self._pool:
             self._pool.close()
 

@@ -14,16 +14,17 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
-from stp.datasets import lean_core, seeds
+from stp.datasets import lean_core, leandojo, seeds
 from stp.datasets.files import data_dir
 from stp.datasets.seeds import Seed, related
 from stp.models.prompts import PromptFormat, prompt_format, signature_of
 from stp.selfplay.seeds import lemmas
-from stp.settings import ModelSettings, TinySettings, TrainSettings
+from stp.settings import ModelSettings, Settings, TinySettings, TrainSettings
 from stp.verify.lean import install
 
 if TYPE_CHECKING:
     from stp.training.examples import Example
+    from stp.training.fit import TrainReport
 
 TINY = "tiny"
 _FORMAT = "tiny"
@@ -73,6 +74,31 @@ def build() -> Path:
 def seed_data(style: PromptFormat) -> list[Example]:
     """The data that the seed model learnt from, in a run's prompt format."""
     return seed_examples(seeds.load(), style)
+
+
+def first_training(model: Path, out: Path, settings: Settings, traces: list[Path]) -> TrainReport:
+    """Teaches a pretrained model both roles, from the seed corpus or from traces of real libraries."""
+    from stp.training.sft import train
+
+    style = prompt_format(settings.model.prompt_format)
+    examples = [example for trace in traces for example in traced_examples(leandojo.read(trace), style)]
+    return train(
+        model, out, examples or seed_examples(seeds.load(), style), settings.train,
+        prompt_format=settings.model.prompt_format, seed=settings.seed,
+        context_tokens=settings.model.context_tokens,
+    )  # fmt: skip
+
+
+def traced_examples(files: list[list[Seed]], style: PromptFormat) -> list[Example]:
+    """Theorem to proof, and (X with proof, lemma) to statement of Y, for X before Y in one file."""
+    from stp.training.examples import Example
+
+    examples = [Example(style.prover(seed.statement.text), seed.proof) for file in files for seed in file]
+    for file in files:
+        for x, lemma, y in leandojo.tuples(file):
+            prompt = style.conjecturer(lemma.statement, x.statement.text, x.proof)
+            examples.append(Example(prompt, signature_of(y.statement.text)))
+    return examples
 
 
 def seed_examples(corpus: list[Seed], style: PromptFormat) -> list[Example]:
@@ -126,7 +152,7 @@ def _halve(source: Path, target: Path) -> None:
     import torch
     from safetensors.torch import load_file, save_file
 
-    shutil.copytree(source, target, ignore=shutil.ignore_patterns("training.json"))
+    shutil.copytree(source, target, ignore=shutil.ignore_patterns("training.json", "inputs"))
     weights = load_file(source / "model.safetensors")
     halved = {name: tensor.to(torch.bfloat16) for name, tensor in weights.items()}
     save_file(halved, target / "model.safetensors", metadata={"format": "pt"})

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from stp.errors import UsageError
 from stp.models.prompts import Prompt, encode_prompt, encode_target
+from stp.settings import TrainSettings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -95,18 +96,83 @@ def plan(examples: Sequence[Encoded], epochs: float, batch_size: int, seed: int)
     return batches[:steps]
 
 
-def collate(batch: Batch, prompt_weight: float = 0.0) -> dict[str, Tensor]:
+def split(batch: Batch, processes: int, tokens_per_pass: int) -> list[Batch]:
+    """A step's batch in passes, as many for each process: parts of about equal size, of at most
+    `tokens_per_pass` tokens where examples allow, those of one process `processes` apart.
+
+    Fewer examples than parts leave some empty.
+    """
+    count = processes
+    while True:
+        parts: list[Batch] = [[] for _ in range(count)]
+        if count == 1:
+            parts = [batch]
+        else:
+            sizes = [0] * count
+            for example in sorted(batch, key=lambda example: -len(example.ids)):
+                smallest = sizes.index(min(sizes))
+                parts[smallest].append(example)
+                sizes[smallest] += len(example.ids)
+        largest = max(sum(len(example.ids) for example in part) for part in parts)
+        if not tokens_per_pass or largest <= tokens_per_pass or count >= len(batch):
+            return parts
+        count += processes
+
+
+def step_tensors(
+    batch: Batch, settings: TrainSettings, rank: int = 0, processes: int = 1
+) -> list[dict[str, Tensor]]:
+    """One step's passes of one process. All weights of the whole step, over all processes, sum to 1."""
+    weight = sum(
+        example.weight * (len(example.ids) - example.prompt_tokens
+                          + settings.prompt_weight * (example.prompt_tokens - 1))
+        for example in batch
+    )  # fmt: skip
+    parts = split(batch, processes, settings.tokens_per_pass)[rank::processes]
+    nothing = [replace(batch[0], weight=0.0)]  # every process takes part in every pass
+    lay = pack if settings.packing else collate
+    return [lay(part or nothing, settings.prompt_weight, weight) for part in parts]
+
+
+def pack(batch: Batch, prompt_weight: float = 0.0, total: float | None = None) -> dict[str, Tensor]:
+    """As `collate`, with the examples end to end in one row: (1, T) and (1, T-1).
+
+    `position_ids` (1, T) begin again with each example: that is how attention tells them apart.
+    """
+    ids: list[int] = []
+    weights: list[float] = []
+    positions: list[int] = []
+    for example in batch:
+        ids += example.ids
+        weights += [0.0, *_weights(example, prompt_weight)]  # no end is asked to foretell the next beginning
+        positions += range(len(example.ids))
+    weights_1T = torch.tensor([weights[1:]], dtype=torch.float64)
+    return {
+        "input_ids": torch.tensor([ids]),
+        "position_ids": torch.tensor([positions]),
+        "token_weights": (weights_1T / (total or weights_1T.sum())).float(),
+    }
+
+
+def collate(batch: Batch, prompt_weight: float = 0.0, total: float | None = None) -> dict[str, Tensor]:
     """One step's tensors: `input_ids` (B, T), padded on the right, and `token_weights` (B, T-1).
 
     `token_weights[b, t]` is what predicting token t+1 of example b counts: 0 in the padding, the
-    example's weight in the target, `prompt_weight` of that in the prompt, all over their sum in the
-    batch. So the loss of the step is exactly Σ w·CE / Σ w, however the weights are scaled. Prompts are
-    told by position, never by token id: the end token is trained even where it is the padding token too.
+    example's weight in the target, `prompt_weight` of that in the prompt, all over `total`, by default
+    their sum in the batch. So the loss of the step is exactly Σ w·CE / Σ w, however the weights are scaled.
+    Prompts are told by position, never by token id: the end token is trained even where it is the padding
+    token too.
     """
     width = max(len(example.ids) for example in batch)
     ids_BT = torch.tensor([[*example.ids, *[0] * (width - len(example.ids))] for example in batch])
     weights_BT = torch.zeros(len(batch), width - 1, dtype=torch.float64)
     for row, example in enumerate(batch):
-        weights_BT[row, : example.prompt_tokens - 1] = prompt_weight * example.weight
-        weights_BT[row, example.prompt_tokens - 1 : len(example.ids) - 1] = example.weight
-    return {"input_ids": ids_BT, "token_weights": (weights_BT / weights_BT.sum()).float()}
+        weights = torch.tensor(_weights(example, prompt_weight), dtype=torch.float64)
+        weights_BT[row, : len(weights)] = weights
+    return {"input_ids": ids_BT, "token_weights": (weights_BT / (total or weights_BT.sum())).float()}
+
+
+def _weights(example: Encoded, prompt_weight: float) -> list[float]:
+    """What predicting each token after the first counts."""
+    prompt, target = example.prompt_tokens - 1, len(example.ids) - example.prompt_tokens
+    return [prompt_weight * example.weight] * prompt + [example.weight] * target

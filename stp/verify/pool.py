@@ -319,7 +319,7 @@ def worker_count(settings: VerifySettings) -> int:
 
         _start_ray()
         resources: dict[str, float] = ray.cluster_resources()
-        return max(1, int(resources.get("CPU", 1)))
+        return int(resources["CPU"])
     free_mb = psutil.virtual_memory().available >> 20
     return max(1, min(os.cpu_count() or 1, (free_mb - _SPARE_MB) // _EMBEDDED_MB))
 
@@ -372,3 +372,8 @@ def _start_ray() -> None:
         logging_level=logging.ERROR,
         **({} if os.environ.get("RAY_ADDRESS") else local),
     )
+    if ray.cluster_resources().get("CPU", 0) < 1:
+        raise MachineryError(
+            "the Ray cluster has no node with a core for checkers: start some with "
+            "ray start --address=HEAD:6379"
+        )

@@ -15,7 +15,7 @@ from stp.models.hf import HfGenerator, load
 from stp.models.prompts import FORMATS
 from stp.models.tiny import make_tiny
 from stp.settings import TinySettings, TrainSettings
-from stp.training import sft
+from stp.training import fit, sft
 from stp.training.examples import Example, collate, encode
 
 STYLE = FORMATS["tiny"]
@@ -37,7 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(
     folder: Path, out: Path, examples: list[Example], settings: TrainSettings = SETTINGS
-) -> sft.TrainReport:
+) -> fit.TrainReport:
     return sft.train(folder, out, examples, settings, prompt_format="tiny", seed=0)
 
 
@@ -54,7 +54,7 @@ def test_the_loss_is_the_weighted_mean_over_target_tokens(folder: Path) -> None:
         for t in range(example.prompt_tokens, len(example.ids)):
             total -= example.weight * log_probs_TV[t - 1, example.ids[t]].item()
             weight += example.weight
-    assert sft.weighted_loss(model, **collate(encoded)).item() == pytest.approx(total / weight, abs=1e-5)
+    assert fit.weighted_loss(model, **collate(encoded)).item() == pytest.approx(total / weight, abs=1e-5)
 
 
 def test_five_proofs_are_learned_by_heart(folder: Path, tmp_path: Path) -> None:
@@ -120,13 +120,13 @@ import sys, time, torch
 sys.path.insert(0, {tests!r})
 from pathlib import Path
 import test_sft
-from stp.training import sft
+from stp.training import fit, sft
 torch.set_num_threads(1)
-plain = sft.weighted_loss
+plain = fit.weighted_loss
 def slow(*args, **kwargs):
     time.sleep(0.15)
     return plain(*args, **kwargs)
-sft.weighted_loss = slow
+fit.weighted_loss = slow
 test_sft.run(Path({folder!r}), Path({out!r}), test_sft.EXAMPLES)
 """
 

@@ -86,7 +86,7 @@ def find(kind: Kind = "auto", *, install_missing: bool = True) -> Toolchain:
         if reason is None:
             return _native()
         if kind == "native":
-            raise ToolchainError(f"no native Lean to use: {reason}; run: cd lean_project && lake build")
+            raise ToolchainError(f"no native Lean to use: {reason}; run: make lean")
     if install_missing:
         install.install()
     elif not install.is_installed():

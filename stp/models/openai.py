@@ -1,0 +1,153 @@
+"""A model behind an HTTP server as a `Generator`: OpenAI's completions protocol as `vllm serve` speaks it.
+
+Prompts go as lists of ids and samples come back as ids (`return_token_ids`), so the server's chat template,
+truncation and detokenizer touch nothing. A request holds all n samples of one prompt; some are under way at
+once. A sample is a function of the request, so asking again is always safe, and is done where the network or
+a busy server was the reason. The client needs the model's folder too, for its tokenizer and for embeddings.
+
+New weights need a server on a GPU that was started with VLLM_SERVER_DEV_MODE=1 and sees the run's folder.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+from numpy.typing import NDArray
+
+from stp.errors import MachineryError, UsageError
+from stp.models.base import Sample
+from stp.models.codec import Codec, prompt_seed
+from stp.models.hf import HfGenerator
+from stp.models.prompts import Prompt
+
+_TRIES = 6
+_FIRST_PAUSE_S = 0.5
+_TIMEOUT = httpx.Timeout(1800.0, connect=10.0)
+_BUSY = frozenset({429, 502, 503, 504})
+
+
+class OpenAiGenerator:
+    """`Generator` on a server. OPENAI_API_KEY is sent where it is set."""
+
+    def __init__(
+        self, folder: Path, format_name: str, url: str, batch_size: int = 128, context_tokens: int = 0
+    ) -> None:
+        self._format, self._url, self._batch, self._context = (
+            format_name,
+            url.rstrip("/"),
+            batch_size,
+            context_tokens,
+        )
+        key = os.environ.get("OPENAI_API_KEY")
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        limits = httpx.Limits(max_connections=None)
+        self._client = httpx.Client(headers=headers, timeout=_TIMEOUT, limits=limits)
+        self.use(folder)
+
+    def use(self, folder: Path) -> None:
+        """See `Generator.use`.
+
+        Raises:
+            UsageError: the server has other weights and does not take new ones.
+        """
+        self.codec = Codec(folder, self._format, self._context)
+        model = self._ask("GET", "/models").json()["data"][0]
+        self._name = str(model["id"])
+        self.codec.context_tokens = min(self.codec.context_tokens, model.get("max_model_len") or 1 << 30)
+        if self._takes_weights():
+            root = self._url.removesuffix("/v1")
+            reload = {"method": "reload_weights", "kwargs": {"weights_path": str(folder.absolute())}}
+            self._check(self._send("POST", f"{root}/collective_rpc", reload))
+            self._check(self._send("POST", f"{root}/reset_prefix_cache"))
+        elif Path(str(model.get("root"))).absolute() != folder.absolute():
+            raise UsageError(
+                f"{self._url} serves {model.get('root')!r} and takes no other weights, expected {folder}: "
+                "start it with VLLM_SERVER_DEV_MODE=1, on a GPU and where it sees the run's folder"
+            )
+
+    def _takes_weights(self) -> bool:
+        """Is it in developer mode, on a GPU? On CPU vLLM 0.32 says yes to new weights and goes on with layers
+        that it packed from the old ones: so the tests of this project found."""
+        answer = self._send("GET", self._url.removesuffix("/v1") + "/server_info")
+        if answer.status_code == httpx.codes.NOT_FOUND:
+            return False
+        return "device_config=cpu" not in str(self._check(answer).json()["vllm_config"])
+
+    def release(self) -> None:
+        """See `Generator.release`: the server's memory is its own."""
+
+    def close(self) -> None:
+        """See `Generator.close`: the server goes on."""
+        self._client.close()
+
+    def generate(
+        self, prompts: Sequence[Prompt], *, n: int, temperature: float, max_tokens: int, seed: int
+    ) -> list[list[Sample]]:
+        """See `Generator.generate`."""
+        fitting = self.codec.fit(prompts, n, temperature, max_tokens)
+
+        def complete(ids: list[int]) -> list[Sample]:
+            asked = {
+                "model": self._name, "prompt": ids, "n": n, "temperature": temperature, "top_p": 1.0,
+                "top_k": 0, "max_tokens": max_tokens, "seed": prompt_seed(seed, ids), "ignore_eos": True,
+                "stop_token_ids": [self.codec.end_id], "return_token_ids": True,
+            }  # fmt: skip
+            choices = self._ask("POST", "/completions", asked).json()["choices"]
+            if any(choice.get("token_ids") is None for choice in choices):
+                raise UsageError(
+                    f"{self._url}: expected the ids of what was written (return_token_ids), found text only: "
+                    "take a server that gives them, such as vllm serve"
+                )
+            by_index = sorted(choices, key=lambda choice: choice["index"])
+            return [self.codec.read(choice["token_ids"]) for choice in by_index]
+
+        results: list[list[Sample]] = [[] for _ in prompts]
+        with ThreadPoolExecutor(max(2, -(-self._batch // n))) as threads:
+            for place, samples in zip(fitting, threads.map(complete, fitting.values()), strict=True):
+                results[place] = samples
+        return results
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """See `Generator.embed`. transformers does it, here."""
+        reader = HfGenerator(self.codec.folder, self._format, self._batch, self._context)
+        try:
+            return reader.embed(texts)
+        finally:
+            reader.close()
+
+    def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> httpx.Response:
+        return self._check(self._send(method, self._url + path, body))
+
+    def _check(self, answer: httpx.Response) -> httpx.Response:
+        if answer.is_success:
+            return answer
+        said = answer.text.strip().partition("\n")[0][:300]
+        kind = UsageError if answer.is_client_error else MachineryError
+        raise kind(f"{answer.request.url} answered {answer.status_code}: {said}")
+
+    def _send(self, method: str, url: str, body: dict[str, Any] | None = None) -> httpx.Response:
+        """The answer, or the last one of a server that stays busy.
+
+        Raises:
+            MachineryError: nobody answers.
+        """
+        for wait in range(_TRIES):
+            try:
+                answer = self._client.request(method, url, json=body)
+                if answer.status_code not in _BUSY or wait == _TRIES - 1:
+                    return answer
+            except httpx.TransportError as error:
+                if wait == _TRIES - 1:
+                    raise MachineryError(
+                        f"no answer from {url} in {_TRIES} tries ({error}): expected an OpenAI-compatible "
+                        "server there; start one (vllm serve FOLDER) or set model.url"
+                    ) from None
+            time.sleep(_FIRST_PAUSE_S * 2**wait)
+        raise AssertionError("unreachable")

@@ -1,0 +1,155 @@
+"""What a step computes, however it is laid out, cut up and spread: the same loss, the same weights."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+from safetensors.torch import load_file
+from test_sft import EXAMPLES, SETTINGS, run
+from torch import nn
+
+from stp.errors import MachineryError, UsageError
+from stp.models.hf import load
+from stp.models.tiny import make_tiny
+from stp.settings import TinySettings, TrainSettings
+from stp.training.examples import Encoded, Example, collate, encode, pack, split, step_tensors
+from stp.training.fit import weighted_loss
+from stp.training.launch import launcher
+
+#: Two processes on the cores, with gloo between them.
+TWO = "accelerate launch --config_file {{accelerate}}/{}.yaml --cpu --num_processes 2 --main_process_port 0"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("models") / "tiny"
+    shape = TinySettings(vocabulary=300, hidden=32, layers=2, heads=4, context_tokens=96)
+    make_tiny(path, [example.prompt.text + example.target for example in EXAMPLES], shape, seed=0)
+    return path
+
+
+def changed(**changes: object) -> TrainSettings:
+    return SETTINGS.model_copy(update=changes)
+
+
+def distance(a: Path, b: Path) -> float:
+    """The largest difference between two models' weights."""
+    left, right = load_file(a / "model.safetensors"), load_file(b / "model.safetensors")
+    assert left.keys() == right.keys()
+    return max((left[name].float() - right[name].float()).abs().max().item() for name in left)
+
+
+@pytest.mark.parametrize("prompt_weight", [0.0, 0.3])
+def test_packed_examples_do_not_see_each_other(folder: Path, prompt_weight: float) -> None:
+    model, tokenizer = load(folder, "tiny")
+    with torch.no_grad():  # wide weights, so that a leak would show
+        for weight in model.parameters():
+            if weight.ndim == 2:
+                nn.init.normal_(weight, 0, 0.5, generator=torch.Generator().manual_seed(0))
+    encoded, _ = encode(EXAMPLES, tokenizer, 96)
+    plain = weighted_loss(model, **collate(encoded, prompt_weight)).item()
+    packed = pack(encoded, prompt_weight)
+    assert weighted_loss(model, **packed).item() == pytest.approx(plain, abs=1e-5)
+    leak = weighted_loss(model, packed["input_ids"], packed["token_weights"]).item()
+    assert leak != pytest.approx(plain, abs=1e-3)
+
+
+@pytest.mark.parametrize("packing", [False, True])
+@pytest.mark.parametrize(("processes", "tokens"), [(1, 0), (1, 60), (2, 0), (2, 60), (8, 0)])
+def test_the_passes_of_a_step_add_up_to_it(folder: Path, packing: bool, processes: int, tokens: int) -> None:
+    model, tokenizer = load(folder, "tiny")
+    encoded, _ = encode(EXAMPLES, tokenizer, 96)
+    settings = TrainSettings(tokens_per_pass=tokens, packing=packing, prompt_weight=0.3)
+    shares = [step_tensors(encoded, settings, rank, processes) for rank in range(processes)]
+    assert len({len(share) for share in shares}) == 1, "all processes must take part in every pass"
+    total = sum(weighted_loss(model, **tensors).item() for share in shares for tensors in share)
+    assert total == pytest.approx(weighted_loss(model, **collate(encoded, 0.3)).item(), abs=1e-5)
+
+
+def test_a_pass_holds_no_more_tokens_than_it_may() -> None:
+    batch = [Encoded((1,) * length, 1, 1.0) for length in (5, 9, 40, 3, 8, 8, 20)]
+    parts = split(batch, 2, 40)
+    assert len(parts) % 2 == 0
+    assert max(sum(len(e.ids) for e in part) for part in parts) <= 40
+    assert sorted(len(e.ids) for part in parts for e in part) == [3, 5, 8, 8, 9, 20, 40]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"tokens_per_pass": 40}, {"packing": True}, {"gradient_checkpointing": True}],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_how_a_step_is_computed_changes_nothing(
+    folder: Path, tmp_path: Path, changes: dict[str, object]
+) -> None:
+    plain = run(folder, tmp_path / "a", EXAMPLES)
+    other = run(folder, tmp_path / "b", EXAMPLES, changed(**changes))
+    assert other.loss == pytest.approx(plain.loss, abs=1e-2)
+    assert distance(tmp_path / "a", tmp_path / "b") < 1e-2 < distance(folder, tmp_path / "a")
+
+
+def test_adapters_are_merged_into_a_whole_model(folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("peft")
+    run(folder, tmp_path / "out", EXAMPLES, changed(lora_rank=4))
+    before, after = (load_file(path / "model.safetensors") for path in (folder, tmp_path / "out"))
+    assert before.keys() == after.keys()
+    moved = {name.split(".")[-2] for name in before if not torch.equal(before[name], after[name])}
+    assert moved == {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
+    load(tmp_path / "out", "tiny")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["ddp", "fsdp"])
+def test_two_processes_train_what_one_does(folder: Path, tmp_path: Path, kind: str) -> None:
+    plain = run(folder, tmp_path / "a", EXAMPLES)
+    other = run(folder, tmp_path / "b", EXAMPLES, changed(launch=TWO.format(kind)))
+    assert other.loss == pytest.approx(plain.loss, abs=1e-2)
+    assert distance(tmp_path / "a", tmp_path / "b") < 1e-2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+
+
+def test_a_launcher_that_is_not_there_is_named_and_a_failed_one_too(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"train\.launch: cannot start 'no-such-launcher'"):
+        run(folder, tmp_path / "a", EXAMPLES, changed(launch="no-such-launcher --now"))
+    long = [Example(EXAMPLES[0].prompt, "by simp " * 200)]
+    with pytest.raises(MachineryError, match="exit code 2"):
+        run(folder, tmp_path / "b", long, changed(launch=sys.executable))
+
+
+def test_accelerate_is_that_of_this_python() -> None:
+    words = launcher("accelerate launch --config_file {accelerate}/ddp.yaml --num_processes 2")
+    assert words[:3] == [sys.executable, "-m", "accelerate.commands.launch"]
+    assert Path(words[4]).is_file()
+
+
+_DRIVER = """
+import sys
+sys.path.insert(0, {tests!r})
+from pathlib import Path
+import test_sft
+settings = test_sft.SETTINGS.model_copy(update={{"launch": sys.executable, "epochs": 4000}})
+test_sft.run(Path({folder!r}), Path({out!r}), test_sft.EXAMPLES, settings)
+"""
+
+
+@pytest.mark.slow
+def test_training_processes_end_with_a_killed_driver(folder: Path, tmp_path: Path) -> None:
+    script = _DRIVER.format(tests=str(Path(__file__).parent), folder=str(folder), out=str(tmp_path / "out"))
+    driver = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("out.work/checkpoint-*/whole")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    children = psutil.Process(driver.pid).children(recursive=True)
+    assert children
+    os.kill(driver.pid, signal.SIGKILL)
+    driver.wait()
+    _, alive = psutil.wait_procs(children, timeout=20)
+    assert not alive
