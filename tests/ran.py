@@ -19,8 +19,12 @@ NEVER = "never run"
 
 #: Each part, how its tests run it, and what their node ids begin with.
 PARTS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "embedded Lean 4: install, checker, verdicts": ("for real", ("tests/verify/test_checker.py",)),
+    "embedded Lean 4: install, checker, verdicts": (
+        "for real",
+        ("tests/verify/test_checker.py", "tests/verify/test_install.py", "tests/verify/test_wasm.py"),
+    ),
     "the cheat corpus, and honest proofs beside it": ("for real", ("tests/cheats/",)),
+    "isolation of jobs, hostile jobs": ("for real", ("tests/verify/test_isolation.py",)),
     "bubblewrap around a command (no native Lean in it)": ("for real", ("tests/verify/test_sandbox.py",)),
     "workers, local pool, restarts": ("for real", ("tests/verify/test_pool.py",)),
     "Ray pool on one machine, its workers and checkers killed": (
@@ -31,10 +35,16 @@ PARTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "training, killed and gone on with": ("for real", ("tests/training/",)),
     "a whole round, killed three times": ("for real", ("tests/selfplay/test_run.py::test_killed_three",)),
     "a whole round, killed twenty times": ("for real", ("tests/selfplay/test_run.py::test_killed_twenty",)),
+    "proof search on benchmarks and files": ("for real", ("tests/search/", "tests/datasets/")),
+    "the verifier service, Kimina's own client": ("for real", ("tests/service/",)),
     "the wheel, in an environment of its own": ("for real", ("tests/test_wheel.py",)),
+    "Isabelle: server, workers, verdicts": (
+        "against a double made from a real server's answers",
+        ("tests/verify/isabelle/", "tests/cheats_isabelle/"),
+    ),
+    "Isabelle itself": ("for real", ()),
     "native Lean, Mathlib": ("for real", ()),
-    "Isabelle (not written yet)": ("for real", ()),
-    "GPU, vLLM": ("for real", ()),
+    "GPU, vLLM on it": ("for real", ()),
     "a Ray cluster of several machines": ("for real", ()),
 }  # fmt: skip
 
