@@ -40,7 +40,7 @@ def proof_key(statement_key: str, text: str) -> str:
 
     80 bits behind the beginning of the statement's key: with 10^5 proofs each of 10^5 statements the chance
     of any collision is below 10^-9. Proofs of one statement come together, so that they share the pages of an
-    index: at millions of proofs a store of scattered keys took in a quarter as many a second.
+    index: scattered keys would each dirty a page of their own in a store of millions.
     """
     return statement_key[:8] + hashlib.sha256(f"{statement_key}\0{text.strip()}".encode()).hexdigest()[:20]
 
