@@ -110,7 +110,7 @@ def train_round(
 def train_final(
     store: Store, round: int, settings: Settings, base: Path, out: Path, seed: int
 ) -> dict[str, Any]:
-    """The refresh at a run's end: a model beside those of the rounds, which a longer run goes on from."""
+    """The refresh at a run's end. A longer run goes on from the rounds' models, not from this one."""
     style = prompt_format(settings.model.prompt_format)
     texts = {s.key: s for s in store.statements()}
     found = [rows.ProverText(texts[p.key], p.proof, p.weight) for p in refreshed(store, round, settings)]

@@ -99,6 +99,7 @@ def test_conjectures_towards_unproved_statements_are_guarded(play_round: PlayRou
         assert len(signature_of(statement.text)) <= 1.5 * len(signature_of(pool[row.seed].text))
 
 
+@pytest.mark.slow
 def test_adaptive_k_spends_less_on_easy_conjectures_alone(play_round: PlayRound) -> None:
     play = play_round("tiny", ["attempt.samples=8", "attempt.probe_samples=3", "conjecture.keep=10"])
     probed = play.store.tallies(1, "probe")
