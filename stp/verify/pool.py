@@ -366,7 +366,7 @@ def _start_ray() -> None:
     logging.getLogger("ray").setLevel(logging.ERROR)
     local: dict[str, Any] = {"num_cpus": os.cpu_count(), "object_store_memory": 128 << 20}
     ray.init(
-        address=os.environ.get("RAY_ADDRESS"),
+        address=os.environ.get("RAY_ADDRESS", "local"),  # not one that somebody else started here
         include_dashboard=False,
         log_to_driver=False,
         logging_level=logging.ERROR,
