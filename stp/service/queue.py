@@ -46,7 +46,8 @@ class _Ticket:
     client: _Client
     future: asyncio.Future[CheckResult]
     queued: float = field(default_factory=time.monotonic)
-    handed: float = 0.0
+    left: float = 0.0
+    """When it left the queue."""
     charged_s: float = 0.0
     cached: bool = False
     in_pool: Future[CheckResult] | None = None
@@ -136,15 +137,17 @@ class Dispatcher:
         while ready := [client for client in self._clients.values() if client.waiting]:
             client = min(ready, key=lambda client: client.used_s(now))
             ticket = heappop(client.heap)[2]
+            if ticket.left:
+                continue  # it was taken back
             self._leave(ticket, now)
-            if not ticket.future.done():  # else it was taken back
+            if not ticket.future.done():
                 ticket.charged_s = self.mean_s
                 client.charge(ticket.charged_s, now)
                 return ticket
         return None
 
     def _leave(self, ticket: _Ticket, now: float) -> None:
-        ticket.handed = now
+        ticket.left = now
         ticket.client.waiting -= 1
         self.waiting -= 1
         if not ticket.client.waiting:
@@ -153,7 +156,7 @@ class Dispatcher:
     def _cancelled(self, ticket: _Ticket) -> None:
         if not ticket.future.cancelled():
             return
-        if not ticket.handed:
+        if not ticket.left:
             self._leave(ticket, time.monotonic())
         elif ticket.in_pool:
             ticket.in_pool.cancel()
@@ -185,7 +188,7 @@ class Dispatcher:
                 cost_s = sum(ms for name, ms in result.times_ms.items() if name != "queue") / 1e3
                 self.mean_s += _SMOOTH * (cost_s - self.mean_s)
             in_pool_ms = 0.0 if ticket.cached else result.times_ms.get("queue", 0.0)
-            queue_ms = 1e3 * (ticket.handed - ticket.queued) + in_pool_ms
+            queue_ms = 1e3 * (ticket.left - ticket.queued) + in_pool_ms
             result = replace(_public(result), times_ms={**result.times_ms, "queue": queue_ms})
             self._metrics.checked(result, cached=ticket.cached)
             if not ticket.future.done():
