@@ -105,8 +105,8 @@ def test_every_position_is_the_snippets_own(lean_service: httpx.Client) -> None:
         ("macro \"m\" : tactic => `(tactic| sorry)\ntheorem f : 1 = 2 := by m", "lean_error"),
         ("#exit\ntheorem f : 1 = 2 := rfl", "lean_error"),
         ("#eval 1", "lean_error"),
-        ("namespace A\ntheorem f : 1 = 1 := by\n  have := Lean.trustCompiler\n  rfl\nend A\ntheorem g : 1 = 1 := "
-         "rfl", "lean_error"),
+        ("namespace A\ntheorem f : 1 = 1 := by\n  have := Lean.trustCompiler\n  rfl\nend A\n"
+         "theorem g : 1 = 1 := rfl", "lean_error"),
         ("theorem stp_audit : False := by trivial", "lean_error"),
         ("", "valid"),
         (GOOD, "valid"),
