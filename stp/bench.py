@@ -26,6 +26,7 @@ import psutil
 from stp.datasets import lean_core, seeds
 from stp.datasets.seeds import Seed
 from stp.errors import MachineryError, UsageError
+from stp.service.bench import bench_serve
 from stp.settings import VerifySettings, load
 from stp.types import Job, Limits, Verdict
 from stp.verify.lean import toolchain
@@ -254,4 +255,5 @@ BENCHES: dict[str, Callable[[], dict[str, Any]]] = {
     "sample": _sample,
     "round": lambda: _play(1),
     "rounds": lambda: _play(3),
+    "serve": lambda: bench_serve(mix()),
 }

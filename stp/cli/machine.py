@@ -26,7 +26,7 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] 
 
 def bench(
     name: Annotated[
-        str, typer.Argument(help="start, verify, overhead, sample, round, rounds or all")
+        str, typer.Argument(help="start, verify, overhead, sample, round, rounds, serve or all")
     ] = "all",
     output: Annotated[Path | None, typer.Option(help="Also write the numbers here as JSON.")] = None,
 ) -> None:

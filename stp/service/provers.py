@@ -54,7 +54,10 @@ class Provers:
         """
         if system not in self._by_system:
             raise RefusedError(503, f"{system.value}: {self._absent[system]}", 5.0)
-        return self._by_system[system]
+        dispatcher = self._by_system[system]
+        if failure := dispatcher.pool.failure:
+            raise RefusedError(503, f"{system.value}: {without_paths(str(failure))}", 60.0)
+        return dispatcher
 
     def submit(
         self, jobs: Sequence[Job], client: Client, priority: int = 0

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from urllib.parse import urlencode
 
 import httpx
 import pytest
@@ -34,7 +35,8 @@ def browse(url: str, folder: Path, *more: str) -> str:
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine: apt install chromium")
 def test_a_proof_is_checked_on_the_page(lean_service: httpx.Client, tmp_path: Path) -> None:
     picture = Path(os.environ.get("STP_ARTEFACTS", tmp_path)) / "page.png"
-    url = f"{lean_service.base_url}/?check"
+    proof = {"statement": "theorem foo (a b : Nat) : a + b = b + a", "proof": "by\n  omega"}
+    url = f"{lean_service.base_url}/#{urlencode(proof)}"
     browse(url, tmp_path, "--window-size=1280,1000", "--timeout=8000", f"--screenshot={picture}")
     assert picture.stat().st_size > 20_000
     shown = browse(url, tmp_path, "--timeout=8000", "--dump-dom")
