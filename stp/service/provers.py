@@ -53,10 +53,11 @@ class Provers:
             RefusedError: 503, there is none, and why.
         """
         if system not in self._by_system:
-            raise RefusedError(503, f"{system.value}: {self._absent[system]}", 5.0)
+            soon = system is System.LEAN and not self.settled.is_set()
+            raise RefusedError(503, f"{system.value}: {self._absent[system]}", 5.0 if soon else None)
         dispatcher = self._by_system[system]
         if failure := dispatcher.pool.failure:
-            raise RefusedError(503, f"{system.value}: {without_paths(str(failure))}", 60.0)
+            raise RefusedError(503, f"{system.value}: {without_paths(str(failure))}")
         return dispatcher
 
     def submit(
