@@ -5,8 +5,8 @@
 
 `AsyncClient` is the same for asyncio. Jobs go in batches, several at a time. Checking is harmless to ask for
 twice, so what fails on the way is asked for again: of a busy service after the time that its Retry-After
-names, over a broken connection after a moment. Nothing else is retried. Closing the client, or cancelling the task that
-waits, takes back what has not begun.
+names, over a broken connection after a moment. Nothing else is retried. Closing the client, or cancelling
+the task that waits, takes back what has not begun.
 """
 
 from __future__ import annotations
