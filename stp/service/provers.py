@@ -35,7 +35,7 @@ class Provers:
         """Opens the Lean pool; why it cannot be opened is what its clients are told."""
         try:
             pool = await asyncio.to_thread(open_pool, settings, cache=default_cache())
-        except StpError as error:
+        except (StpError, OSError) as error:
             _log.error("%s", error)
             self._absent[System.LEAN] = without_paths(str(error))
         else:

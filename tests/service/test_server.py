@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
+import pytest
 
 from tests.service.conftest import job
 
@@ -27,18 +29,21 @@ from stp.settings import VerifySettings
 from stp.verify.pool import Pool
 from tests.service.conftest import ScriptedHost
 stp.service.provers.open_pool = lambda *_, **__: Pool([ScriptedHost], "scripted", None)
-serve(ServeSettings(VerifySettings(), Path(sys.argv[1])), "127.0.0.1", int(sys.argv[2]))
+state, port, *tls = sys.argv[1:]
+serve(ServeSettings(VerifySettings(), Path(state)), "127.0.0.1", int(port), *map(Path, tls))
 """
 
 
 @contextmanager
-def process(state: Path) -> Iterator[tuple[subprocess.Popen[bytes], httpx.Client]]:
+def process(state: Path, *tls: Path) -> Iterator[tuple[subprocess.Popen[bytes], httpx.Client]]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    child = subprocess.Popen([sys.executable, "-c", SERVE, str(state), str(port)])
+    child = subprocess.Popen([sys.executable, "-c", SERVE, str(state), str(port), *map(str, tls)])
+    verify = ssl.create_default_context(cafile=tls[0]) if tls else True
+    url = f"http{'s' if tls else ''}://127.0.0.1:{port}"
     try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+        with httpx.Client(base_url=url, verify=verify, timeout=60) as client:
             while True:
                 assert child.poll() is None
                 with suppress(httpx.TransportError):
@@ -75,3 +80,17 @@ def test_a_kill_loses_no_accepted_job(tmp_path: Path) -> None:
         while (batch := client.get("/v1/jobs/b").json())["state"] != "done":
             time.sleep(0.05)
     assert sorted(int(result["id"]) for result in batch["results"]) == list(range(150))
+
+
+def test_tls_is_served_with_the_files_given(tmp_path: Path) -> None:
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    made = subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+         "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key),
+         "-out", str(cert)],
+        capture_output=True,
+    )  # fmt: skip
+    if made.returncode:
+        pytest.skip("no openssl to make a certificate with")
+    with process(tmp_path, cert, key) as (_, client):
+        assert client.get("/health").json() == {"status": "ok"}
