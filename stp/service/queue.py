@@ -36,6 +36,8 @@ _HALF_LIFE_S = 30.0
 #: What is handed to a worker ahead: in seconds; in jobs at least (two batches of two) and at most.
 _AHEAD_S, _AHEAD_LEAST, _AHEAD_MOST = 0.15, 4, 128
 _SMOOTH = 0.1
+#: From here on, what Lean says of an import that fails names the host's folders.
+_FOLDERS = " in the search path"
 #: Clients remembered; beyond, those with nothing in the queue are forgotten.
 _CLIENTS = 10_000
 
@@ -202,11 +204,9 @@ class Dispatcher:
 
 def _public(result: CheckResult) -> CheckResult:
     """A result that says nothing of the host: why a checker died goes to the log."""
-    if result.verdict is Verdict.BAD_STATEMENT:  # an import that fails names the folders it looked in
-        messages = tuple(
-            replace(m, text=m.text if m.line else without_paths(m.text)) for m in result.messages
-        )
-        return replace(result, messages=messages)
+    if result.verdict is Verdict.BAD_STATEMENT:
+        said = tuple(replace(m, text=m.text.partition(_FOLDERS)[0]) for m in result.messages)
+        return replace(result, messages=said)
     if result.verdict not in VOID:
         return result
     _log.warning("%s: %s", result.verdict.value, result.reason)

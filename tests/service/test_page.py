@@ -37,9 +37,9 @@ def test_a_proof_is_checked_on_the_page(lean_service: httpx.Client, tmp_path: Pa
     picture = Path(os.environ.get("STP_ARTEFACTS", tmp_path)) / "page.png"
     proof = {"statement": "theorem foo (a b : Nat) : a + b = b + a", "proof": "by\n  omega"}
     url = f"{lean_service.base_url}/#{urlencode(proof)}"
-    browse(url, tmp_path, "--window-size=1280,1000", "--timeout=8000", f"--screenshot={picture}")
+    browse(url, tmp_path, "--window-size=1280,1000", "--virtual-time-budget=8000", f"--screenshot={picture}")
     assert picture.stat().st_size > 20_000
-    shown = browse(url, tmp_path, "--timeout=8000", "--dump-dom")
+    shown = browse(url, tmp_path, "--virtual-time-budget=8000", "--dump-dom")
     assert re.search(r'id="verdict" class="good">proved<', shown)
     assert "<dt>axioms</dt>" in shown
     assert re.search(r"<dt>workers</dt><dd>1</dd>", shown)
