@@ -72,6 +72,7 @@ def test_one_snippets_end_is_its_own(lean_service: httpx.Client) -> None:
     assert status(results[2]) != "valid"
     assert "unknown module prefix 'Nope'" in said(results[3])[0][2]
     assert "/" not in said(results[3])[0][2]
+    assert "/" not in said(results[3])[0][2]
     assert status(results[3]) == "lean_error"
 
 
@@ -167,6 +168,7 @@ def test_positions_stay_whatever_is_blanked_and_budgets_are_the_jobs() -> None:
     assert "set_option" not in text
     assert "#print" not in text
     assert snippet.job.limits.heartbeats == 12_345
+    assert "@what_cannot_be_read" in make_snippet("1", "theorem a : True := trivial /-", 30.0, 1).job.proof
     assert make_snippet("1", "set_option maxHeartbeats 0", 30.0, 99_999).job.limits.heartbeats == 99_999
 
 
