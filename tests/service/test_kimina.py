@@ -72,7 +72,6 @@ def test_one_snippets_end_is_its_own(lean_service: httpx.Client) -> None:
     assert status(results[2]) != "valid"
     assert "unknown module prefix 'Nope'" in said(results[3])[0][2]
     assert "/" not in said(results[3])[0][2]
-    assert "/" not in said(results[3])[0][2]
     assert status(results[3]) == "lean_error"
 
 
