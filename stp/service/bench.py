@@ -34,7 +34,7 @@ from stp.verify.pool import open_pool
 _CLIENTS, _JOBS = 64, 10_000
 _HOSTILE = ("by run_tac pure ()", "by native_decide", "by sorry", "sorryAx _", ")", "by skip")
 #: Budgets no run has used before: what is asked for with another budget is not in the cache.
-_NEW = itertools.count(60_000 + int(time.time()) % 10_000_000 * 20)
+_NEW = itertools.count(60_000 + int(time.time()) % 400_000 * 20)
 
 
 def bench_serve(jobs: Sequence[Job]) -> dict[str, Any]:
