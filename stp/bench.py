@@ -29,6 +29,7 @@ from stp.datasets import lean_core, seeds
 from stp.datasets.seeds import Seed
 from stp.errors import MachineryError, UsageError
 from stp.selfplay import scale
+from stp.service.bench import bench_serve
 from stp.settings import VerifySettings, load
 from stp.types import Job, Limits, Verdict
 from stp.verify.hostile import deadly, hostile
@@ -295,4 +296,5 @@ BENCHES: dict[str, Callable[[], dict[str, Any]]] = {
     "round": lambda: _play(1),
     "rounds": lambda: _play(3),
     "scale": scale.measure,
+    "serve": lambda: bench_serve(mix()),
 }

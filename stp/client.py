@@ -4,9 +4,9 @@
         result = client.verify([Job("1", "", "theorem foo : 1 + 1 = 2", "by rfl")])[0]
 
 `AsyncClient` is the same for asyncio. Jobs go in batches, several at a time. Checking is harmless to ask for
-twice, so what fails on the way is asked for again: a busy service (429, 503) after the time that it names, a
-broken connection after a moment. Nothing else is retried. Closing the client, or cancelling the task that
-waits, takes back what has not begun.
+twice, so what fails on the way is asked for again: of a busy service after the time that its Retry-After
+names, over a broken connection after a moment. Nothing else is retried. Closing the client, or cancelling
+the task that waits, takes back what has not begun.
 """
 
 from __future__ import annotations
@@ -111,10 +111,10 @@ class AsyncClient:
                     value: dict[str, Any] = reply.json() if reply.content else {}
                     return value
                 failure = _sentence(reply)
-                if reply.status_code not in _BUSY:
+                if reply.status_code not in _BUSY or "retry-after" not in reply.headers:
                     kind = UsageError if reply.status_code < 500 else MachineryError
                     raise kind(f"{method} {path}: {failure}")
-                wait_s = max(wait_s, min(float(reply.headers.get("retry-after", 1)), _LONGEST_WAIT_S))
+                wait_s = max(wait_s, min(float(reply.headers["retry-after"]), _LONGEST_WAIT_S))
             await asyncio.sleep(wait_s)
         raise MachineryError(f"{method} {path}: {failure}; gave up after {_RETRIES} attempts")
 

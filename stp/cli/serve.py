@@ -100,7 +100,7 @@ def list_(state: State = None) -> None:
 
 
 @app.command("revoke")
-def revoke(name: str, state: State = None) -> None:
+def revoke(name: Annotated[str, typer.Argument(help="Whose key it was.")], state: State = None) -> None:
     """Revoke a key at once, also in a service that runs."""
     from stp.store.service import ServiceStore
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from stp.service.refusal import RefusedError
 from stp.settings import Section
 from stp.types import Job
@@ -39,8 +37,3 @@ class Bounds(Section):
             if asked > most:
                 raise RefusedError(422, f"{where}: limits.{name}: expected at most {most:g}, found {asked:g}")
         return job
-
-    def clipped(self, job: Job) -> Job:
-        """The job with its limits cut to the service's."""
-        wall_s, heartbeats = min(job.limits.wall_s, self.wall_s), min(job.limits.heartbeats, self.heartbeats)
-        return replace(job, limits=replace(job.limits, wall_s=wall_s, heartbeats=heartbeats))

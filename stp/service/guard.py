@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -35,7 +36,8 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-_LOCAL = frozenset({"127.0.0.1", "localhost", "[::1]", "testserver"})
+_PORT = re.compile(r":\d+$")
+_LOCAL = frozenset({"127.0.0.1", "localhost", "[::1]"})
 
 
 class Guard:
@@ -101,7 +103,7 @@ class Guard:
         path: str = scope["path"]
         if self._client_of is None:
             host = headers.get("host", "")
-            if host.rpartition(":")[0 if host.rpartition(":")[2].isdigit() else 2] not in _LOCAL:
+            if _PORT.sub("", host).lower() not in _LOCAL:
                 raise RefusedError(403, f"host {host!r}: expected localhost: this service has no keys")
             peer = scope["client"][0] if scope.get("client") else "local"
             return self._local.setdefault(peer, Client(peer))

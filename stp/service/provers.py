@@ -35,7 +35,7 @@ class Provers:
         """Opens the Lean pool; why it cannot be opened is what its clients are told."""
         try:
             pool = await asyncio.to_thread(open_pool, settings, cache=default_cache())
-        except StpError as error:
+        except (StpError, OSError) as error:
             _log.error("%s", error)
             self._absent[System.LEAN] = without_paths(str(error))
         else:
@@ -53,8 +53,12 @@ class Provers:
             RefusedError: 503, there is none, and why.
         """
         if system not in self._by_system:
-            raise RefusedError(503, f"{system.value}: {self._absent[system]}", 5.0)
-        return self._by_system[system]
+            soon = system is System.LEAN and not self.settled.is_set()
+            raise RefusedError(503, f"{system.value}: {self._absent[system]}", 5.0 if soon else None)
+        dispatcher = self._by_system[system]
+        if failure := dispatcher.pool.failure:
+            raise RefusedError(503, f"{system.value}: {without_paths(str(failure))}")
+        return dispatcher
 
     def submit(
         self, jobs: Sequence[Job], client: Client, priority: int = 0

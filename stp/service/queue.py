@@ -36,6 +36,8 @@ _HALF_LIFE_S = 30.0
 #: What is handed to a worker ahead: in seconds; in jobs at least (two batches of two) and at most.
 _AHEAD_S, _AHEAD_LEAST, _AHEAD_MOST = 0.15, 4, 128
 _SMOOTH = 0.1
+#: From here on, what Lean says of an import that fails names the host's folders.
+_FOLDERS = " in the search path"
 #: Clients remembered; beyond, those with nothing in the queue are forgotten.
 _CLIENTS = 10_000
 
@@ -46,7 +48,8 @@ class _Ticket:
     client: _Client
     future: asyncio.Future[CheckResult]
     queued: float = field(default_factory=time.monotonic)
-    handed: float = 0.0
+    left: float = 0.0
+    """When it left the queue."""
     charged_s: float = 0.0
     cached: bool = False
     in_pool: Future[CheckResult] | None = None
@@ -136,8 +139,9 @@ class Dispatcher:
         while ready := [client for client in self._clients.values() if client.waiting]:
             client = min(ready, key=lambda client: client.used_s(now))
             ticket = heappop(client.heap)[2]
-            if not ticket.handed:  # else it was taken back, and has left
-                self._leave(ticket, now)
+            if ticket.left:
+                continue  # it was taken back
+            self._leave(ticket, now)
             if not ticket.future.done():
                 ticket.charged_s = self.mean_s
                 client.charge(ticket.charged_s, now)
@@ -145,7 +149,7 @@ class Dispatcher:
         return None
 
     def _leave(self, ticket: _Ticket, now: float) -> None:
-        ticket.handed = now
+        ticket.left = now
         ticket.client.waiting -= 1
         self.waiting -= 1
         if not ticket.client.waiting:
@@ -154,7 +158,7 @@ class Dispatcher:
     def _cancelled(self, ticket: _Ticket) -> None:
         if not ticket.future.cancelled():
             return
-        if not ticket.handed:
+        if not ticket.left:
             self._leave(ticket, time.monotonic())
         elif ticket.in_pool:
             ticket.in_pool.cancel()
@@ -186,7 +190,7 @@ class Dispatcher:
                 cost_s = sum(ms for name, ms in result.times_ms.items() if name != "queue") / 1e3
                 self.mean_s += _SMOOTH * (cost_s - self.mean_s)
             in_pool_ms = 0.0 if ticket.cached else result.times_ms.get("queue", 0.0)
-            queue_ms = 1e3 * (ticket.handed - ticket.queued) + in_pool_ms
+            queue_ms = 1e3 * (ticket.left - ticket.queued) + in_pool_ms
             result = replace(_public(result), times_ms={**result.times_ms, "queue": queue_ms})
             self._metrics.checked(result, cached=ticket.cached)
             if not ticket.future.done():
@@ -200,11 +204,9 @@ class Dispatcher:
 
 def _public(result: CheckResult) -> CheckResult:
     """A result that says nothing of the host: why a checker died goes to the log."""
-    if result.verdict is Verdict.BAD_STATEMENT:  # an import that fails names the folders it looked in
-        messages = tuple(
-            replace(m, text=m.text if m.line else without_paths(m.text)) for m in result.messages
-        )
-        return replace(result, messages=messages)
+    if result.verdict is Verdict.BAD_STATEMENT:
+        said = tuple(replace(m, text=m.text.partition(_FOLDERS)[0]) for m in result.messages)
+        return replace(result, messages=said)
     if result.verdict not in VOID:
         return result
     _log.warning("%s: %s", result.verdict.value, result.reason)

@@ -47,13 +47,15 @@ def make_snippet(id_: str, code: str, wall_s: float, heartbeats: int) -> Snippet
     """The job that checks a snippet; `heartbeats` is the budget where the snippet sets none, and the most."""
     try:
         found = list(tokens(code))
+        theorems = _theorems(found)
     except UsageError:
-        found = []  # an unterminated comment or string: Lean will say so, and where
+        # An unterminated comment or string: Lean says so, and where. If it does not, this is an error there.
+        found, theorems = [], ["what_cannot_be_read"]
     blanked, budget, asked = _blank(code, found)
     name = "stp_audit_" + hashlib.sha256(code.encode("utf-8", "replace")).hexdigest()[:16]
     mentions = "".join(
         "  first " + " ".join(f"| have := @{theorem}{levels}" for levels in _LEVELS) + "\n"
-        for theorem in _theorems(found)
+        for theorem in theorems
     )
     # The word kernel: `example` must pass the elaborator's own kernel check, since it leaves nothing behind.
     audit = f"theorem _root_.{name} : _root_.True"

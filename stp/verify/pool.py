@@ -159,8 +159,13 @@ class Pool:
 
     @property
     def ready(self) -> bool:
-        """Has a worker started?"""
-        return bool(self._hosts)
+        """Has a worker started, and can the pool go on?"""
+        return bool(self._hosts) and self._failure is None
+
+    @property
+    def failure(self) -> Exception | None:
+        """Why the pool cannot go on, if it cannot."""
+        return self._failure
 
     def submit(self, job: Job) -> Future[CheckResult]:
         """Queues a job; its future gets the result, or the error of a pool that cannot go on. Cancelling

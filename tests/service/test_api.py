@@ -60,6 +60,7 @@ def test_what_is_wrong_is_said_in_a_sentence(
         reply = client.post("/v1/verify", content=json.dumps(body), headers=headers)
     assert reply.status_code == status
     assert sentence in reply.json()["detail"]
+    assert "retry-after" not in reply.headers, "waiting does not mend it"
 
 
 def test_malformed_bodies_and_wrong_kinds_are_refused(live: Live) -> None:

@@ -1,0 +1,201 @@
+"""Kimina's clients: the unmodified one passes, and none of its server's faults is here (verdicts by Lean)."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from stp.service.snippet import make_snippet
+from tests.service.conftest import Live
+
+#: With what it needs beside what this project does; but not `datasets`, which one of its commands imports.
+CLIENT = ("kimina-client==0.2.1", "colorama==0.4.6", "tenacity==9.2.1")
+GOOD = """import Init
+set_option maxHeartbeats 400000
+open Nat
+
+theorem foo (a b : Nat) : a + b = b + a := by
+  omega
+"""
+
+
+def check(client: httpx.Client, *codes: str, **more: Any) -> list[dict[str, Any]]:
+    snippets = [{"id": str(i), "code": code} for i, code in enumerate(codes)]
+    reply = client.post("/api/check", json={"snippets": snippets, "timeout": 60, **more})
+    assert reply.status_code == 200, reply.text
+    results: list[dict[str, Any]] = reply.json()["results"]
+    assert [r["id"] for r in results] == [s["id"] for s in snippets]
+    assert all(("error" in r) != ("response" in r) for r in results)
+    return results
+
+
+def status(result: dict[str, Any]) -> str:
+    """What the client's `analyze` calls a result."""
+    if "error" in result:
+        return "timeout_error" if "timed out" in result["error"] else "server_error"
+    response = result["response"]
+    if any(m["severity"] == "error" for m in response.get("messages", [])):
+        return "lean_error"
+    return "sorry" if response.get("sorries") else "valid"
+
+
+def said(result: dict[str, Any]) -> list[tuple[int, int, str]]:
+    return [(m["pos"]["line"], m["pos"]["column"], m["data"]) for m in result["response"].get("messages", [])]
+
+
+@pytest.mark.lean
+def test_snippets_see_nothing_of_each_other_whatever_their_header(lean_service: httpx.Client) -> None:
+    """Faults a, b, c: shared state, comments before imports, imports rewritten."""
+    name = "theorem foo : 1 = 1 := rfl"
+    leak = "def secret := 1\nlocal instance : Inhabited Nat := ⟨7⟩\n@[simp] theorem t : secret = 1 := rfl"
+    results = check(
+        lean_service, name, name, leak, "theorem u : secret = 1 := rfl",
+        "/- c -/ -- d\n\nimport Init\n\n" + name, "import Init.Data.Nat.Basic\n" + name,
+    )  # fmt: skip
+    assert [status(r) for r in results] == ["valid", "valid", "valid", "lean_error", "valid", "valid"]
+
+
+@pytest.mark.lean
+def test_one_snippets_end_is_its_own(lean_service: httpx.Client) -> None:
+    """Faults d, e, f, h: long lines and much output, one failure in a batch, imports that fail."""
+    wide = f"theorem wide (h : {' ∧ '.join(['1 = 2'] * 400)}) : False := by\n  skip"
+    bomb = "theorem b : 2 ^ 9999999 % 7 = 1 := by decide"
+    results = check(
+        lean_service, GOOD, wide, bomb, "import Nope\n" + GOOD.removeprefix("import Init\n"), GOOD
+    )
+    assert [status(r) for r in (results[0], results[1], results[4])] == ["valid", "lean_error", "valid"]
+    assert status(results[2]) != "valid"
+    assert "unknown module prefix 'Nope'" in said(results[3])[0][2]
+    assert "/" not in said(results[3])[0][2]
+    assert status(results[3]) == "lean_error"
+
+
+@pytest.mark.lean
+def test_every_position_is_the_snippets_own(lean_service: httpx.Client) -> None:
+    """Fault i."""
+    bad = GOOD.replace("omega", "rfl")
+    end = "theorem x : 1 = 1 := rfl /- "
+    first, second, third, fourth = check(
+        lean_service, bad, "theorem x : 1 = 1 :=", end, "import Init\n\ntheorem s : 1 = 2 := by\n  sorry"
+    )
+    assert said(first)[0][:2] == (6, 2)
+    assert said(second) == [(1, 20, "unexpected end of input; expected term")]
+    assert said(third)[0] == (1, 27, "unterminated comment")
+    assert fourth["response"]["sorries"][0]["pos"] == {"line": 4, "column": 2}
+    assert said(fourth)[0][:2] == (3, 8)
+
+
+@pytest.mark.lean
+@pytest.mark.parametrize(
+    ("code", "wanted"),
+    [
+        ("theorem f : 1 = 2 := by exact sorryAx _ false", "sorry"),
+        ("theorem f : 1 = 2 := by\n  sorry", "sorry"),
+        ("example : 1 = 2 := by sorry", "sorry"),
+        ("private theorem f : 1 = 2 := by sorry\ntheorem g : True := trivial", "sorry"),
+        ("axiom c : False\ntheorem f : 1 = 2 := c.elim", "lean_error"),
+        ("theorem f : 1 = 1 := by\n  have := Lean.trustCompiler\n  rfl", "lean_error"),
+        ("theorem f : 1 = 1 := by native_decide", "lean_error"),
+        ("set_option warn.sorry false\ntheorem f : 1 = 2 := sorry", "lean_error"),
+        ("macro \"m\" : tactic => `(tactic| sorry)\ntheorem f : 1 = 2 := by m", "lean_error"),
+        ("#exit\ntheorem f : 1 = 2 := rfl", "lean_error"),
+        ("#eval 1", "lean_error"),
+        ("namespace A\ntheorem f : 1 = 1 := by\n  have := Lean.trustCompiler\n  rfl\nend A\n"
+         "theorem g : 1 = 1 := rfl", "lean_error"),
+        ("theorem stp_audit : False := by trivial", "lean_error"),
+        ("", "valid"),
+        (GOOD, "valid"),
+        ("theorem f.{u, v} {α : Sort u} {β : Sort v} (a : α) (b : β) : a = a ∧ b = b := ⟨rfl, rfl⟩", "valid"),
+        ("mutual\ntheorem a : True := trivial\ntheorem b : True := trivial\nend\nnamespace N.M\n"
+         "private theorem c : 1 = 1 := rfl\nend N.M\nsection\nvariable (n : Nat)\ntheorem d : n = n := rfl",
+         "valid"),
+        ("example (a b : Nat) : a + b = b + a := by omega", "valid"),
+    ],
+)  # fmt: skip
+def test_no_cheat_is_valid_and_no_honest_file_is_refused(
+    lean_service: httpx.Client, code: str, wanted: str
+) -> None:
+    """Fault j."""
+    (result,) = check(lean_service, code)
+    assert status(result) == wanted
+    assert result["stp"]["verdict"] != "proved", "nobody said what it should prove"
+
+
+@pytest.mark.lean
+def test_times_limits_and_the_older_form(lean_service: httpx.Client) -> None:
+    """Fault k, and the fields of `/verify`."""
+    (result,) = check(lean_service, GOOD, timeout=59.5, debug=True)
+    assert result["stp"]["times_ms"]["queue"] >= 0
+    assert result["diagnostics"]["repl_uuid"] == result["stp"]["toolchain"]
+    for path in ("/verify", "/one_pass_verify_batch"):
+        body = {
+            "codes": [{"custom_id": 7, "proof": GOOD}, {"custom_id": "b", "code": "theorem f : 1 = 2 := rfl"}]
+        }
+        results = lean_service.post(path, json=body).json()["results"]
+        assert [r["custom_id"] for r in results] == ["7", "b"]
+        assert "messages" not in results[0]["response"]
+        assert results[0]["response"]["time"] > 0
+        assert results[1]["response"]["messages"][0]["severity"] == "error"
+    (printed,) = check(lean_service, "theorem f : 1 = 1 := rfl\n#print axioms f")
+    assert said(printed) == [(2, 0, "'f' does not depend on any axioms")]
+
+
+def test_what_is_not_served_is_said(live: Live) -> None:
+    with live() as client:
+        twice = {"snippets": [{"id": "a", "code": ""}] * 2}
+        assert client.post("/api/check", json=twice).json()["detail"] == "`snippets` must have unique ids"
+        tree = {"snippets": [{"id": "a", "code": ""}], "infotree": "full"}
+        assert "infotree" in client.post("/api/check", json=tree).json()["detail"]
+        half = b'{"snippets": [{"id": "\\ud800", "code": ""}]}'
+        reply = client.post("/api/check", content=half, headers={"Content-Type": "application/json"})
+        assert reply.status_code == 422
+        died = client.post("/api/check", json={"snippets": [{"id": "a", "code": ""}]}).json()["results"][0]
+        assert status(died) == "valid", "the scripted worker proves all"
+
+
+def test_positions_stay_whatever_is_blanked_and_budgets_are_the_jobs() -> None:
+    code = "set_option maxHeartbeats 12345 in\ntheorem a : True := trivial\n"
+    code += "set_option pp.all true\n#print axioms a"
+    snippet = make_snippet("1", code, 30.0, 99_999)
+    text = snippet.job.proof
+    assert text.index("theorem a") == code.index("theorem a")
+    assert "set_option" not in text
+    assert "#print" not in text
+    assert snippet.job.limits.heartbeats == 12_345
+    assert "@what_cannot_be_read" in make_snippet("1", "theorem a : True := trivial /-", 30.0, 1).job.proof
+    assert make_snippet("1", "set_option maxHeartbeats 0", 30.0, 99_999).job.limits.heartbeats == 99_999
+
+
+@pytest.mark.lean
+def test_the_unmodified_client_passes(lean_service: httpx.Client, tmp_path: Path) -> None:
+    install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(tmp_path), *CLIENT]
+    if subprocess.run(install, capture_output=True, timeout=120).returncode:
+        pytest.skip("kimina-client cannot be fetched from the package index here")
+    script = f"""
+import sys, typing, typing_extensions, asyncio
+typing.TypedDict = typing_extensions.TypedDict
+sys.path.insert(0, {str(tmp_path)!r})
+from kimina_client import AsyncKiminaClient, KiminaClient, Snippet
+url = {str(lean_service.base_url)!r}
+client = KiminaClient(api_url=url)
+assert client.health() == {{"status": "ok"}}
+client.test()
+codes = [{GOOD!r}, "theorem f : 1 = 2 := by sorry", "theorem f : 1 = 2 := rfl", "axiom c : False"] * 5
+snippets = [Snippet(id=str(i), code=code) for i, code in enumerate(codes)]
+found = client.check(snippets, show_progress=False)
+found.analyze(1.0)
+by_id = {{r.id: r.analyze().status.value for r in found.results}}
+assert [by_id[str(i)] for i in range(20)] == ["valid", "sorry", "lean_error", "lean_error"] * 5, by_id
+async def again():
+    other = AsyncKiminaClient(api_url=url)
+    await other.test()
+    assert (await other.check({GOOD!r}, show_progress=False)).results[0].analyze().status.value == "valid"
+    await other.close()
+asyncio.run(again())
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=300)

@@ -1,0 +1,96 @@
+"""The process: it ends well when asked to, and goes on well when killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.service.conftest import job
+
+SERVE = """
+import sys
+from pathlib import Path
+import stp.service.provers
+from stp.service.app import ServeSettings
+from stp.service.server import serve
+from stp.settings import VerifySettings
+from stp.verify.pool import Pool
+from tests.service.conftest import ScriptedHost
+stp.service.provers.open_pool = lambda *_, **__: Pool([ScriptedHost], "scripted", None)
+state, port, *tls = sys.argv[1:]
+serve(ServeSettings(VerifySettings(), Path(state)), "127.0.0.1", int(port), *map(Path, tls))
+"""
+
+
+@contextmanager
+def process(state: Path, *tls: Path) -> Iterator[tuple[subprocess.Popen[bytes], httpx.Client]]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    child = subprocess.Popen([sys.executable, "-c", SERVE, str(state), str(port), *map(str, tls)])
+    verify = ssl.create_default_context(cafile=tls[0]) if tls else True
+    url = f"http{'s' if tls else ''}://127.0.0.1:{port}"
+    try:
+        with httpx.Client(base_url=url, verify=verify, timeout=60) as client:
+            while True:
+                assert child.poll() is None
+                with suppress(httpx.TransportError):
+                    if client.get("/ready").is_success:
+                        break
+                time.sleep(0.05)
+            yield child, client
+    finally:
+        child.kill()
+        child.wait()
+
+
+def test_what_is_in_flight_is_answered_before_the_end(tmp_path: Path) -> None:
+    with process(tmp_path) as (child, client), ThreadPoolExecutor(1) as threads:
+        reply = threads.submit(client.post, "/v1/verify", json={"jobs": [job("wait 1")]})
+        time.sleep(0.4)
+        child.send_signal(signal.SIGTERM)
+        assert reply.result().json()["results"][0]["verdict"] == "proved"
+        assert child.wait(10) in (0, -signal.SIGTERM)
+    audit = (tmp_path / "audit.jsonl").read_text()
+    assert '"path": "/v1/verify", "status": 200' in audit
+    assert '"jobs": 1' in audit
+
+
+def test_a_kill_loses_no_accepted_job(tmp_path: Path) -> None:
+    jobs = [job("wait 0.01", id=str(i)) for i in range(150)]
+    with process(tmp_path) as (child, client):
+        assert client.post("/v1/jobs", json={"id": "b", "jobs": jobs}).status_code == 202
+        while client.get("/v1/jobs/b").json()["answered"] < 40:
+            time.sleep(0.02)
+        os.kill(child.pid, signal.SIGKILL)
+        child.wait()
+    with process(tmp_path) as (_, client):
+        while (batch := client.get("/v1/jobs/b").json())["state"] != "done":
+            time.sleep(0.05)
+    assert sorted(int(result["id"]) for result in batch["results"]) == list(range(150))
+
+
+def test_tls_is_served_with_the_files_given(tmp_path: Path) -> None:
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    made = subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+         "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key),
+         "-out", str(cert)],
+        capture_output=True,
+    )  # fmt: skip
+    if made.returncode:
+        pytest.skip("no openssl to make a certificate with")
+    with process(tmp_path, cert, key) as (_, client):
+        assert client.get("/health").json() == {"status": "ok"}
