@@ -11,7 +11,6 @@ from stp.settings import VerifySettings
 from stp.verify.pool import Pool, open_pool
 from tests.ran import Recorder
 
-
 # A machine that is busy with something else is no fault of the code under test.
 hypothesis.settings.register_profile("stp", deadline=None)
 hypothesis.settings.load_profile("stp")
