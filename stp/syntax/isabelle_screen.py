@@ -62,7 +62,8 @@ ATTRIBUTES = frozenset(
     derivative_eq_intros derivative_intros elim elim_format field_simps folded induct intro iff intros
     mono no_vars of params rotated rule_format simp simplified split standard sym symmetric tendsto_intros
     to_pred to_set trans transferred unfolded untransferred where continuous_intros measurable
-    divide_simps ac_simps safe""".split()  # noqa: SIM905
+    divide_simps ac_simps safe arith case_product fundef_cong induct_simp no_atp split_format
+    termination_simp""".split()  # noqa: SIM905
 )
 #: Options that a text may set, `[[NAME = …]]`.
 OPTIONS = frozenset(

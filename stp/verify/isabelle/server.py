@@ -21,6 +21,7 @@ import tempfile
 import time
 import uuid
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -79,20 +80,14 @@ class Server:
     def memory_mb(self) -> int:
         """Resident memory of the server and of all that it started."""
         total = 0
-        for process in self._tree():
+        for process in _tree(self._child):
             with contextlib.suppress(psutil.Error):
                 total += process.memory_info().rss
         return total >> 20
 
     def kill(self) -> None:
         """Ends the server and all that it started, and removes its folder. May be called more than once."""
-        tree = self._tree()
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._child.pid, signal.SIGKILL)
-        for process in tree:
-            with contextlib.suppress(psutil.Error):
-                process.kill()
-        self._child.wait()
+        kill_tree(self._child)
         if self._child.stdout:
             self._child.stdout.close()
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -102,14 +97,6 @@ class Server:
         with contextlib.suppress(OSError):
             return (self.folder / "stderr").read_text(errors="replace").strip()[-500:]
         return ""
-
-    def _tree(self) -> list[psutil.Process]:
-        if not self.alive:
-            return []
-        with contextlib.suppress(psutil.Error):
-            child = psutil.Process(self._child.pid)
-            return [child, *child.children(recursive=True)]
-        return []
 
     def _banner(self, name: str) -> tuple[str, int, str]:
         line = self._first_line(time.monotonic() + BANNER_TIMEOUT_S)
@@ -136,6 +123,25 @@ class Server:
                     )
                 line += chunk
         return line.decode(errors="replace").partition("\n")[0]
+
+
+def kill_tree(child: subprocess.Popen[Any]) -> None:
+    """Ends a process and all that it started, also what is in a session of its own, and waits for it."""
+    tree = _tree(child)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)
+    for process in tree:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    child.wait()
+
+
+def _tree(child: subprocess.Popen[Any]) -> list[psutil.Process]:
+    if child.poll() is None:
+        with contextlib.suppress(psutil.Error):
+            root = psutil.Process(child.pid)
+            return [root, *root.children(recursive=True)]
+    return []
 
 
 def private_environment(toolchain: IsabelleToolchain, home: Path) -> dict[str, str]:

@@ -38,8 +38,7 @@ from stp.verify.isabelle.toolchain import IsabelleToolchain
 
 #: Starts of one server, each of them killed from outside, before the worker gives up.
 _STARTS = 3
-#: Building a session's heap for the first time takes minutes.
-_SESSION_S = 1800.0
+_SESSION_S = 300.0
 #: Imports that are not in the heap are loaded with their header, once.
 _HEADER_S = 600.0
 _ANSWER_S = 60.0
@@ -95,14 +94,9 @@ class IsabelleWorker:
 
     async def _check(self, jobs: Sequence[Job]) -> list[CheckResult]:
         found: dict[int, CheckResult] = {}
-        by_header: dict[str, list[int]] = {}
-        for index, job in enumerate(jobs):
-            by_header.setdefault(job.header, []).append(index)
-        for text, indices in by_header.items():
-            found |= await self._check_on(text, {index: jobs[index] for index in indices})
-        proved = {i: jobs[i] for i, result in found.items() if result.proved and jobs[i].strict}
-        if proved:
-            found |= await asyncio.to_thread(self._confirm, proved, found)
+        for text in dict.fromkeys(job.header for job in jobs):
+            found |= await self._check_on(text, {i: job for i, job in enumerate(jobs) if job.header == text})
+        await self._confirm(jobs, found)
         await self._recycle()
         return [found[index] for index in range(len(jobs))]
 
@@ -234,11 +228,14 @@ class IsabelleWorker:
             if len(self._headers) >= _MAX_HEADERS:
                 await self._drop()
                 await self._running()
-            try:
-                header = make_header(text)
-            except UsageError as error:
-                return Header("", (), "", error=str(error))
-            self._headers[text] = await self._load(header, heap=False)
+            for _ in range(2):  # twice, since an error here is the verdict on all jobs with this header
+                try:
+                    header = make_header(text)
+                except UsageError as error:
+                    return Header("", (), "", error=str(error))
+                self._headers[text] = await self._load(header, heap=False)
+                if not self._headers[text].error:
+                    break
         return self._headers[text]
 
     async def _load(self, header: Header, *, heap: bool) -> Header:
@@ -302,7 +299,7 @@ class IsabelleWorker:
             started = await client.task("session_start", argument, timeout_s=_SESSION_S)
         except RefusedError as error:
             raise ToolchainError(
-                f"session {self._toolchain.session} does not start: {error}; build its heap once with: "
+                f"session {self._toolchain.session} does not start: {error}; try: "
                 f"isabelle build -b {self._toolchain.session}"
             ) from None
         self._session = str(started.get("session_id"))
@@ -332,9 +329,16 @@ class IsabelleWorker:
         memory = "memory" in words.lower()
         return Verdict.OUT_OF_MEMORY if memory else Verdict.CRASHED, words
 
-    def _confirm(self, jobs: dict[int, Job], found: dict[int, CheckResult]) -> dict[int, CheckResult]:
-        """The results again, those that a fresh build does not confirm turned into denials."""
-        return {index: strict.confirm(self._toolchain, job, found[index]) for index, job in jobs.items()}
+    async def _confirm(self, jobs: Sequence[Job], found: dict[int, CheckResult]) -> None:
+        """Turns results of strict jobs that a fresh build does not confirm into denials: one build for all
+        with one header, and one each where that does not confirm all."""
+        proved = [i for i, result in found.items() if result.proved and jobs[i].strict]
+        for text in dict.fromkeys(jobs[i].header for i in proved):
+            group = [i for i in proved if jobs[i].header == text]
+            said_of = await asyncio.to_thread(strict.confirm, self._toolchain, [jobs[i] for i in group])
+            for i, (verdict, reason) in zip(group, said_of, strict=True):
+                if verdict is not Verdict.PROVED:
+                    found[i] = replace(found[i], verdict=verdict, reason=f"strict: {reason}")
 
 
 def _prepare(job: Job, header: Header) -> Submission | Finding:

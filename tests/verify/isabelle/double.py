@@ -13,6 +13,7 @@ import json
 import os
 import random
 import re
+import subprocess
 import sys
 import uuid
 from pathlib import Path
@@ -42,6 +43,8 @@ class Double:
         return self.random.random() < self.faults.get(fault, 0.0)
 
     async def serve(self) -> None:
+        # Like the real ML process: a session of its own, and an end when its channel closes.
+        subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True)
         server = await asyncio.start_server(self.connection, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
         password = "wrong" if self.happens("wrong_password") else self.password
@@ -249,7 +252,7 @@ def main() -> int:
     if command == "version":
         print("Isabelle2025-double")
     elif command == "getenv":
-        print(Path(home) / "user")
+        print({"ISABELLE_HOME": Path(home), "ISABELLE_HOME_USER": Path(home) / "user"}[rest[1]])
     elif command == "server":
         asyncio.run(Double(Path(home), rest[1]).serve())
     elif command == "build":
