@@ -139,6 +139,8 @@ def _runs_ml(token: Token) -> bool:
 def _imported(token: Token) -> str | None:
     if token.text == "begin":
         return None
+    if token.text in ("keywords", "abbrevs"):
+        raise UsageError(f"header: `{token.text}` is not allowed")
     name = token.inner if token.kind is Kind.STRING else token.text
     if token.kind in (Kind.STRING, Kind.NAME) and _IMPORT.fullmatch(name):
         return None if name in ALLOWED_IN_HEADER else name

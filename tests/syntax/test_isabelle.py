@@ -137,7 +137,7 @@ def test_headers_import_theories_of_sessions_and_state_definitions() -> None:
     assert declarations == 'definition two where "two = 2"'
     for bad in [
         'imports "../Evil"', "imports HOL-Library.Multiset", "imports", 'imports Main begin ML "x"',
-        'imports Main keywords "foo" :: thy_decl begin axiomatization where a: "x"', "sorry",
+        'imports Main keywords "foo" :: thy_decl begin', "sorry",
     ]:  # fmt: skip
         with pytest.raises(UsageError):
             isabelle_screen.parse_header(bad)

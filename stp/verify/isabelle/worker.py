@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import Any
 
 from stp.errors import ToolchainError, UsageError, WorkerError
+from stp.syntax.isabelle_file import proof_in, split_spec
 from stp.syntax.isabelle_screen import Finding
 from stp.types import CheckResult, Job, Verdict
 from stp.verify.isabelle import strict
@@ -94,9 +95,16 @@ class IsabelleWorker:
 
     async def _check(self, jobs: Sequence[Job]) -> list[CheckResult]:
         found: dict[int, CheckResult] = {}
-        for text in dict.fromkeys(job.header for job in jobs):
-            found |= await self._check_on(text, {i: job for i, job in enumerate(jobs) if job.header == text})
-        await self._confirm(jobs, found)
+        plain: dict[int, Job] = {}
+        for i, job in enumerate(jobs):
+            of_files = _of_files(job)
+            if isinstance(of_files, Job):
+                plain[i] = of_files
+            else:
+                found[i] = CheckResult(job.id, *of_files, toolchain=self._toolchain.digest)
+        for text in dict.fromkeys(job.header for job in plain.values()):
+            found |= await self._check_on(text, {i: job for i, job in plain.items() if job.header == text})
+        await self._confirm(plain, found)
         await self._recycle()
         return [found[index] for index in range(len(jobs))]
 
@@ -329,10 +337,10 @@ class IsabelleWorker:
         memory = "memory" in words.lower()
         return Verdict.OUT_OF_MEMORY if memory else Verdict.CRASHED, words
 
-    async def _confirm(self, jobs: Sequence[Job], found: dict[int, CheckResult]) -> None:
+    async def _confirm(self, jobs: dict[int, Job], found: dict[int, CheckResult]) -> None:
         """Turns results of strict jobs that a fresh build does not confirm into denials: one build for all
         with one header, and one each where that does not confirm all."""
-        proved = [i for i, result in found.items() if result.proved and jobs[i].strict]
+        proved = [i for i, job in jobs.items() if job.strict and found[i].proved]
         for text in dict.fromkeys(jobs[i].header for i in proved):
             group = [i for i in proved if jobs[i].header == text]
             said_of = await asyncio.to_thread(strict.confirm, self._toolchain, [jobs[i] for i in group])
@@ -341,10 +349,24 @@ class IsabelleWorker:
                     found[i] = replace(found[i], verdict=verdict, reason=f"strict: {reason}")
 
 
+def _of_files(job: Job) -> Job | Finding:
+    """A job of two whole files as one of a statement and its proof."""
+    if not job.theorem:
+        return job
+    try:
+        header, statement = split_spec(job.statement, job.theorem)
+    except UsageError as error:
+        return Verdict.BAD_STATEMENT, str(error)
+    try:
+        proof = proof_in(job.proof, header)
+    except UsageError as error:
+        return Verdict.REJECTED, str(error)
+    return replace(job, header=header, statement=statement, proof=proof, theorem=None)
+
+
 def _prepare(job: Job, header: Header) -> Submission | Finding:
     if len(job.statement) + len(job.proof) > _MAX_SOURCE_CHARS:
         return Verdict.REJECTED, f"the source is longer than {_MAX_SOURCE_CHARS} characters"
-    if job.theorem or job.origin:
-        field = "theorem" if job.theorem else "origin"
-        return Verdict.BAD_STATEMENT, f"field {field!r}: only Lean's checker knows it"
+    if job.origin:
+        return Verdict.BAD_STATEMENT, "field 'origin': only Lean's checker knows it"
     return prepare(job, header)

@@ -157,6 +157,18 @@ def test_headers_share_a_worker_and_a_bad_one_costs_only_its_jobs(worker: Isabel
     assert verdicts == [Verdict.PROVED, Verdict.PROVED, bad, bad, Verdict.PROVED, bad]
 
 
+def test_whole_files_are_checked_against_a_spec(worker: IsabelleWorker) -> None:
+    spec = f'theory Spec imports Main begin\ndefinition two :: nat where "two = 2"\n{REV} sorry\nend'
+    good = f'theory X imports Main begin definition two :: nat where "two = 2" {REV} by simp\nend'
+    proofs = [
+        (good, Verdict.PROVED), (good.replace("= 2", "= 3"), Verdict.CHEATED), ("by simp", Verdict.REJECTED),
+        (good.replace("rev (rev xs)", "rev xs"), Verdict.CHEATED),
+    ]  # fmt: skip
+    results = worker.check([job(proof, spec, theorem="rev_twice") for proof, _ in proofs])
+    assert [r.verdict for r in results] == [verdict for _, verdict in proofs]
+    assert worker.check([job(good, "", theorem="rev_twice")])[0].verdict is Verdict.BAD_STATEMENT
+
+
 def test_strict_asks_a_fresh_build(worker: IsabelleWorker) -> None:
     proofs = ["by simp", "by fail", "by simp", "by eval"]
     results = worker.check([job(proof, strict=True) for proof in proofs])
