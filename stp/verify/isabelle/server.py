@@ -85,6 +85,15 @@ class Server:
                 total += process.memory_info().rss
         return total >> 20
 
+    def cpu_s(self) -> float:
+        """Processor time that the server and all that it started have used."""
+        total = 0.0
+        for process in _tree(self._child):
+            with contextlib.suppress(psutil.Error):
+                times = process.cpu_times()
+                total += times.user + times.system
+        return total
+
     def kill(self) -> None:
         """Ends the server and all that it started, and removes its folder. May be called more than once."""
         kill_tree(self._child)

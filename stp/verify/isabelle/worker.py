@@ -46,6 +46,9 @@ _ANSWER_S = 60.0
 #: How much longer than its watchdog the server has to say what there is.
 _GRACE_S = 5.0
 _CHECK_DELAY_S = 0.02
+#: A server that uses a tenth of a core over this time after a proof was given up still runs it (a whole core
+#: where nothing else runs).
+_IDLE_S = 0.3
 _MAX_SOURCE_CHARS = 1_000_000
 _MAX_HEADERS = 32
 #: Sessions whose theories a header may import although they are not in the heap.
@@ -152,6 +155,7 @@ class IsabelleWorker:
         except DeadlineError:
             self._why = late
             await self._purge_or_drop(names)
+            await self._drop_if_busy()
         except RefusedError as error:
             self._why = Verdict.CRASHED, f"the server failed: {error}"
             await self._purge_or_drop(names)
@@ -167,6 +171,7 @@ class IsabelleWorker:
         ]
         if len(through) < len(submissions):
             self._why = late
+            await self._drop_if_busy()
         if any(name in nodes and not settled(nodes[name]) for name in (AUDIT, batch.header.name)):
             await self._drop()  # what every batch rests on was through once: this server is of no more use
         said_of = results(batch, answer, self._toolchain.digest, self._note)
@@ -213,6 +218,14 @@ class IsabelleWorker:
             await self._purge(names)
         except (RefusedError, DeadlineError, ServerDiedError):
             await self._drop()
+
+    async def _drop_if_busy(self) -> None:
+        """A proof that was given up may run on in the prover, where nothing tells of it but the cores."""
+        if server := self._server:
+            before = server.cpu_s()
+            await asyncio.sleep(_IDLE_S)
+            if server.cpu_s() - before > _IDLE_S / 10:
+                await self._drop()
 
     async def _header_or_failure(self, text: str) -> Header | Finding:
         """The header, or the finding on all jobs with it; a server that died of it is tried once more."""

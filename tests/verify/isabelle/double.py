@@ -15,6 +15,7 @@ import random
 import re
 import subprocess
 import sys
+import threading
 import uuid
 from pathlib import Path
 from typing import Any
@@ -166,6 +167,8 @@ class Connection:
             )  # fmt: skip
         await self.note(kind="nodes_status", nodes_status=[], message="∀ε — no task")
         if any(theory.running for theory in nodes.values()):
+            if self.double.happens("burn"):
+                threading.Thread(target=burn, daemon=True).start()
             await asyncio.sleep(argument["watchdog_timeout"])
         if self.double.happens("partial"):
             cut = list(nodes.values())[self.double.random.randrange(len(nodes)) :]
@@ -221,6 +224,11 @@ NAMES = [
     "cancel", "echo", "help", "purge_theories", "session_build", "session_start", "session_stop", "shutdown",
     "use_theories",
 ]  # fmt: skip
+
+
+def burn() -> None:
+    while True:
+        pass
 
 
 def build(folder: Path) -> int:

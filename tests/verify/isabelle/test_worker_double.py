@@ -85,7 +85,17 @@ def test_a_stall_costs_its_own_job_and_nobody_else(worker: IsabelleWorker) -> No
     results = worker.check([*quick[:3], stalled, *quick[3:]])
     assert [r.verdict for r in results] == [Verdict.PROVED] * 3 + [Verdict.TIMED_OUT] + [Verdict.PROVED] * 3
     assert worker.check(quick)[0].proved
-    assert worker.restarts == 0
+
+
+def test_a_proof_that_runs_on_after_its_time_costs_the_server(make_double: MakeDouble) -> None:
+    worker = IsabelleWorker(make_double(burn=1.0), 100_000)
+    try:
+        stalled = Job("stall", "", REV, "by spin", System.ISABELLE, limits=Limits(wall_s=0.2))
+        assert [r.verdict for r in worker.check([stalled])] == [Verdict.TIMED_OUT]
+        assert worker.check([job("by simp")])[0].proved
+        assert worker.restarts > 0
+    finally:
+        worker.close()
 
 
 def test_a_killed_server_is_started_again_and_leaves_nothing(worker: IsabelleWorker) -> None:
