@@ -17,7 +17,7 @@ from typing import Any
 
 from stp.errors import ToolchainError, UsageError, WorkerError
 from stp.syntax.isabelle_file import proof_in, split_spec
-from stp.syntax.isabelle_screen import Finding
+from stp.syntax.isabelle_screen import ALLOWED_IN_HEADER, Finding, screen
 from stp.types import CheckResult, Job, Verdict
 from stp.verify.isabelle import strict
 from stp.verify.isabelle.client import Client, DeadlineError, RefusedError, ServerDiedError
@@ -254,10 +254,20 @@ class IsabelleWorker:
                     header = make_header(text)
                 except UsageError as error:
                     return Header("", (), "", error=str(error))
+                if refused := await self._refused(header):
+                    return replace(header, error=refused)
                 self._headers[text] = await self._load(header, heap=False)
                 if not self._headers[text].error:
                     break
         return self._headers[text]
+
+    async def _refused(self, header: Header) -> str:
+        """What is wrong with a header's declarations, by the commands that its imports know."""
+        if not header.declarations:
+            return ""
+        base = await self._header("imports " + " ".join(f'"{name}"' for name in header.imports))
+        finding = screen(header.declarations, ALLOWED_IN_HEADER, base.commands)
+        return base.error or (f"header: {finding[1]}" if finding else "")
 
     async def _load(self, header: Header, *, heap: bool) -> Header:
         nonce = secrets.token_hex(16)

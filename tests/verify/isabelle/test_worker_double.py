@@ -161,10 +161,11 @@ def test_headers_share_a_worker_and_a_bad_one_costs_only_its_jobs(worker: Isabel
     headers = [
         "", "imports Complex_Main", "imports Nowhere", 'imports Main begin axiomatization where x: "y"',
         'imports Main\nbegin\ndefinition two :: nat where "two = 2"', 'imports "../evil"',
+        'imports Main begin own_ML_command "x"', 'imports Nowhere begin definition a where "a = 1"',
     ]  # fmt: skip
     verdicts = [result.verdict for result in worker.check([on(header) for header in headers])]
     bad = Verdict.BAD_STATEMENT
-    assert verdicts == [Verdict.PROVED, Verdict.PROVED, bad, bad, Verdict.PROVED, bad]
+    assert verdicts == [Verdict.PROVED, Verdict.PROVED, bad, bad, Verdict.PROVED, bad, bad, bad]
 
 
 def test_whole_files_are_checked_against_a_spec(worker: IsabelleWorker) -> None:
