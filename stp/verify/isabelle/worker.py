@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,8 +19,9 @@ from stp.syntax.isabelle_file import proof_in, split_spec
 from stp.syntax.isabelle_screen import ALLOWED_IN_HEADER, Finding, screen
 from stp.types import CheckResult, Job, Verdict
 from stp.verify.isabelle import strict
-from stp.verify.isabelle.client import Client, DeadlineError, RefusedError, ServerDiedError
+from stp.verify.isabelle.client import DeadlineError, RefusedError, ServerDiedError
 from stp.verify.isabelle.server import DiedAtStartError, Server
+from stp.verify.isabelle.session import Session
 from stp.verify.isabelle.theories import (
     AUDIT,
     Batch,
@@ -39,20 +39,10 @@ from stp.verify.isabelle.toolchain import IsabelleToolchain
 
 #: Starts of one server, each of them killed from outside, before the worker gives up.
 _STARTS = 3
-_SESSION_S = 300.0
 #: Imports that are not in the heap are loaded with their header, once.
 _HEADER_S = 600.0
-_ANSWER_S = 60.0
-#: How much longer than its watchdog the server has to say what there is.
-_GRACE_S = 5.0
-_CHECK_DELAY_S = 0.02
-#: A server that uses a tenth of a core over this time after a proof was given up still runs it (a whole core
-#: where nothing else runs).
-_IDLE_S = 0.3
 _MAX_SOURCE_CHARS = 1_000_000
 _MAX_HEADERS = 32
-#: Sessions whose theories a header may import although they are not in the heap.
-_INCLUDED = ("HOL-Library", "HOL-Computational_Algebra", "HOL-Number_Theory")
 
 
 class IsabelleWorker:
@@ -62,21 +52,24 @@ class IsabelleWorker:
         self._toolchain = toolchain
         self._memory_mb = memory_mb
         self._loop = asyncio.new_event_loop()
-        self._server: Server | None = None
-        self._client: Client | None = None
-        self._session = ""
+        self._session: Session | None = None
+        self._starts = 0
         self._headers: dict[str, Header] = {}
         self._closed = False
         self._note = ""
         self._why = Verdict.CRASHED, ""
         """Why the last batch left a job without a result."""
-        self.restarts = 0
         self._loop.run_until_complete(self._running())
 
     @property
     def pid(self) -> int | None:
         """Of the server, while there is one."""
-        return self._server.pid if self._server else None
+        return self._session.server.pid if self._session else None
+
+    @property
+    def restarts(self) -> int:
+        """Servers after the first one."""
+        return max(0, self._starts - 1)
 
     def check(self, jobs: Sequence[Job]) -> list[CheckResult]:
         """Results in the order of the jobs; those that nothing could be said of were retried alone.
@@ -90,8 +83,8 @@ class IsabelleWorker:
     def close(self) -> None:
         """Ends the server. May be called more than once."""
         self._closed = True
-        if self._server:
-            self._server.kill()
+        if self._session:
+            self._session.server.kill()
         if not self._loop.is_running() and not self._loop.is_closed():
             self._loop.run_until_complete(self._drop())
             self._loop.close()
@@ -150,8 +143,9 @@ class IsabelleWorker:
         try:
             batch = Batch(await self._header(text), list(submissions.values()))
             names = batch.names
-            answer = await self._use(batch.theories(), [batch.check], limit_s)
-            await self._purge(names)
+            session = await self._running()
+            answer = await session.use(batch.theories(), [batch.check], limit_s)
+            await session.purge(names)
         except DeadlineError:
             self._why = late
             await self._purge_or_drop(names)
@@ -182,50 +176,15 @@ class IsabelleWorker:
         }
         return given, through
 
-    async def _use(self, theories: dict[str, str], wanted: list[str], limit_s: float) -> dict[str, Any]:
-        """Writes theories and has the server go through the wanted ones and what they import.
-
-        Where nothing changes for the time of its watchdog, the server answers with what there is."""
-        server, client = await self._running()
-        for name, text in theories.items():
-            (server.theories / f"{name}.thy").write_text(text, encoding="utf-8")
-        argument = {
-            "session_id": self._session,
-            "theories": wanted,
-            "master_dir": str(server.theories),
-            "check_delay": _CHECK_DELAY_S,
-            "watchdog_timeout": limit_s,
-        }
-        return await client.task("use_theories", argument, timeout_s=limit_s + _GRACE_S)
-
-    async def _purge(self, names: list[str]) -> None:
-        """Unloads theories and removes their files.
-
-        Raises:
-            RefusedError: the server keeps one of them, so that its memory would grow.
-        """
-        server, client = await self._running()
-        argument = {"session_id": self._session, "theories": names, "master_dir": str(server.theories)}
-        answer = await client.call("purge_theories", argument, timeout_s=_ANSWER_S)
-        for name in names:
-            (server.theories / f"{name}.thy").unlink(missing_ok=True)
-        retained = nodes_of({"nodes": answer.get("retained")} if isinstance(answer, dict) else {})
-        if kept := sorted(retained.keys() & set(names)):
-            raise RefusedError(f"the server does not let go of {kept[0]}")
-
     async def _purge_or_drop(self, names: list[str]) -> None:
         try:
-            await self._purge(names)
+            await (await self._running()).purge(names)
         except (RefusedError, DeadlineError, ServerDiedError):
             await self._drop()
 
     async def _drop_if_busy(self) -> None:
-        """A proof that was given up may run on in the prover, where nothing tells of it but the cores."""
-        if server := self._server:
-            before = server.cpu_s()
-            await asyncio.sleep(_IDLE_S)
-            if server.cpu_s() - before > _IDLE_S / 10:
-                await self._drop()
+        if self._session and await self._session.busy():
+            await self._drop()
 
     async def _header_or_failure(self, text: str) -> Header | Finding:
         """The header, or the finding on all jobs with it; a server that died of it is tried once more."""
@@ -256,7 +215,7 @@ class IsabelleWorker:
                     return Header("", (), "", error=str(error))
                 if refused := await self._refused(header):
                     return replace(header, error=refused)
-                self._headers[text] = await self._load(header, heap=False)
+                self._headers[text] = await self._load(await self._running(), header, heap=False)
                 if not self._headers[text].error:
                     break
         return self._headers[text]
@@ -269,11 +228,11 @@ class IsabelleWorker:
         finding = screen(header.declarations, ALLOWED_IN_HEADER, base.commands)
         return base.error or (f"header: {finding[1]}" if finding else "")
 
-    async def _load(self, header: Header, *, heap: bool) -> Header:
+    async def _load(self, session: Session, header: Header, *, heap: bool) -> Header:
         nonce = secrets.token_hex(16)
         name, text = probe(header, nonce, heap=heap)
         try:
-            answer = await self._use({header.name: header.theory(), name: text}, [name], _HEADER_S)
+            answer = await session.use({header.name: header.theory(), name: text}, [name], _HEADER_S)
         except RefusedError as error:
             return replace(header, error=f"header: {error}")
         nodes = nodes_of(answer)
@@ -296,14 +255,13 @@ class IsabelleWorker:
             )
         self._note = f"the heap rests on oracles ({found[0]})"
 
-    async def _running(self) -> tuple[Server, Client]:
-        """The server and the connection, started where there is none."""
+    async def _running(self) -> Session:
+        """The session, started where there is none."""
         if self._closed:
             raise WorkerError("the worker is closed")
-        if self._server and self._client and self._server.alive:
-            return self._server, self._client
+        if self._session and self._session.server.alive:
+            return self._session
         await self._drop()
-        self.restarts += bool(self._session)
         for _ in range(_STARTS):
             try:
                 return await self._start()
@@ -315,48 +273,33 @@ class IsabelleWorker:
                 raise
         raise ToolchainError(f"Isabelle does not start: {last}; run: stp doctor")
 
-    async def _start(self) -> tuple[Server, Client]:
-        server = self._server = Server(self._toolchain)
+    async def _start(self) -> Session:
+        session = self._session = Session(Server(self._toolchain))
         if self._closed:  # while it started
-            server.kill()
-        client = self._client = await Client.connect(server.host, server.port, server.password, _ANSWER_S)
-        shutil.copy(self._toolchain.project / f"{AUDIT}.thy", server.theories)
-        argument = {
-            "session": self._toolchain.session,
-            "options": self._toolchain.options,
-            "include_sessions": list(_INCLUDED),
-        }
-        try:
-            started = await client.task("session_start", argument, timeout_s=_SESSION_S)
-        except RefusedError as error:
-            raise ToolchainError(
-                f"session {self._toolchain.session} does not start: {error}; try: "
-                f"isabelle build -b {self._toolchain.session}"
-            ) from None
-        self._session = str(started.get("session_id"))
-        loaded = await self._load(make_header(""), heap=True)
+            session.server.kill()
+        await session.start(self._toolchain)
+        loaded = await self._load(session, make_header(""), heap=True)
         if loaded.error:
             raise ServerDiedError(
                 f"the audit does not load in session {self._toolchain.session}: {loaded.error}"
             )
         self._headers[""] = loaded
-        return server, client
+        self._starts += 1
+        return session
 
     async def _drop(self) -> None:
-        if self._client:
-            await self._client.close()
-        if self._server:
-            self._server.kill()
-        self._server = self._client = None
+        if self._session:
+            await self._session.close()
+        self._session = None
         self._headers.clear()
 
     async def _recycle(self) -> None:
         """Between two batches, replaces a server that has grown too large."""
-        if self._server and self._server.memory_mb() > self._memory_mb:
+        if self._session and self._session.server.memory_mb() > self._memory_mb:
             await self._drop()
 
     def _death(self, error: ServerDiedError) -> tuple[Verdict, str]:
-        words = f"{error} {self._server.last_words() if self._server else ''}".strip()
+        words = f"{error} {self._session.server.last_words() if self._session else ''}".strip()
         memory = "memory" in words.lower()
         return Verdict.OUT_OF_MEMORY if memory else Verdict.CRASHED, words
 

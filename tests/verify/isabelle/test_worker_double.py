@@ -17,7 +17,7 @@ import pytest
 from stp.errors import ToolchainError, WorkerError
 from stp.settings import VerifySettings
 from stp.types import Job, Limits, System, Verdict
-from stp.verify.isabelle import strict
+from stp.verify.isabelle import session, strict
 from stp.verify.isabelle import worker as worker_module
 from stp.verify.isabelle.worker import IsabelleWorker
 from stp.verify.pool import open_pool
@@ -100,7 +100,7 @@ def test_a_proof_that_runs_on_after_its_time_costs_the_server(make_double: MakeD
 
 def test_a_killed_server_is_started_again_and_leaves_nothing(worker: IsabelleWorker) -> None:
     assert worker.pid is not None
-    folder = worker._server.folder if worker._server else Path()
+    folder = worker._session.server.folder if worker._session else Path()
     os.kill(worker.pid, signal.SIGKILL)
     assert [r.proved for r in worker.check([job("by simp"), job("by fail")])] == [True, False]
     assert worker.restarts == 1
@@ -254,8 +254,9 @@ FAULTS = {
 def test_no_verdict_is_wrong_or_lost_under_faults(
     make_double: MakeDouble, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
-    for name, seconds in {"_GRACE_S": 0.2, "_HEADER_S": 1.0, "_ANSWER_S": 3.0, "_SESSION_S": 1.0}.items():
-        monkeypatch.setattr(worker_module, name, seconds)
+    for name, seconds in {"_GRACE_S": 0.2, "_ANSWER_S": 3.0, "_SESSION_S": 1.0}.items():
+        monkeypatch.setattr(session, name, seconds)
+    monkeypatch.setattr(worker_module, "_HEADER_S", 1.0)
     monkeypatch.setattr("stp.verify.isabelle.client._CANCEL_S", 0.2)
     rng = random.Random(count)
     sound = [case for case in MODELLED if "spin" not in case[0]]
