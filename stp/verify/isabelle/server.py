@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import os
 import re
 import resource
@@ -30,6 +31,9 @@ from stp.verify.isabelle.toolchain import IsabelleToolchain, isolated
 
 BANNER_TIMEOUT_S = 120.0
 _BANNER = re.compile(r'server "([^"]*)" = ([0-9.]+):(\d+) \(password "([^"]*)"\)')
+_PREFIX = "stp-isabelle-"
+#: A folder's lock may not be held yet for a moment.
+_YOUNG_S = 60.0
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -48,7 +52,10 @@ class Server:
             DiedAtStartError: it ended before it printed one.
             ToolchainError: it printed something else, or nothing within `BANNER_TIMEOUT_S`.
         """
-        self.folder = Path(tempfile.mkdtemp(prefix="stp-isabelle-"))
+        _sweep()
+        self.folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
+        self._lock = (self.folder / "lock").open("w")  # held as long as this process lives
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
         self.theories = self.folder / "theories"
         self.theories.mkdir()
         name = f"stp_{uuid.uuid4().hex[:12]}"
@@ -99,6 +106,7 @@ class Server:
         kill_tree(self._child)
         if self._child.stdout:
             self._child.stdout.close()
+        self._lock.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def last_words(self) -> str:
@@ -132,6 +140,16 @@ class Server:
                     )
                 line += chunk
         return line.decode(errors="replace").partition("\n")[0]
+
+
+def _sweep() -> None:
+    """Removes what processes that were killed left: folders whose lock nobody holds."""
+    for path in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*/lock"):
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > _YOUNG_S:
+                with path.open() as lock:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(path.parent, ignore_errors=True)
 
 
 def kill_tree(child: subprocess.Popen[Any]) -> None:

@@ -17,7 +17,7 @@ import pytest
 from stp.errors import ToolchainError, WorkerError
 from stp.settings import VerifySettings
 from stp.types import Job, Limits, System, Verdict
-from stp.verify.isabelle import session, strict
+from stp.verify.isabelle import server, session, strict
 from stp.verify.isabelle import worker as worker_module
 from stp.verify.isabelle.worker import IsabelleWorker
 from stp.verify.pool import open_pool
@@ -143,6 +143,25 @@ def test_a_server_dies_with_the_process_that_started_it(make_double: MakeDouble)
     owner.wait()
     owner.stdout.close()
     assert gone(*tree)
+
+
+def test_what_a_killed_process_left_is_swept_and_nothing_else(
+    make_double: MakeDouble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "_YOUNG_S", -1.0)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    left = tmp_path / "stp-isabelle-left"
+    left.mkdir()
+    (left / "lock").touch()
+    first = server.Server(make_double())
+    second = server.Server(make_double())
+    try:
+        assert not left.exists()
+        assert first.folder.exists()
+    finally:
+        first.kill()
+        second.kill()
+    assert not list(tmp_path.glob("stp-isabelle-*"))
 
 
 def test_closing_from_another_thread_ends_a_check(worker: IsabelleWorker) -> None:
