@@ -46,30 +46,26 @@ _MAX_HEADERS = 32
 
 
 class IsabelleWorker:
-    """Owns one server with one session. Not for several threads at once; `close` ends the server."""
+    """Owns one server with one session. Not for several threads at once; `close` ends the server.
+
+    What runs in its event loop is a class of its own: Ray would take one with coroutines for an actor that
+    runs in Ray's loop."""
 
     def __init__(self, toolchain: IsabelleToolchain, memory_mb: int) -> None:
-        self._toolchain = toolchain
-        self._memory_mb = memory_mb
         self._loop = asyncio.new_event_loop()
-        self._session: Session | None = None
-        self._starts = 0
-        self._headers: dict[str, Header] = {}
-        self._closed = False
-        self._note = ""
-        self._why = Verdict.CRASHED, ""
-        """Why the last batch left a job without a result."""
-        self._loop.run_until_complete(self._running())
+        self._checker = _Checker(toolchain, memory_mb)
+        self._loop.run_until_complete(self._checker.running())
 
     @property
     def pid(self) -> int | None:
         """Of the server, while there is one."""
-        return self._session.server.pid if self._session else None
+        session = self._checker.session
+        return session.server.pid if session else None
 
     @property
     def restarts(self) -> int:
         """Servers after the first one."""
-        return max(0, self._starts - 1)
+        return max(0, self._checker.starts - 1)
 
     def check(self, jobs: Sequence[Job]) -> list[CheckResult]:
         """Results in the order of the jobs; those that nothing could be said of were retried alone.
@@ -78,18 +74,33 @@ class IsabelleWorker:
             ToolchainError: the server cannot be started again.
             WorkerError: the worker was closed.
         """
-        return self._loop.run_until_complete(self._check(jobs))
+        return self._loop.run_until_complete(self._checker.check(jobs))
 
     def close(self) -> None:
         """Ends the server. May be called more than once."""
-        self._closed = True
-        if self._session:
-            self._session.server.kill()
+        self._checker.closed = True
+        if session := self._checker.session:
+            session.server.kill()
         if not self._loop.is_running() and not self._loop.is_closed():
-            self._loop.run_until_complete(self._drop())
+            self._loop.run_until_complete(self._checker.drop())
             self._loop.close()
 
-    async def _check(self, jobs: Sequence[Job]) -> list[CheckResult]:
+
+class _Checker:
+    """The worker's state and its work, in its event loop."""
+
+    def __init__(self, toolchain: IsabelleToolchain, memory_mb: int) -> None:
+        self._toolchain = toolchain
+        self._memory_mb = memory_mb
+        self.session: Session | None = None
+        self.starts = 0
+        self.closed = False
+        self._headers: dict[str, Header] = {}
+        self._note = ""
+        self._why = Verdict.CRASHED, ""
+        """Why the last batch left a job without a result."""
+
+    async def check(self, jobs: Sequence[Job]) -> list[CheckResult]:
         found: dict[int, CheckResult] = {}
         plain: dict[int, Job] = {}
         for i, job in enumerate(jobs):
@@ -143,7 +154,7 @@ class IsabelleWorker:
         try:
             batch = Batch(await self._header(text), list(submissions.values()))
             names = batch.names
-            session = await self._running()
+            session = await self.running()
             answer = await session.use(batch.theories(), [batch.check], limit_s)
             await session.purge(names)
         except DeadlineError:
@@ -155,7 +166,7 @@ class IsabelleWorker:
             await self._purge_or_drop(names)
         except ServerDiedError as error:
             self._why = self._death(error)
-            await self._drop()
+            await self.drop()
         if not answer:
             return {}, []
         each_ms = 1e3 * (time.monotonic() - started) / len(submissions)
@@ -167,7 +178,7 @@ class IsabelleWorker:
             self._why = late
             await self._drop_if_busy()
         if any(name in nodes and not settled(nodes[name]) for name in (AUDIT, batch.header.name)):
-            await self._drop()  # what every batch rests on was through once: this server is of no more use
+            await self.drop()  # what every batch rests on was through once: this server is of no more use
         said_of = results(batch, answer, self._toolchain.digest, self._note)
         given = {
             index: replace(result, times_ms={"proof": each_ms})
@@ -178,13 +189,13 @@ class IsabelleWorker:
 
     async def _purge_or_drop(self, names: list[str]) -> None:
         try:
-            await (await self._running()).purge(names)
+            await (await self.running()).purge(names)
         except (RefusedError, DeadlineError, ServerDiedError):
-            await self._drop()
+            await self.drop()
 
     async def _drop_if_busy(self) -> None:
-        if self._session and await self._session.busy():
-            await self._drop()
+        if self.session and await self.session.busy():
+            await self.drop()
 
     async def _header_or_failure(self, text: str) -> Header | Finding:
         """The header, or the finding on all jobs with it; a server that died of it is tried once more."""
@@ -196,18 +207,18 @@ class IsabelleWorker:
                 return Verdict.TIMED_OUT, f"the header does not load within {_HEADER_S:g} s"
             except ServerDiedError as error:
                 failure = self._death(error)
-                await self._drop()
+                await self.drop()
             else:
                 return (Verdict.BAD_STATEMENT, header.error) if header.error else header
         return failure
 
     async def _header(self, text: str) -> Header:
         """The theory of a header, loaded, with the commands known behind it, or with its error."""
-        await self._running()
+        await self.running()
         if text not in self._headers:
             if len(self._headers) >= _MAX_HEADERS:
-                await self._drop()
-                await self._running()
+                await self.drop()
+                await self.running()
             for _ in range(2):  # twice, since an error here is the verdict on all jobs with this header
                 try:
                     header = make_header(text)
@@ -215,7 +226,7 @@ class IsabelleWorker:
                     return Header("", (), "", error=str(error))
                 if refused := await self._refused(header):
                     return replace(header, error=refused)
-                self._headers[text] = await self._load(await self._running(), header, heap=False)
+                self._headers[text] = await self._load(await self.running(), header, heap=False)
                 if not self._headers[text].error:
                     break
         return self._headers[text]
@@ -255,27 +266,27 @@ class IsabelleWorker:
             )
         self._note = f"the heap rests on oracles ({found[0]})"
 
-    async def _running(self) -> Session:
+    async def running(self) -> Session:
         """The session, started where there is none."""
-        if self._closed:
+        if self.closed:
             raise WorkerError("the worker is closed")
-        if self._session and self._session.server.alive:
-            return self._session
-        await self._drop()
+        if self.session and self.session.server.alive:
+            return self.session
+        await self.drop()
         for _ in range(_STARTS):
             try:
                 return await self._start()
             except (DiedAtStartError, ServerDiedError, DeadlineError) as error:
                 last = error
-                await self._drop()
+                await self.drop()
             except ToolchainError:
-                await self._drop()
+                await self.drop()
                 raise
         raise ToolchainError(f"Isabelle does not start: {last}; run: stp doctor")
 
     async def _start(self) -> Session:
-        session = self._session = Session(Server(self._toolchain))
-        if self._closed:  # while it started
+        session = self.session = Session(Server(self._toolchain))
+        if self.closed:  # while it started
             session.server.kill()
         await session.start(self._toolchain)
         loaded = await self._load(session, make_header(""), heap=True)
@@ -284,22 +295,22 @@ class IsabelleWorker:
                 f"the audit does not load in session {self._toolchain.session}: {loaded.error}"
             )
         self._headers[""] = loaded
-        self._starts += 1
+        self.starts += 1
         return session
 
-    async def _drop(self) -> None:
-        if self._session:
-            await self._session.close()
-        self._session = None
+    async def drop(self) -> None:
+        if self.session:
+            await self.session.close()
+        self.session = None
         self._headers.clear()
 
     async def _recycle(self) -> None:
         """Between two batches, replaces a server that has grown too large."""
-        if self._session and self._session.server.memory_mb() > self._memory_mb:
-            await self._drop()
+        if self.session and self.session.server.memory_mb() > self._memory_mb:
+            await self.drop()
 
     def _death(self, error: ServerDiedError) -> tuple[Verdict, str]:
-        words = f"{error} {self._session.server.last_words() if self._session else ''}".strip()
+        words = f"{error} {self.session.server.last_words() if self.session else ''}".strip()
         memory = "memory" in words.lower()
         return Verdict.OUT_OF_MEMORY if memory else Verdict.CRASHED, words
 

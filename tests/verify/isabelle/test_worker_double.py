@@ -100,7 +100,7 @@ def test_a_proof_that_runs_on_after_its_time_costs_the_server(make_double: MakeD
 
 def test_a_killed_server_is_started_again_and_leaves_nothing(worker: IsabelleWorker) -> None:
     assert worker.pid is not None
-    folder = worker._session.server.folder if worker._session else Path()
+    folder = worker._checker.session.server.folder if worker._checker.session else Path()
     os.kill(worker.pid, signal.SIGKILL)
     assert [r.proved for r in worker.check([job("by simp"), job("by fail")])] == [True, False]
     assert worker.restarts == 1
@@ -205,7 +205,10 @@ def test_strict_asks_a_fresh_build(worker: IsabelleWorker) -> None:
     verdicts = [Verdict.PROVED, Verdict.REJECTED, Verdict.PROVED, Verdict.CHEATED]
     assert [r.verdict for r in results] == verdicts
     jobs = [job(proof, strict=True) for proof in (*proofs, "sorry")]
-    assert [found[0] for found in strict.confirm(worker._toolchain, jobs)] == [*verdicts, Verdict.INCOMPLETE]
+    assert [found[0] for found in strict.confirm(worker._checker._toolchain, jobs)] == [
+        *verdicts,
+        Verdict.INCOMPLETE,
+    ]
 
 
 def test_a_tainted_heap_is_refused_or_named_in_every_result(make_double: MakeDouble) -> None:
