@@ -14,7 +14,7 @@ STAMP := .venv/stp-setup-done
 .PHONY: help setup selfplay test test-fast test-isabelle test-slow test-vllm lean check fmt bench clean
 
 help:  ## This list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 15
 
 setup: $(STAMP)  ## Make .venv with everything in it
 

@@ -25,11 +25,11 @@ _WINDOW = 256
 
 def verify(
     file: Annotated[
-        Path | None, typer.Argument(help="A Lean file, to check --theorem of it against --against.")
+        Path | None, typer.Argument(help="A file, to check --theorem of it against --against.")
     ] = None,
     theorem: Annotated[str | None, typer.Option(help="The full name of the theorem in FILE.")] = None,
     against: Annotated[
-        Path | None, typer.Option(help="A Lean file that states that theorem with `sorry` for a proof.")
+        Path | None, typer.Option(help="A file that states that theorem with `sorry` for a proof.")
     ] = None,
     statement: Annotated[
         str | None, typer.Option(help="theorem NAME SIGNATURE; for Isabelle theorem NAME: SIGNATURE")

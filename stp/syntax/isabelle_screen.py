@@ -62,7 +62,8 @@ ATTRIBUTES = frozenset(
     derivative_eq_intros derivative_intros elim elim_format field_simps folded induct intro iff intros
     mono no_vars of params rotated rule_format simp simplified split standard sym symmetric tendsto_intros
     to_pred to_set trans transferred unfolded untransferred where continuous_intros measurable
-    divide_simps ac_simps safe""".split()  # noqa: SIM905
+    divide_simps ac_simps safe arith case_product fundef_cong induct_simp no_atp split_format
+    termination_simp""".split()  # noqa: SIM905
 )
 #: Options that a text may set, `[[NAME = …]]`.
 OPTIONS = frozenset(
@@ -138,6 +139,8 @@ def _runs_ml(token: Token) -> bool:
 def _imported(token: Token) -> str | None:
     if token.text == "begin":
         return None
+    if token.text in ("keywords", "abbrevs"):
+        raise UsageError(f"header: `{token.text}` is not allowed")
     name = token.inner if token.kind is Kind.STRING else token.text
     if token.kind in (Kind.STRING, Kind.NAME) and _IMPORT.fullmatch(name):
         return None if name in ALLOWED_IN_HEADER else name

@@ -113,16 +113,6 @@ def place(text: str, at: int) -> str:
     return f"line {text.count(chr(10), 0, at) + 1} column {at - text.rfind(chr(10), 0, at)}"
 
 
-def symbols(text: str) -> Iterator[str]:
-    """The text in Isabelle's symbols, which is what its positions count."""
-    at = 0
-    while at < len(text):
-        match = _SYMBOL.match(text, at)
-        end = match.end() if match else at + 1
-        yield text[at:end]
-        at = end
-
-
 def _gap(between: str) -> str:
     return between if between.isspace() or not between else " " + "\n" * between.count("\n")
 

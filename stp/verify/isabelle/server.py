@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import os
 import re
 import resource
@@ -21,6 +22,7 @@ import tempfile
 import time
 import uuid
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -29,6 +31,9 @@ from stp.verify.isabelle.toolchain import IsabelleToolchain, isolated
 
 BANNER_TIMEOUT_S = 120.0
 _BANNER = re.compile(r'server "([^"]*)" = ([0-9.]+):(\d+) \(password "([^"]*)"\)')
+_PREFIX = "stp-isabelle-"
+#: A folder's lock may not be held yet for a moment.
+_YOUNG_S = 60.0
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -47,7 +52,10 @@ class Server:
             DiedAtStartError: it ended before it printed one.
             ToolchainError: it printed something else, or nothing within `BANNER_TIMEOUT_S`.
         """
-        self.folder = Path(tempfile.mkdtemp(prefix="stp-isabelle-"))
+        _sweep()
+        self.folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
+        self._lock = (self.folder / "lock").open("w")  # held as long as this process lives
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
         self.theories = self.folder / "theories"
         self.theories.mkdir()
         name = f"stp_{uuid.uuid4().hex[:12]}"
@@ -79,22 +87,26 @@ class Server:
     def memory_mb(self) -> int:
         """Resident memory of the server and of all that it started."""
         total = 0
-        for process in self._tree():
+        for process in _tree(self._child):
             with contextlib.suppress(psutil.Error):
                 total += process.memory_info().rss
         return total >> 20
 
+    def cpu_s(self) -> float:
+        """Processor time that the server and all that it started have used."""
+        total = 0.0
+        for process in _tree(self._child):
+            with contextlib.suppress(psutil.Error):
+                times = process.cpu_times()
+                total += times.user + times.system
+        return total
+
     def kill(self) -> None:
         """Ends the server and all that it started, and removes its folder. May be called more than once."""
-        tree = self._tree()
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._child.pid, signal.SIGKILL)
-        for process in tree:
-            with contextlib.suppress(psutil.Error):
-                process.kill()
-        self._child.wait()
+        kill_tree(self._child)
         if self._child.stdout:
             self._child.stdout.close()
+        self._lock.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def last_words(self) -> str:
@@ -102,14 +114,6 @@ class Server:
         with contextlib.suppress(OSError):
             return (self.folder / "stderr").read_text(errors="replace").strip()[-500:]
         return ""
-
-    def _tree(self) -> list[psutil.Process]:
-        if not self.alive:
-            return []
-        with contextlib.suppress(psutil.Error):
-            child = psutil.Process(self._child.pid)
-            return [child, *child.children(recursive=True)]
-        return []
 
     def _banner(self, name: str) -> tuple[str, int, str]:
         line = self._first_line(time.monotonic() + BANNER_TIMEOUT_S)
@@ -136,6 +140,35 @@ class Server:
                     )
                 line += chunk
         return line.decode(errors="replace").partition("\n")[0]
+
+
+def _sweep() -> None:
+    """Removes what processes that were killed left: folders whose lock nobody holds."""
+    for path in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*/lock"):
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > _YOUNG_S:
+                with path.open() as lock:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(path.parent, ignore_errors=True)
+
+
+def kill_tree(child: subprocess.Popen[Any]) -> None:
+    """Ends a process and all that it started, also what is in a session of its own, and waits for it."""
+    tree = _tree(child)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)
+    for process in tree:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    child.wait()
+
+
+def _tree(child: subprocess.Popen[Any]) -> list[psutil.Process]:
+    if child.poll() is None:
+        with contextlib.suppress(psutil.Error):
+            root = psutil.Process(child.pid)
+            return [root, *root.children(recursive=True)]
+    return []
 
 
 def private_environment(toolchain: IsabelleToolchain, home: Path) -> dict[str, str]:

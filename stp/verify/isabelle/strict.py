@@ -6,37 +6,34 @@ writes its line to a file in the build's own folder, and the build must succeed.
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 import subprocess
 import tempfile
 import uuid
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 
-from stp.types import CheckResult, Job, Verdict
-from stp.verify.isabelle.server import bounded, private_environment
-from stp.verify.isabelle.theories import AUDIT, Batch, Submission, make_header, prepare
+from stp.syntax.isabelle_screen import Finding
+from stp.types import Job, Verdict
+from stp.verify.isabelle.server import bounded, kill_tree, private_environment
+from stp.verify.isabelle.theories import AUDIT, Batch, Submission, make_header, prepare, said_in, verdict
 from stp.verify.isabelle.toolchain import IsabelleToolchain, isolated
 
 _START_S = 120.0
 
 
-def confirm(toolchain: IsabelleToolchain, job: Job, result: CheckResult) -> CheckResult:
-    """The result, which says proved, if a fresh build says the same; or else why not."""
-    header = make_header(job.header)
-    prepared = prepare(job, header)
-    if not isinstance(prepared, Submission):
-        return replace(result, verdict=prepared[0], reason=f"strict: {prepared[1]}")
-    folder = Path(tempfile.mkdtemp(prefix="stp-isabelle-build-"))
-    try:
-        verdict, reason = _build(toolchain, Batch(header, [prepared]), folder, job.limits.wall_s)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-    if verdict is Verdict.PROVED:
-        return result
-    return replace(result, verdict=verdict, reason=f"strict: {reason}")
+def confirm(toolchain: IsabelleToolchain, jobs: Sequence[Job]) -> list[Finding]:
+    """What a fresh build says of jobs with one header, PROVED among it; all in one build, and each in its own
+    where that does not prove all."""
+    header = make_header(jobs[0].header)
+    prepared = [prepare(job, header) for job in jobs]
+    ready = [one for one in prepared if isinstance(one, Submission)]
+    together = _build(toolchain, Batch(header, ready)) if len(ready) == len(jobs) > 1 else []
+    if together and all(verdict is Verdict.PROVED for verdict, _ in together):
+        return together
+    return [
+        _build(toolchain, Batch(header, [one]))[0] if isinstance(one, Submission) else one for one in prepared
+    ]
 
 
 def root(session: str, parent: str, batch: Batch, timeout_s: float) -> str:
@@ -52,9 +49,18 @@ def root(session: str, parent: str, batch: Batch, timeout_s: float) -> str:
     )
 
 
-def _build(toolchain: IsabelleToolchain, batch: Batch, folder: Path, wall_s: float) -> tuple[Verdict, str]:
+def _build(toolchain: IsabelleToolchain, batch: Batch) -> list[Finding]:
+    folder = Path(tempfile.mkdtemp(prefix="stp-isabelle-build-"))
+    try:
+        return _run(toolchain, batch, folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _run(toolchain: IsabelleToolchain, batch: Batch, folder: Path) -> list[Finding]:
     session = f"STP_{uuid.uuid4().hex}"
     record = folder / "verdict"
+    wall_s = sum(submission.job.limits.wall_s for submission in batch.submissions)
     texts = {**batch.theories(str(record)), batch.header.name: batch.header.theory()}
     for name, text in texts.items():
         (folder / f"{name}.thy").write_text(text, encoding="utf-8")
@@ -69,14 +75,12 @@ def _build(toolchain: IsabelleToolchain, batch: Batch, folder: Path, wall_s: flo
     try:
         output, _ = child.communicate(timeout=wall_s + _START_S)
     except subprocess.TimeoutExpired:
-        return Verdict.TIMED_OUT, f"the build took longer than {wall_s + _START_S:g} s"
+        late = Verdict.TIMED_OUT, f"the build took longer than {wall_s + _START_S:g} s"
+        return [late] * len(batch.submissions)
     finally:
-        if child.poll() is None:
-            os.killpg(child.pid, signal.SIGKILL)
-            child.wait()
-    line = record.read_text(encoding="utf-8").strip() if record.is_file() else ""
-    if child.returncode == 0 and line == f"STP {batch.nonce} 0 proved":
-        return Verdict.PROVED, ""
-    if line.startswith(f"STP {batch.nonce} 0 refused"):
-        return Verdict.CHEATED, "; ".join(line.split("\n")[1:])
-    return Verdict.REJECTED, f"the build ended with {child.returncode}: {output.strip()[-300:]}"
+        kill_tree(child)
+    ended = Verdict.REJECTED, f"the build ended with {child.returncode}: {output.strip()[-300:]}"
+    blocks = record.read_text(encoding="utf-8").split("\n\n") if record.is_file() else []
+    lines = said_in(blocks, batch.nonce)
+    found = [verdict(lines, str(i), "") or ended for i in range(len(batch.submissions))]
+    return [ended if one[0] is Verdict.PROVED and child.returncode != 0 else one for one in found]

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 import secrets
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -193,12 +193,17 @@ def settled(node: Mapping[str, Any] | None, *, failures: bool = False) -> bool:
 
 def said(node: Mapping[str, Any] | None, nonce: str) -> dict[str, list[str]]:
     """The audit's lines in a theory's messages: what follows the nonce, and the lines below it."""
+    messages = (node or {}).get("messages", [])
+    return said_in([str(one.get("message", "")) for one in messages if one.get("kind") == "writeln"], nonce)
+
+
+def said_in(blocks: Iterable[str], nonce: str) -> dict[str, list[str]]:
+    """The same in texts, one a message."""
     found: dict[str, list[str]] = {}
-    for message in (node or {}).get("messages", []):
-        if message.get("kind") == "writeln":
-            first, *more = str(message.get("message", "")).split("\n")
-            if first.startswith(f"STP {nonce} "):
-                found[first.removeprefix(f"STP {nonce} ")] = more
+    for block in blocks:
+        first, *more = block.split("\n")
+        if first.startswith(f"STP {nonce} "):
+            found[first.removeprefix(f"STP {nonce} ")] = more
     return found
 
 

@@ -25,8 +25,10 @@ class IsabelleToolchain:
     program: Path
     """The command `isabelle`."""
     version: str
+    home: Path
+    """ISABELLE_HOME: the distribution, with the heaps that came with it."""
     user_home: Path
-    """ISABELLE_HOME_USER of whoever runs this: the heaps that they built are read there."""
+    """ISABELLE_HOME_USER of whoever runs this, with the heaps that they built."""
     project: Path
     """The folder `isabelle`, with `STP_Audit.thy`."""
     session: str
@@ -66,20 +68,25 @@ def find(session: str = "HOL", *, allow_tainted_heap: bool = False) -> IsabelleT
     """The Isabelle to use.
 
     Raises:
-        ToolchainError: there is none, it is too old, or it does not answer.
+        ToolchainError: there is none, it is too old, it does not answer, or the session has no heap.
     """
     program = _program()
     version = _ask(program, "version")
     year = _YEAR.match(version)
     if year and int(year[1]) < OLDEST:
         raise ToolchainError(f"expected Isabelle{OLDEST} or later, found {version} at {program}")
-    user_home = Path(_ask(program, "getenv", "-b", "ISABELLE_HOME_USER"))
+    home, user_home = (Path(_ask(program, "getenv", "-b", f"ISABELLE_HOME{end}")) for end in ("", "_USER"))
+    if not any(next(folder.glob(f"heaps/*/{session}"), None) for folder in (home, user_home)):
+        raise ToolchainError(
+            f"{version} has no heap of session {session} in {home}/heaps or {user_home}/heaps; build it once "
+            f"with: isabelle build -b {session}"
+        )
     project = project_dir()
     texts = [(project / name).read_text(encoding="utf-8") for name in ("STP_Audit.thy", "options")]
     own = [Path(__file__).with_name("theories.py").read_text(encoding="utf-8")]
-    parts = (version, str(program.resolve()), session, str(allow_tainted_heap), *texts, *own)
+    parts = (version, str(home), session, str(allow_tainted_heap), *texts, *own)
     digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
-    return IsabelleToolchain(program, version, user_home, project, session, allow_tainted_heap, digest)
+    return IsabelleToolchain(program, version, home, user_home, project, session, allow_tainted_heap, digest)
 
 
 def isolated(command: list[str], toolchain: IsabelleToolchain, folder: Path, *, network: bool) -> list[str]:
@@ -87,7 +94,7 @@ def isolated(command: list[str], toolchain: IsabelleToolchain, folder: Path, *, 
     other process and ends with its parent. The network of a server stays: its client is outside."""
     if not shutil.which("bwrap"):
         return command
-    read = (toolchain.program.resolve().parents[1], toolchain.user_home)  # also where they lie below /tmp
+    read = (toolchain.home, toolchain.user_home)  # also where they lie below /tmp
     bound = [part for path in read if path.is_dir() for part in ("--ro-bind", str(path), str(path))]
     return [
         "bwrap", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp", *bound,

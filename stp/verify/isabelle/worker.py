@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from stp.errors import ToolchainError, UsageError, WorkerError
-from stp.syntax.isabelle_screen import Finding
+from stp.syntax.isabelle_file import proof_in, split_spec
+from stp.syntax.isabelle_screen import ALLOWED_IN_HEADER, Finding, screen
 from stp.types import CheckResult, Job, Verdict
 from stp.verify.isabelle import strict
-from stp.verify.isabelle.client import Client, DeadlineError, RefusedError, ServerDiedError
+from stp.verify.isabelle.client import DeadlineError, RefusedError, ServerDiedError
 from stp.verify.isabelle.server import DiedAtStartError, Server
+from stp.verify.isabelle.session import Session
 from stp.verify.isabelle.theories import (
     AUDIT,
     Batch,
@@ -38,42 +39,33 @@ from stp.verify.isabelle.toolchain import IsabelleToolchain
 
 #: Starts of one server, each of them killed from outside, before the worker gives up.
 _STARTS = 3
-#: Building a session's heap for the first time takes minutes.
-_SESSION_S = 1800.0
 #: Imports that are not in the heap are loaded with their header, once.
 _HEADER_S = 600.0
-_ANSWER_S = 60.0
-#: How much longer than its watchdog the server has to say what there is.
-_GRACE_S = 5.0
-_CHECK_DELAY_S = 0.02
 _MAX_SOURCE_CHARS = 1_000_000
 _MAX_HEADERS = 32
-#: Sessions whose theories a header may import although they are not in the heap.
-_INCLUDED = ("HOL-Library", "HOL-Computational_Algebra", "HOL-Number_Theory")
 
 
 class IsabelleWorker:
-    """Owns one server with one session. Not for several threads at once; `close` ends the server."""
+    """Owns one server with one session. Not for several threads at once; `close` ends the server.
+
+    What runs in its event loop is a class of its own: Ray would take one with coroutines for an actor that
+    runs in Ray's loop."""
 
     def __init__(self, toolchain: IsabelleToolchain, memory_mb: int) -> None:
-        self._toolchain = toolchain
-        self._memory_mb = memory_mb
         self._loop = asyncio.new_event_loop()
-        self._server: Server | None = None
-        self._client: Client | None = None
-        self._session = ""
-        self._headers: dict[str, Header] = {}
-        self._closed = False
-        self._note = ""
-        self._why = Verdict.CRASHED, ""
-        """Why the last batch left a job without a result."""
-        self.restarts = 0
-        self._loop.run_until_complete(self._running())
+        self._checker = _Checker(toolchain, memory_mb)
+        self._loop.run_until_complete(self._checker.running())
 
     @property
     def pid(self) -> int | None:
         """Of the server, while there is one."""
-        return self._server.pid if self._server else None
+        session = self._checker.session
+        return session.server.pid if session else None
+
+    @property
+    def restarts(self) -> int:
+        """Servers after the first one."""
+        return max(0, self._checker.starts - 1)
 
     def check(self, jobs: Sequence[Job]) -> list[CheckResult]:
         """Results in the order of the jobs; those that nothing could be said of were retried alone.
@@ -82,27 +74,44 @@ class IsabelleWorker:
             ToolchainError: the server cannot be started again.
             WorkerError: the worker was closed.
         """
-        return self._loop.run_until_complete(self._check(jobs))
+        return self._loop.run_until_complete(self._checker.check(jobs))
 
     def close(self) -> None:
         """Ends the server. May be called more than once."""
-        self._closed = True
-        if self._server:
-            self._server.kill()
+        self._checker.closed = True
+        if session := self._checker.session:
+            session.server.kill()
         if not self._loop.is_running() and not self._loop.is_closed():
-            self._loop.run_until_complete(self._drop())
+            self._loop.run_until_complete(self._checker.drop())
             self._loop.close()
 
-    async def _check(self, jobs: Sequence[Job]) -> list[CheckResult]:
+
+class _Checker:
+    """The worker's state and its work, in its event loop."""
+
+    def __init__(self, toolchain: IsabelleToolchain, memory_mb: int) -> None:
+        self._toolchain = toolchain
+        self._memory_mb = memory_mb
+        self.session: Session | None = None
+        self.starts = 0
+        self.closed = False
+        self._headers: dict[str, Header] = {}
+        self._note = ""
+        self._why = Verdict.CRASHED, ""
+        """Why the last batch left a job without a result."""
+
+    async def check(self, jobs: Sequence[Job]) -> list[CheckResult]:
         found: dict[int, CheckResult] = {}
-        by_header: dict[str, list[int]] = {}
-        for index, job in enumerate(jobs):
-            by_header.setdefault(job.header, []).append(index)
-        for text, indices in by_header.items():
-            found |= await self._check_on(text, {index: jobs[index] for index in indices})
-        proved = {i: jobs[i] for i, result in found.items() if result.proved and jobs[i].strict}
-        if proved:
-            found |= await asyncio.to_thread(self._confirm, proved, found)
+        plain: dict[int, Job] = {}
+        for i, job in enumerate(jobs):
+            of_files = _of_files(job)
+            if isinstance(of_files, Job):
+                plain[i] = of_files
+            else:
+                found[i] = CheckResult(job.id, *of_files, toolchain=self._toolchain.digest)
+        for text in dict.fromkeys(job.header for job in plain.values()):
+            found |= await self._check_on(text, {i: job for i, job in plain.items() if job.header == text})
+        await self._confirm(plain, found)
         await self._recycle()
         return [found[index] for index in range(len(jobs))]
 
@@ -145,17 +154,19 @@ class IsabelleWorker:
         try:
             batch = Batch(await self._header(text), list(submissions.values()))
             names = batch.names
-            answer = await self._use(batch.theories(), [batch.check], limit_s)
-            await self._purge(names)
+            session = await self.running()
+            answer = await session.use(batch.theories(), [batch.check], limit_s)
+            await session.purge(names)
         except DeadlineError:
             self._why = late
             await self._purge_or_drop(names)
+            await self._drop_if_busy()
         except RefusedError as error:
             self._why = Verdict.CRASHED, f"the server failed: {error}"
             await self._purge_or_drop(names)
         except ServerDiedError as error:
             self._why = self._death(error)
-            await self._drop()
+            await self.drop()
         if not answer:
             return {}, []
         each_ms = 1e3 * (time.monotonic() - started) / len(submissions)
@@ -165,8 +176,9 @@ class IsabelleWorker:
         ]
         if len(through) < len(submissions):
             self._why = late
+            await self._drop_if_busy()
         if any(name in nodes and not settled(nodes[name]) for name in (AUDIT, batch.header.name)):
-            await self._drop()  # what every batch rests on was through once: this server is of no more use
+            await self.drop()  # what every batch rests on was through once: this server is of no more use
         said_of = results(batch, answer, self._toolchain.digest, self._note)
         given = {
             index: replace(result, times_ms={"proof": each_ms})
@@ -175,42 +187,15 @@ class IsabelleWorker:
         }
         return given, through
 
-    async def _use(self, theories: dict[str, str], wanted: list[str], limit_s: float) -> dict[str, Any]:
-        """Writes theories and has the server go through the wanted ones and what they import.
-
-        Where nothing changes for the time of its watchdog, the server answers with what there is."""
-        server, client = await self._running()
-        for name, text in theories.items():
-            (server.theories / f"{name}.thy").write_text(text, encoding="utf-8")
-        argument = {
-            "session_id": self._session,
-            "theories": wanted,
-            "master_dir": str(server.theories),
-            "check_delay": _CHECK_DELAY_S,
-            "watchdog_timeout": limit_s,
-        }
-        return await client.task("use_theories", argument, timeout_s=limit_s + _GRACE_S)
-
-    async def _purge(self, names: list[str]) -> None:
-        """Unloads theories and removes their files.
-
-        Raises:
-            RefusedError: the server keeps one of them, so that its memory would grow.
-        """
-        server, client = await self._running()
-        argument = {"session_id": self._session, "theories": names, "master_dir": str(server.theories)}
-        answer = await client.call("purge_theories", argument, timeout_s=_ANSWER_S)
-        for name in names:
-            (server.theories / f"{name}.thy").unlink(missing_ok=True)
-        retained = nodes_of({"nodes": answer.get("retained")} if isinstance(answer, dict) else {})
-        if kept := sorted(retained.keys() & set(names)):
-            raise RefusedError(f"the server does not let go of {kept[0]}")
-
     async def _purge_or_drop(self, names: list[str]) -> None:
         try:
-            await self._purge(names)
+            await (await self.running()).purge(names)
         except (RefusedError, DeadlineError, ServerDiedError):
-            await self._drop()
+            await self.drop()
+
+    async def _drop_if_busy(self) -> None:
+        if self.session and await self.session.busy():
+            await self.drop()
 
     async def _header_or_failure(self, text: str) -> Header | Finding:
         """The header, or the finding on all jobs with it; a server that died of it is tried once more."""
@@ -222,30 +207,43 @@ class IsabelleWorker:
                 return Verdict.TIMED_OUT, f"the header does not load within {_HEADER_S:g} s"
             except ServerDiedError as error:
                 failure = self._death(error)
-                await self._drop()
+                await self.drop()
             else:
                 return (Verdict.BAD_STATEMENT, header.error) if header.error else header
         return failure
 
     async def _header(self, text: str) -> Header:
         """The theory of a header, loaded, with the commands known behind it, or with its error."""
-        await self._running()
+        await self.running()
         if text not in self._headers:
             if len(self._headers) >= _MAX_HEADERS:
-                await self._drop()
-                await self._running()
-            try:
-                header = make_header(text)
-            except UsageError as error:
-                return Header("", (), "", error=str(error))
-            self._headers[text] = await self._load(header, heap=False)
+                await self.drop()
+                await self.running()
+            for _ in range(2):  # twice, since an error here is the verdict on all jobs with this header
+                try:
+                    header = make_header(text)
+                except UsageError as error:
+                    return Header("", (), "", error=str(error))
+                if refused := await self._refused(header):
+                    return replace(header, error=refused)
+                self._headers[text] = await self._load(await self.running(), header, heap=False)
+                if not self._headers[text].error:
+                    break
         return self._headers[text]
 
-    async def _load(self, header: Header, *, heap: bool) -> Header:
+    async def _refused(self, header: Header) -> str:
+        """What is wrong with a header's declarations, by the commands that its imports know."""
+        if not header.declarations:
+            return ""
+        base = await self._header("imports " + " ".join(f'"{name}"' for name in header.imports))
+        finding = screen(header.declarations, ALLOWED_IN_HEADER, base.commands)
+        return base.error or (f"header: {finding[1]}" if finding else "")
+
+    async def _load(self, session: Session, header: Header, *, heap: bool) -> Header:
         nonce = secrets.token_hex(16)
         name, text = probe(header, nonce, heap=heap)
         try:
-            answer = await self._use({header.name: header.theory(), name: text}, [name], _HEADER_S)
+            answer = await session.use({header.name: header.theory(), name: text}, [name], _HEADER_S)
         except RefusedError as error:
             return replace(header, error=f"header: {error}")
         nodes = nodes_of(answer)
@@ -268,79 +266,84 @@ class IsabelleWorker:
             )
         self._note = f"the heap rests on oracles ({found[0]})"
 
-    async def _running(self) -> tuple[Server, Client]:
-        """The server and the connection, started where there is none."""
-        if self._closed:
+    async def running(self) -> Session:
+        """The session, started where there is none."""
+        if self.closed:
             raise WorkerError("the worker is closed")
-        if self._server and self._client and self._server.alive:
-            return self._server, self._client
-        await self._drop()
-        self.restarts += bool(self._session)
+        if self.session and self.session.server.alive:
+            return self.session
+        await self.drop()
         for _ in range(_STARTS):
             try:
                 return await self._start()
             except (DiedAtStartError, ServerDiedError, DeadlineError) as error:
                 last = error
-                await self._drop()
+                await self.drop()
             except ToolchainError:
-                await self._drop()
+                await self.drop()
                 raise
         raise ToolchainError(f"Isabelle does not start: {last}; run: stp doctor")
 
-    async def _start(self) -> tuple[Server, Client]:
-        server = self._server = Server(self._toolchain)
-        if self._closed:  # while it started
-            server.kill()
-        client = self._client = await Client.connect(server.host, server.port, server.password, _ANSWER_S)
-        shutil.copy(self._toolchain.project / f"{AUDIT}.thy", server.theories)
-        argument = {
-            "session": self._toolchain.session,
-            "options": self._toolchain.options,
-            "include_sessions": list(_INCLUDED),
-        }
-        try:
-            started = await client.task("session_start", argument, timeout_s=_SESSION_S)
-        except RefusedError as error:
-            raise ToolchainError(
-                f"session {self._toolchain.session} does not start: {error}; build its heap once with: "
-                f"isabelle build -b {self._toolchain.session}"
-            ) from None
-        self._session = str(started.get("session_id"))
-        loaded = await self._load(make_header(""), heap=True)
+    async def _start(self) -> Session:
+        session = self.session = Session(Server(self._toolchain))
+        if self.closed:  # while it started
+            session.server.kill()
+        await session.start(self._toolchain)
+        loaded = await self._load(session, make_header(""), heap=True)
         if loaded.error:
             raise ServerDiedError(
                 f"the audit does not load in session {self._toolchain.session}: {loaded.error}"
             )
         self._headers[""] = loaded
-        return server, client
+        self.starts += 1
+        return session
 
-    async def _drop(self) -> None:
-        if self._client:
-            await self._client.close()
-        if self._server:
-            self._server.kill()
-        self._server = self._client = None
+    async def drop(self) -> None:
+        if self.session:
+            await self.session.close()
+        self.session = None
         self._headers.clear()
 
     async def _recycle(self) -> None:
         """Between two batches, replaces a server that has grown too large."""
-        if self._server and self._server.memory_mb() > self._memory_mb:
-            await self._drop()
+        if self.session and self.session.server.memory_mb() > self._memory_mb:
+            await self.drop()
 
     def _death(self, error: ServerDiedError) -> tuple[Verdict, str]:
-        words = f"{error} {self._server.last_words() if self._server else ''}".strip()
+        words = f"{error} {self.session.server.last_words() if self.session else ''}".strip()
         memory = "memory" in words.lower()
         return Verdict.OUT_OF_MEMORY if memory else Verdict.CRASHED, words
 
-    def _confirm(self, jobs: dict[int, Job], found: dict[int, CheckResult]) -> dict[int, CheckResult]:
-        """The results again, those that a fresh build does not confirm turned into denials."""
-        return {index: strict.confirm(self._toolchain, job, found[index]) for index, job in jobs.items()}
+    async def _confirm(self, jobs: dict[int, Job], found: dict[int, CheckResult]) -> None:
+        """Turns results of strict jobs that a fresh build does not confirm into denials: one build for all
+        with one header, and one each where that does not confirm all."""
+        proved = [i for i, job in jobs.items() if job.strict and found[i].proved]
+        for text in dict.fromkeys(jobs[i].header for i in proved):
+            group = [i for i in proved if jobs[i].header == text]
+            said_of = await asyncio.to_thread(strict.confirm, self._toolchain, [jobs[i] for i in group])
+            for i, (verdict, reason) in zip(group, said_of, strict=True):
+                if verdict is not Verdict.PROVED:
+                    found[i] = replace(found[i], verdict=verdict, reason=f"strict: {reason}")
+
+
+def _of_files(job: Job) -> Job | Finding:
+    """A job of two whole files as one of a statement and its proof."""
+    if not job.theorem:
+        return job
+    try:
+        header, statement = split_spec(job.statement, job.theorem)
+    except UsageError as error:
+        return Verdict.BAD_STATEMENT, str(error)
+    try:
+        proof = proof_in(job.proof, header)
+    except UsageError as error:
+        return Verdict.REJECTED, str(error)
+    return replace(job, header=header, statement=statement, proof=proof, theorem=None)
 
 
 def _prepare(job: Job, header: Header) -> Submission | Finding:
     if len(job.statement) + len(job.proof) > _MAX_SOURCE_CHARS:
         return Verdict.REJECTED, f"the source is longer than {_MAX_SOURCE_CHARS} characters"
-    if job.theorem or job.origin:
-        field = "theorem" if job.theorem else "origin"
-        return Verdict.BAD_STATEMENT, f"field {field!r}: only Lean's checker knows it"
+    if job.origin:
+        return Verdict.BAD_STATEMENT, "field 'origin': only Lean's checker knows it"
     return prepare(job, header)

@@ -25,6 +25,8 @@ def make_double(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeDouble:
         home = tmp_path / "double"
         (home / "bin").mkdir(parents=True, exist_ok=True)
         (home / "faults.json").write_text(json.dumps(faults))
+        for name in ("HOL", "Missing"):
+            (home / "heaps" / "poly" / name).mkdir(parents=True, exist_ok=True)
         program = home / "bin" / "isabelle"
         program.write_text(f'#!/bin/sh\nexec {sys.executable} {DOUBLE} {home} "$@"\n')
         program.chmod(0o755)

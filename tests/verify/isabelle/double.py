@@ -13,7 +13,9 @@ import json
 import os
 import random
 import re
+import subprocess
 import sys
+import threading
 import uuid
 from pathlib import Path
 from typing import Any
@@ -42,6 +44,8 @@ class Double:
         return self.random.random() < self.faults.get(fault, 0.0)
 
     async def serve(self) -> None:
+        # Like the real ML process: a session of its own, and an end when its channel closes.
+        subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True)
         server = await asyncio.start_server(self.connection, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
         password = "wrong" if self.happens("wrong_password") else self.password
@@ -163,6 +167,8 @@ class Connection:
             )  # fmt: skip
         await self.note(kind="nodes_status", nodes_status=[], message="∀ε — no task")
         if any(theory.running for theory in nodes.values()):
+            if self.double.happens("burn"):
+                threading.Thread(target=burn, daemon=True).start()
             await asyncio.sleep(argument["watchdog_timeout"])
         if self.double.happens("partial"):
             cut = list(nodes.values())[self.double.random.randrange(len(nodes)) :]
@@ -220,6 +226,11 @@ NAMES = [
 ]  # fmt: skip
 
 
+def burn() -> None:
+    while True:
+        pass
+
+
 def build(folder: Path) -> int:
     """`isabelle build` of a folder's session: `sorry` passes only where ROOT says so."""
     theories: dict[str, model.Theory] = {}
@@ -249,7 +260,7 @@ def main() -> int:
     if command == "version":
         print("Isabelle2025-double")
     elif command == "getenv":
-        print(Path(home) / "user")
+        print({"ISABELLE_HOME": Path(home), "ISABELLE_HOME_USER": Path(home) / "user"}[rest[1]])
     elif command == "server":
         asyncio.run(Double(Path(home), rest[1]).serve())
     elif command == "build":

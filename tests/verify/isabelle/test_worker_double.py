@@ -17,6 +17,7 @@ import pytest
 from stp.errors import ToolchainError, WorkerError
 from stp.settings import VerifySettings
 from stp.types import Job, Limits, System, Verdict
+from stp.verify.isabelle import server, session, strict
 from stp.verify.isabelle import worker as worker_module
 from stp.verify.isabelle.worker import IsabelleWorker
 from stp.verify.pool import open_pool
@@ -84,12 +85,22 @@ def test_a_stall_costs_its_own_job_and_nobody_else(worker: IsabelleWorker) -> No
     results = worker.check([*quick[:3], stalled, *quick[3:]])
     assert [r.verdict for r in results] == [Verdict.PROVED] * 3 + [Verdict.TIMED_OUT] + [Verdict.PROVED] * 3
     assert worker.check(quick)[0].proved
-    assert worker.restarts == 0
+
+
+def test_a_proof_that_runs_on_after_its_time_costs_the_server(make_double: MakeDouble) -> None:
+    worker = IsabelleWorker(make_double(burn=1.0), 100_000)
+    try:
+        stalled = Job("stall", "", REV, "by spin", System.ISABELLE, limits=Limits(wall_s=0.2))
+        assert [r.verdict for r in worker.check([stalled])] == [Verdict.TIMED_OUT]
+        assert worker.check([job("by simp")])[0].proved
+        assert worker.restarts > 0
+    finally:
+        worker.close()
 
 
 def test_a_killed_server_is_started_again_and_leaves_nothing(worker: IsabelleWorker) -> None:
     assert worker.pid is not None
-    folder = worker._server.folder if worker._server else Path()
+    folder = worker._checker.session.server.folder if worker._checker.session else Path()
     os.kill(worker.pid, signal.SIGKILL)
     assert [r.proved for r in worker.check([job("by simp"), job("by fail")])] == [True, False]
     assert worker.restarts == 1
@@ -97,6 +108,24 @@ def test_a_killed_server_is_started_again_and_leaves_nothing(worker: IsabelleWor
     pid = worker.pid
     worker.close()
     assert not psutil.pid_exists(pid)
+
+
+def gone(*pids: int) -> bool:
+    """Have these processes ended, within a few seconds?"""
+    deadline = time.monotonic() + 5
+    while any(psutil.pid_exists(p) and psutil.Process(p).status() != psutil.STATUS_ZOMBIE for p in pids):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def test_closing_takes_what_the_server_put_into_a_session_of_its_own(worker: IsabelleWorker) -> None:
+    assert worker.pid is not None
+    tree = [worker.pid, *(child.pid for child in psutil.Process(worker.pid).children(recursive=True))]
+    assert len(tree) == 2
+    worker.close()
+    assert gone(*tree)
 
 
 def test_a_server_dies_with_the_process_that_started_it(make_double: MakeDouble) -> None:
@@ -109,14 +138,30 @@ def test_a_server_dies_with_the_process_that_started_it(make_double: MakeDouble)
     owner = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert owner.stdout
     pid = int(owner.stdout.readline())
-    assert psutil.pid_exists(pid)
+    tree = [pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))]
     owner.kill()
     owner.wait()
     owner.stdout.close()
-    deadline = time.monotonic() + 5
-    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    assert gone(*tree)
+
+
+def test_what_a_killed_process_left_is_swept_and_nothing_else(
+    make_double: MakeDouble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "_YOUNG_S", -1.0)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    left = tmp_path / "stp-isabelle-left"
+    left.mkdir()
+    (left / "lock").touch()
+    first = server.Server(make_double())
+    second = server.Server(make_double())
+    try:
+        assert not left.exists()
+        assert first.folder.exists()
+    finally:
+        first.kill()
+        second.kill()
+    assert not list(tmp_path.glob("stp-isabelle-*"))
 
 
 def test_closing_from_another_thread_ends_a_check(worker: IsabelleWorker) -> None:
@@ -135,15 +180,35 @@ def test_headers_share_a_worker_and_a_bad_one_costs_only_its_jobs(worker: Isabel
     headers = [
         "", "imports Complex_Main", "imports Nowhere", 'imports Main begin axiomatization where x: "y"',
         'imports Main\nbegin\ndefinition two :: nat where "two = 2"', 'imports "../evil"',
+        'imports Main begin own_ML_command "x"', 'imports Nowhere begin definition a where "a = 1"',
     ]  # fmt: skip
     verdicts = [result.verdict for result in worker.check([on(header) for header in headers])]
     bad = Verdict.BAD_STATEMENT
-    assert verdicts == [Verdict.PROVED, Verdict.PROVED, bad, bad, Verdict.PROVED, bad]
+    assert verdicts == [Verdict.PROVED, Verdict.PROVED, bad, bad, Verdict.PROVED, bad, bad, bad]
+
+
+def test_whole_files_are_checked_against_a_spec(worker: IsabelleWorker) -> None:
+    spec = f'theory Spec imports Main begin\ndefinition two :: nat where "two = 2"\n{REV} sorry\nend'
+    good = f'theory X imports Main begin definition two :: nat where "two = 2" {REV} by simp\nend'
+    proofs = [
+        (good, Verdict.PROVED), (good.replace("= 2", "= 3"), Verdict.CHEATED), ("by simp", Verdict.REJECTED),
+        (good.replace("rev (rev xs)", "rev xs"), Verdict.CHEATED),
+    ]  # fmt: skip
+    results = worker.check([job(proof, spec, theorem="rev_twice") for proof, _ in proofs])
+    assert [r.verdict for r in results] == [verdict for _, verdict in proofs]
+    assert worker.check([job(good, "", theorem="rev_twice")])[0].verdict is Verdict.BAD_STATEMENT
 
 
 def test_strict_asks_a_fresh_build(worker: IsabelleWorker) -> None:
-    results = worker.check([job("by simp", strict=True), job("by fail", strict=True), job("by simp")])
-    assert [r.verdict for r in results] == [Verdict.PROVED, Verdict.REJECTED, Verdict.PROVED]
+    proofs = ["by simp", "by fail", "by simp", "by eval"]
+    results = worker.check([job(proof, strict=True) for proof in proofs])
+    verdicts = [Verdict.PROVED, Verdict.REJECTED, Verdict.PROVED, Verdict.CHEATED]
+    assert [r.verdict for r in results] == verdicts
+    jobs = [job(proof, strict=True) for proof in (*proofs, "sorry")]
+    assert [found[0] for found in strict.confirm(worker._checker._toolchain, jobs)] == [
+        *verdicts,
+        Verdict.INCOMPLETE,
+    ]
 
 
 def test_a_tainted_heap_is_refused_or_named_in_every_result(make_double: MakeDouble) -> None:
@@ -162,6 +227,8 @@ def test_a_tainted_heap_is_refused_or_named_in_every_result(make_double: MakeDou
 def test_a_session_that_does_not_start_is_named_with_what_to_do(make_double: MakeDouble) -> None:
     with pytest.raises(ToolchainError, match=r"session Missing does not start.*isabelle build -b Missing"):
         IsabelleWorker(make_double("Missing"), 1000)
+    with pytest.raises(ToolchainError, match=r"no heap of session Unbuilt.*isabelle build -b Unbuilt"):
+        make_double("Unbuilt")
     with pytest.raises(ToolchainError, match="does not start"):
         IsabelleWorker(make_double(wrong_password=1.0), 1000)
 
@@ -184,18 +251,34 @@ def test_a_pool_checks_one_system(make_double: MakeDouble) -> None:
         assert lean.verdict is Verdict.BAD_STATEMENT
 
 
+@pytest.mark.slow
+def test_a_ray_pool_answers_like_a_local_one_and_leaves_no_server(make_double: MakeDouble) -> None:
+    home = str(make_double().program.parents[1])
+    jobs = [job("by simp" if i % 3 else "by fail", id=str(i)) for i in range(60)]
+    with open_pool(VerifySettings(system=System.ISABELLE, pool="ray", workers=2)) as pool:
+        found = {r.id: r.proved for r in pool.check(jobs)}
+        servers = [p.pid for p in psutil.process_iter(["cmdline"]) if home in (p.info["cmdline"] or [])]
+    import ray
+
+    ray.shutdown()
+    assert found == {str(i): bool(i % 3) for i in range(60)}
+    assert len(servers) >= 2
+    assert gone(*servers)
+
+
 FAULTS = {
     "seed": 7, "fragment": 0.05, "lost_finished": 0.02, "lost_interrupt": 0.3, "die": 0.001,
     "garbage": 0.0005, "failed": 0.02, "partial": 0.03, "wrong_password": 0.1,
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("count", [1_500, pytest.param(10_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [800, pytest.param(10_000, marks=pytest.mark.slow)])
 def test_no_verdict_is_wrong_or_lost_under_faults(
     make_double: MakeDouble, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
-    for name, seconds in {"_GRACE_S": 0.2, "_HEADER_S": 1.0, "_ANSWER_S": 3.0, "_SESSION_S": 1.0}.items():
-        monkeypatch.setattr(worker_module, name, seconds)
+    for name, seconds in {"_GRACE_S": 0.2, "_ANSWER_S": 3.0, "_SESSION_S": 1.0}.items():
+        monkeypatch.setattr(session, name, seconds)
+    monkeypatch.setattr(worker_module, "_HEADER_S", 1.0)
     monkeypatch.setattr("stp.verify.isabelle.client._CANCEL_S", 0.2)
     rng = random.Random(count)
     sound = [case for case in MODELLED if "spin" not in case[0]]
