@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +165,11 @@ def prove_file(
             for text, report in searcher.fill(before):
                 after = text
                 reports.append(report)
+    # Text that filled one hole is proved with the last hole of its theorem.
+    proved = {report.theorem for report in reports if report.state == "proved"}
+    reports = [
+        replace(r, state="proved") if r.state == "filled" and r.theorem in proved else r for r in reports
+    ]
     return before, after, reports
 
 

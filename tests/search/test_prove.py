@@ -27,7 +27,7 @@ from stp.verify.pool import Pool
 
 SETTINGS = load("tiny", ["verify.pool=local", "verify.workers=1"])
 OWN = """\
-{"name": "easy", "formal_statement": "theorem easy (a b : Nat) : a + b = b + a := by"}
+{"name": "easy", "formal_statement": "theorem easy (a b : Nat) (h : a < b) : 2 * a + 1 < 2 * b := by"}
 {"name": "later", "formal_statement": "theorem later (a b : Nat) (h : a = b) : b + 0 = a := by"}
 {"name": "hard", "formal_statement": "theorem hard (a b n : Nat) : a ^ n + b ^ n ≠ 7 ^ (n + 3) := by"}
 {"name": "false", "formal_statement": "theorem wrong (a : Nat) : a < a := by"}
@@ -110,7 +110,7 @@ def test_a_larger_budget_goes_on_and_checks_nothing_twice(lean_pool: Pool, own: 
         found = record(store, own, 8, all_=True)
         easy = next(problem for problem in found.problems if problem.name == "easy")
         assert (easy.tries, easy.tokens) == (8, 24)
-        assert easy.correct == 3 + 0 * len(found.problems)
+        assert easy.correct == 3
         last = found.pass_at_k[-1]
         assert last.unbiased == pytest.approx(2 / 6)
         four = found.pass_at_k[3]
