@@ -103,8 +103,8 @@ class Searcher:
             enough = frozenset(verdict for verdict, _ in _ENDS[: 1 + (len(theorem.holes) > 1)])
             target = Target(statement, lambda proof: job(filled(proof) if is_one(proof) else ""), enough)
             Search(store, self.pool, self.strategy, [target], self.budget, f"line {line}").run()
-            rows = [row for row in store.tries(STAGE) if is_one(row.proof)]
-            tries = len(store.tries(STAGE))
+            checked = [row for row in store.tries(STAGE) if row.verdict is not None]
+        tries, rows = len(checked), [row for row in checked if is_one(row.proof)]
         for verdict, state in _ENDS:
             for row in rows:
                 if row.verdict is verdict:
