@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,8 @@ from stp.verify.pool import Pool, default_cache, open_pool
 
 #: What the embedded Lean's library holds.
 _EMBEDDED_ROOTS = frozenset({"Init", "Std", "Lean", "Lake"})
+#: Words that may stand ahead of a file's first command.
+_BEFORE_COMMANDS = frozenset({"module", "prelude", "public", "meta", "import", "all"})
 #: Settings of a run that a later call may change.
 _BUDGET = frozenset({"k", "tokens", "seconds"})
 
@@ -117,7 +119,7 @@ def deny_early(dataset: Dataset, settings: Settings) -> None:
 
 
 def _deny_imports(name: str, header: str, settings: Settings) -> None:
-    missing = _roots(header) - _EMBEDDED_ROOTS
+    missing = roots(header) - _EMBEDDED_ROOTS
     if missing and toolchain.find(settings.verify.toolchain).kind == "embedded":
         raise UsageError(
             f"{name}: imports {', '.join(sorted(missing))}, which the embedded Lean lacks: it needs a native "
@@ -126,16 +128,16 @@ def _deny_imports(name: str, header: str, settings: Settings) -> None:
 
 
 @functools.cache
-def _roots(header: str) -> frozenset[str]:
+def roots(header: str) -> frozenset[str]:
     """The first parts of the modules that a header imports."""
     found: set[str] = set()
     importing = False
     for token in tokens(header):
-        if token.kind is Kind.NAME and importing:
+        if importing and token.text != "all" and token.kind is Kind.NAME:
             found.add(token.text.partition(".")[0])
-        importing = token.text in ("import", "public", "meta", "all")
-        if token.text not in ("import", "public", "meta", "all", "module", "prelude") and not found:
+        elif token.text not in _BEFORE_COMMANDS:
             break
+        importing = token.text in ("import", "all")
     return frozenset(found)
 
 
@@ -165,6 +167,11 @@ def prove_file(
             for text, report in searcher.fill(before):
                 after = text
                 reports.append(report)
+    # Text that filled one hole is proved with the last hole of its theorem.
+    proved = {report.theorem for report in reports if report.state == "proved"}
+    reports = [
+        replace(r, state="proved") if r.state == "filled" and r.theorem in proved else r for r in reports
+    ]
     return before, after, reports
 
 

@@ -24,11 +24,13 @@ from stp.types import CheckResult, Job, Limits, Source, Statement, System, Verdi
 from stp.verify.pool import Pool
 
 State = Literal["proved", "filled", "open", "broken"]
+Place = Literal["term", "tactic"]
 #: Words that leave a hole where a proof should be.
 _NO_PROOF = frozenset({"sorry", "admit", "sorryAx", "stop"})
 #: What stands for a hole when Lean is asked for its goal: as a term, and as a tactic.
-_PROBES = {"term": "(by skip)", "tactic": "(· skip)"}
-Place = Literal["term", "tactic"]
+_PROBES: dict[Place, str] = {"term": "(by skip)", "tactic": "(· skip)"}
+#: What a hole is once a check said this of it.
+_ENDS: tuple[tuple[Verdict, State], ...] = ((Verdict.PROVED, "proved"), (Verdict.INCOMPLETE, "filled"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,22 +90,27 @@ class Searcher:
 
         def is_one(proof: str) -> bool:
             """Is it a proof without a hole of its own, and nothing but a proof?"""
-            return _is_whole(proof) and commands(filled(proof)) == commands(spec)
+            try:
+                return _is_whole(proof) and commands(filled(proof)) == commands(spec)
+            except UsageError:
+                return False
 
         job = self._job(spec, theorem)
         key = hashlib.sha256(f"{hole.start}\0{spec}".encode()).hexdigest()[:24]
         statement = Statement(System.LEAN, text[: theorem.start], "goal", goal, key, Source.DATASET)
         with Store() as store:
-            target = Target(statement, lambda proof: job(filled(proof) if is_one(proof) else spec))
+            # With other holes beside it, that the rest elaborates is all that can be known.
+            enough = frozenset(verdict for verdict, _ in _ENDS[: 1 + (len(theorem.holes) > 1)])
+            target = Target(statement, lambda proof: job(filled(proof) if is_one(proof) else ""), enough)
             Search(store, self.pool, self.strategy, [target], self.budget, f"line {line}").run()
-            rows = [row for row in store.tries(STAGE) if is_one(row.proof)]
-            tries = len(store.tries(STAGE))
-        for verdict, state in ((Verdict.PROVED, "proved"), (Verdict.INCOMPLETE, "filled")):
+            checked = [row for row in store.tries(STAGE) if row.verdict is not None]
+        tries, rows = len(checked), [row for row in checked if is_one(row.proof)]
+        for verdict, state in _ENDS:
             for row in rows:
                 if row.verdict is verdict:
                     proof = written(spec, hole, row.proof, place)
                     done = text[: hole.start] + proof + text[hole.end :]
-                    return done, replace(report, state=state, proof=proof, tries=tries)  # type: ignore[arg-type]
+                    return done, replace(report, state=state, proof=proof, tries=tries)
         refused = rows and all(row.verdict is Verdict.CHEATED for row in rows)
         return text, replace(report, tries=tries, reason=rows[0].reason if refused else "")
 
@@ -115,7 +122,7 @@ class Searcher:
                 replace(job(spec[: hole.start] + probe + spec[hole.end :]), strict=False)
             ).result()
             if goals := [goal for message in result.goals for goal in goals_in(message.text)]:
-                return place, goals[0].statement  # type: ignore[return-value]
+                return place, goals[0].statement
             if result.verdict is Verdict.BAD_STATEMENT:
                 return result
         return result
@@ -167,8 +174,9 @@ def _ends_line(text: str, hole: Hole) -> bool:
 
 
 def _is_whole(proof: str) -> bool:
-    """Is it a text that Lean's lexer reads to its end, without a word that leaves a hole?"""
-    try:
-        return bool(proof) and not any(token.text in _NO_PROOF for token in tokens(proof))
-    except UsageError:
-        return False
+    """Is it without a word that leaves a hole?
+
+    Raises:
+        UsageError: Lean's lexer does not read it to its end.
+    """
+    return bool(proof) and not any(token.text in _NO_PROOF for token in tokens(proof))

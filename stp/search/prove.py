@@ -107,7 +107,9 @@ class Search:
         """
         started = time.monotonic()
         self.store.begin_stage(0, "search")
-        with tqdm(total=self.budget.tries * len(self.targets), desc=self.title, unit="try") as self._bar:
+        with tqdm(
+            total=self.budget.tries * len(self.targets), desc=self.title, unit="try", miniters=1
+        ) as self._bar:
             self._load()
             while (self._ready or self._futures) and not self._over(started):
                 if self._ready and len(self._futures) < _IN_FLIGHT:
