@@ -29,17 +29,19 @@ class Provers:
         self._by_system: dict[System, Dispatcher] = {}
         self.settled = asyncio.Event()
         """It is known which provers there are."""
-        self._absent = {System.LEAN: "Lean is starting", System.ISABELLE: "this service has no Isabelle"}
+        self._absent = {system: f"{system.value} is starting" for system in System}
 
     async def start(self, settings: VerifySettings) -> None:
-        """Opens the Lean pool; why it cannot be opened is what its clients are told."""
-        try:
-            pool = await asyncio.to_thread(open_pool, settings, cache=default_cache())
-        except (StpError, OSError) as error:
-            _log.error("%s", error)
-            self._absent[System.LEAN] = without_paths(str(error))
-        else:
-            self.add(System.LEAN, pool)
+        """Opens a pool for each system; why one cannot be opened is what its clients are told."""
+        for system in System:
+            try:
+                chosen = settings.model_copy(update={"system": system})
+                pool = await asyncio.to_thread(open_pool, chosen, cache=default_cache())
+            except (StpError, OSError) as error:
+                _log.log(logging.ERROR if system is settings.system else logging.INFO, "%s", error)
+                self._absent[system] = without_paths(str(error))
+            else:
+                self.add(system, pool)
         self.settled.set()
 
     def add(self, system: System, pool: Pool) -> None:
@@ -53,7 +55,7 @@ class Provers:
             RefusedError: 503, there is none, and why.
         """
         if system not in self._by_system:
-            soon = system is System.LEAN and not self.settled.is_set()
+            soon = not self.settled.is_set()
             raise RefusedError(503, f"{system.value}: {self._absent[system]}", 5.0 if soon else None)
         dispatcher = self._by_system[system]
         if failure := dispatcher.pool.failure:
