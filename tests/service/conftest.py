@@ -13,11 +13,12 @@ from typing import Any
 import httpx
 import pytest
 
+from stp.errors import ToolchainError
 from stp.service.app import ServeSettings
 from stp.service.bounds import Bounds
 from stp.service.server import make_server
 from stp.settings import VerifySettings
-from stp.types import CheckResult, Job, Verdict
+from stp.types import CheckResult, Job, System, Verdict
 from stp.verify.pool import Pool
 
 Live = Callable[..., AbstractContextManager[httpx.Client]]
@@ -48,6 +49,17 @@ class ScriptedHost:
             return CheckResult(job.id, Verdict.CRASHED, rest, times_ms=spent)
         verdict = Verdict(word) if word in set(Verdict) else Verdict.PROVED
         return CheckResult(job.id, verdict, times_ms=spent, toolchain="scripted")
+
+
+def only_lean(pool: Pool) -> Callable[..., Pool]:
+    """In place of `open_pool`: a machine with this Lean pool and no Isabelle."""
+
+    def open_pool(settings: VerifySettings, **_: object) -> Pool:
+        if settings.system is System.ISABELLE:
+            raise ToolchainError("none on this machine")
+        return pool
+
+    return open_pool
 
 
 @pytest.fixture
@@ -82,7 +94,7 @@ def live(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, host: ScriptedHost) ->
     @contextmanager
     def serve(keys: bool = False, pool: Pool | None = None, **bounds: Any) -> Iterator[httpx.Client]:
         made = pool or Pool([lambda: host], "scripted", None)
-        monkeypatch.setattr("stp.service.provers.open_pool", lambda *_, **__: made)
+        monkeypatch.setattr("stp.service.provers.open_pool", only_lean(made))
         with running(ServeSettings(VerifySettings(), tmp_path, keys, Bounds(**bounds))) as client:
             yield client
 
@@ -93,7 +105,7 @@ def live(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, host: ScriptedHost) ->
 def lean_service(lean_pool: Pool, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     """The service over the session's real Lean; who closes that pool is the session."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("stp.service.provers.open_pool", lambda *_, **__: lean_pool)
+        patch.setattr("stp.service.provers.open_pool", only_lean(lean_pool))
         patch.setattr(lean_pool, "close", lambda: None)
         settings = ServeSettings(VerifySettings(), tmp_path_factory.mktemp("service"))
         with running(settings) as client:

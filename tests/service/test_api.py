@@ -46,7 +46,7 @@ def test_results_come_in_the_order_of_the_jobs_or_as_they_are_there(live: Live) 
         ({"jobs": [{"statement": "x"}]}, 422, "jobs.0.proof: Field required"),
         ({"jobs": [job("proved", id="a")] * 2}, 422, "jobs: expected ids that differ"),
         ({"jobs": [job("proved", limits={"wall_s": 601})]}, 422, "jobs.0: limits.wall_s: expected at most"),
-        ({"jobs": [job("proved", system="isabelle")]}, 503, "isabelle: "),
+        ({"jobs": [job("proved", system="isabelle")]}, 503, "isabelle: none on this machine"),
         ({"jobs": [job("proved")] * 2001}, 422, "jobs: expected at most 2000, found 2001"),
         ({"jobs": [job("\ud800")]}, 422, "jobs.0: field 'proof': expected a text"),
         ({"\ud800": 1, "jobs": [job("proved")]}, 422, "valid string"),

@@ -27,8 +27,8 @@ from stp.service.app import ServeSettings
 from stp.service.server import serve
 from stp.settings import VerifySettings
 from stp.verify.pool import Pool
-from tests.service.conftest import ScriptedHost
-stp.service.provers.open_pool = lambda *_, **__: Pool([ScriptedHost], "scripted", None)
+from tests.service.conftest import ScriptedHost, only_lean
+stp.service.provers.open_pool = only_lean(Pool([ScriptedHost], "scripted", None))
 state, port, *tls = sys.argv[1:]
 serve(ServeSettings(VerifySettings(), Path(state)), "127.0.0.1", int(port), *map(Path, tls))
 """
