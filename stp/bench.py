@@ -87,8 +87,10 @@ def mix() -> list[Job]:
 
 def exact_mix() -> list[Job]:
     """Statements of `lean-core`, each by its own library theorem, written `exact NAME ..`."""
-    hidden = frozenset("[{")  # `..` fills in what is explicit; such arguments would be left to find
-    plain = [s for s in lean_core.load("train") if not hidden & set(s.text) and "(" in s.text]
+    # `..` fills in what is explicit: no instances, hypotheses, coercions, or what unfolds to a function.
+    hidden = frozenset("[{↑¬≠→∀≤<≥>")
+    plain = [s for s in lean_core.load("train") if not hidden & set(s.text) and "(" in s.text and " = " in s.text
+             and "(h" not in s.text]  # fmt: skip
     return [
         Job(s.key, s.header, s.text, f"by exact {s.origin} ..", limits=Limits(60.0, 60_000))
         for s in plain[:_MIX]

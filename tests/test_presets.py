@@ -18,7 +18,7 @@ LARGE = ["gpu", "cluster"]
 #: Sizes of the run and of the machine, nothing else; the model is the tiny one under the large one's format.
 SMALL = """
 data.statements=8 data.held_out=4 conjecture.inputs=6 conjecture.samples_total=12 conjecture.keep=3
-attempt.samples=2 evaluate.samples=2 verify.toolchain="embedded" verify.workers=1 verify.require_sandbox=false
+attempt.samples=4 evaluate.samples=2 verify.toolchain="embedded" verify.workers=1 verify.require_sandbox=false
 verify.heartbeats=20000 model.max_proof_tokens=48 model.max_statement_tokens=96 model.context_tokens=0
 model.batch_size=32 model.base="tiny" train.attention="sdpa" train.tokens_per_pass=2000 train.batch_size=16
 """
