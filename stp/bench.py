@@ -89,8 +89,11 @@ def exact_mix() -> list[Job]:
     """Statements of `lean-core`, each by its own library theorem, written `exact NAME ..`."""
     # `..` fills in what is explicit: no instances, hypotheses, coercions, or what unfolds to a function.
     hidden = frozenset("[{↑¬≠→∀≤<≥>")
-    plain = [s for s in lean_core.load("train") if not hidden & set(s.text) and "(" in s.text and " = " in s.text
-             and "(h" not in s.text]  # fmt: skip
+    plain = [
+        s
+        for s in lean_core.load("train")
+        if not hidden & set(s.text) and "(" in s.text and " = " in s.text and "(h" not in s.text
+    ]
     return [
         Job(s.key, s.header, s.text, f"by exact {s.origin} ..", limits=Limits(60.0, 60_000))
         for s in plain[:_MIX]

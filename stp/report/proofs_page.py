@@ -39,11 +39,10 @@ def render(record: ProveRecord) -> str:
     """The page of a record."""
     folder = resources.files("stp.report")
     page = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    source = folder.joinpath("page.html").read_text(encoding="utf-8")
     title, rows = published(record.published)
     return page.from_string(folder.joinpath("proofs.html").read_text(encoding="utf-8")).render(
         title=f"{record.dataset} {record.split}: {record.solved} of {record.total} proved",
-        style=Markup(source[source.index("<style>") : source.index("</style>")] + "</style>"),
+        style=Markup(folder.joinpath("style.html").read_text(encoding="utf-8")),
         written_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         record=record,
         tiles=_tiles(record),
