@@ -18,7 +18,8 @@ from types import SimpleNamespace
 import pytest
 
 from stp.errors import ToolchainError
-from stp.verify.lean import install
+from stp.verify.lean import install, wasm
+from tests.verify.test_wasm import module
 
 
 def tarball(files: dict[str, bytes]) -> bytes:
@@ -33,7 +34,7 @@ def tarball(files: dict[str, bytes]) -> bytes:
 
 LIBRARY = tarball({"lean/Init.olean": b"olean" * 1000, "lean/._Init.olean": b"Apple's"})
 PACKAGE = tarball(
-    {"package/lean.js": b"glue", "package/lean.wasm": b"\0wasm" * 9999, "package/lean-lib.tar.gz": LIBRARY}
+    {"package/lean.js": b"glue", "package/lean.wasm": module(2_000), "package/lean-lib.tar.gz": LIBRARY}
 )
 
 
@@ -76,7 +77,10 @@ def test_it_is_unpacked_whole_without_what_is_not_lean_s(registry: SimpleNamespa
     folder = install.install()
     assert install.is_installed()
     assert (folder / "glue.js").read_text() == "GLUE"
-    assert (folder / "lean.wasm").stat().st_size == 5 * 9999
+    slim, symbols = wasm.slim(module(2_000), lambda name: name.startswith("l_"))
+    assert (folder / "lean.wasm").read_bytes() == slim
+    lines = (folder / "symbols.txt").read_bytes().splitlines()
+    assert lines == sorted(f"{name} {value}".encode() for name, value in symbols.items())
     assert [path.name for path in (folder / "lib" / "lean").iterdir()] == ["Init.olean"]
     assert {path.name for path in registry.folder.iterdir()} == {folder.name, "install.lock"}
 
