@@ -194,13 +194,13 @@ def make_strategy(names: Sequence[str], settings: Settings, temperature: float, 
     """The strategies of those names, one after the other; a model is loaded where one of them needs it."""
     sampling = None
     if any(STRATEGIES[name] for name in names):
+        from stp.models.backend import open_generator
         from stp.models.cores import share_cores
-        from stp.models.hf import HfGenerator
 
         model = settings.model
         share_cores(pool.workers)
         sampling = Sampling(
-            HfGenerator(seed_model(model), model.prompt_format, model.batch_size),
+            open_generator(model, seed_model(model)),
             prompt_format(model.prompt_format), temperature, model.max_proof_tokens, settings.seed,
         )  # fmt: skip
     made: list[Strategy] = []

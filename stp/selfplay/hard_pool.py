@@ -27,14 +27,14 @@ def build(path: Path, settings: Settings, candidates: int) -> None:
 
     Killed, it begins again, with the checks made so far in the result cache.
     """
-    from stp.models.hf import HfGenerator
+    from stp.models.backend import open_generator
 
     proved = {seed.statement.key for seed in load_seeds()}
     unproved = [s for s in lean_core.load("train") if s.key not in proved]
     drawn = Random(settings.seed).sample(unproved, min(candidates or len(unproved), len(unproved)))
     style, model = prompt_format(settings.model.prompt_format), settings.model
     with open_pool(settings.verify, cache=default_cache()) as pool, Store() as store:
-        generator = HfGenerator(seed_model(model), model.prompt_format, model.batch_size)
+        generator = open_generator(model, seed_model(model))
         prover = Prover(generator, style, pool, model, settings.verify)
         hard = _beyond_portfolio(prover, sorted(drawn, key=lambda s: s.key))
         store.add_statements(hard, 0, "train")
