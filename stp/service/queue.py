@@ -174,6 +174,8 @@ class Dispatcher:
                 except Exception as error:
                     future.set_exception(error)
             ticket.in_pool, ticket.cached = future, future.done()
+            if ticket.future.cancelled():  # while it was handed over
+                future.cancel()
             future.add_done_callback(lambda done, ticket=ticket: self._report(ticket, done))  # type: ignore[misc]
 
     def _report(self, ticket: _Ticket, done: Future[CheckResult]) -> None:
