@@ -13,12 +13,12 @@ STP = Path(__file__).parents[1] / "stp"
 ORDER = [
     {"types", "errors", "settings"}, {"syntax"}, {"store"}, {"verify"}, {"models"}, {"training"},
     {"datasets"}, {"search"}, {"report"}, {"client"}, {"service"}, {"selfplay"},
-    {"doctor", "bench", "bench_gpu", "prove"}, {"cli"}, {"__main__"},
+    {"doctor", "bench", "prove"}, {"cli"}, {"__main__"},
 ]  # fmt: skip
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 HOMES = {
     "sqlite3": {"store"}, "sqlite_utils": {"store"}, "ray": {"verify", "models"},
-    "torch": {"models", "training", "selfplay", "bench_gpu"}, "transformers": {"models", "training"},
+    "torch": {"models", "training", "selfplay", "bench"}, "transformers": {"models", "training"},
     "subprocess": {"verify", "training", "bench"},
 }  # fmt: skip
 

@@ -32,12 +32,12 @@ def bench(
 ) -> None:
     """Measure this machine: starts, checks and sampled tokens a second, one round and three; gpu: the GPU."""
     if name == "gpu":
-        from stp.bench_gpu import run
+        from stp.bench.gpu import run
 
         lines = run()
         if output:
             output.write_text(json.dumps([asdict(line) for line in lines], indent=2) + "\n")
         return
-    from stp.bench import run_bench
+    from stp.bench.run import run_bench
 
     run_bench(name, output)

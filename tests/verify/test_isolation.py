@@ -9,7 +9,7 @@ from random import Random
 import psutil
 import pytest
 
-from stp.bench import mix
+from stp.bench.jobs import mix
 from stp.settings import VerifySettings
 from stp.types import CheckResult, Job, Verdict
 from stp.verify.hostile import deadly, hostile

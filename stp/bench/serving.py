@@ -23,6 +23,7 @@ from typing import Any
 import httpx
 import psutil
 
+from stp.bench.jobs import mix
 from stp.client import AsyncClient
 from stp.service.keys import Keys
 from stp.settings import VerifySettings
@@ -37,8 +38,9 @@ _HOSTILE = ("by run_tac pure ()", "by native_decide", "by sorry", "sorryAx _", "
 _NEW = itertools.count(60_000 + int(time.time()) % 400_000 * 20)
 
 
-def bench_serve(jobs: Sequence[Job]) -> dict[str, Any]:
-    """All numbers, for jobs of which each is one real check."""
+def measure() -> dict[str, Any]:
+    """All numbers; each job of the mix is one real check."""
+    jobs = mix()
     numbers: dict[str, Any] = {}
     with open_pool(VerifySettings(pool="local", workers=1)) as pool:
         began = time.monotonic()

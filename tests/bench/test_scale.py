@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stp.selfplay import scale
+from stp.bench import scale
 
 
 def test_the_measurement_itself_works_small() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from stp.bench_gpu import Line, Sizes, run
+from stp.bench.gpu import Line, Sizes, run
 from stp.errors import UsageError
 from stp.settings import TinySettings
 
