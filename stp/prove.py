@@ -24,13 +24,16 @@ from stp.search.portfolio import Portfolio
 from stp.search.prove import Budget, Search, Target, check_budget
 from stp.search.repair import Repair
 from stp.search.strategy import STRATEGIES, Chain, Sampling, Strategy
+from stp.search.theory_holes import fill_theory
 from stp.search.tree import Tree
 from stp.selfplay.seed_model import seed_model
 from stp.settings import Settings
 from stp.store.store import Store
+from stp.syntax.isabelle_file import commands
 from stp.syntax.lean_file import theorems
 from stp.syntax.lean_tokens import Kind, tokens
 from stp.types import Job, Limits, Statement, System
+from stp.verify.isabelle import toolchain as isabelle
 from stp.verify.lean import toolchain
 from stp.verify.pool import Pool, default_cache, open_pool
 
@@ -65,6 +68,7 @@ def prove(settings: Settings, request: Request, out: Path) -> ProveRecord:
     check_budget(request.budget)
     names = strategy_names(request.strategy)
     dataset = registry.load(request.dataset, request.split, request.source)
+    settings = _for_system(settings, _system(dataset), names)
     deny_early(dataset, settings)
     values = _values(settings, request, dataset)
     with Store(out / "stp.sqlite") as store:
@@ -110,12 +114,36 @@ def deny_early(dataset: Dataset, settings: Settings) -> None:
         UsageError: says what is missing, in one line.
     """
     name = dataset.entry.name
-    if any(problem.system is System.ISABELLE for problem in dataset.problems):
-        raise UsageError(f"{name}: its statements are Isabelle's, and `stp prove` checks with Lean only")
-    for problem in dataset.problems:
-        _deny_imports(name, problem.before, settings)
+    if settings.verify.system is System.ISABELLE:
+        isabelle.find(settings.verify.session, allow_tainted_heap=settings.verify.allow_tainted_heap)
+    else:
+        for problem in dataset.problems:
+            _deny_imports(name, problem.before, settings)
     if dataset.path is not None and (said := registry.problem_with(dataset.entry, dataset.path)):
         print(f"note: {said}", file=sys.stderr)
+
+
+def _system(dataset: Dataset) -> System:
+    systems = {problem.system for problem in dataset.problems}
+    if len(systems) > 1:
+        raise UsageError(
+            f"{dataset.entry.name}: expected statements of one system, found Lean's and Isabelle's"
+        )
+    return systems.pop() if systems else System.LEAN
+
+
+def _for_system(settings: Settings, system: System, names: Sequence[str]) -> Settings:
+    """The settings with the checkers of a system.
+
+    Raises:
+        UsageError: a strategy samples a model, and the formats of models write Lean.
+    """
+    if system is System.ISABELLE and any(STRATEGIES[name] for name in names):
+        raise UsageError(
+            f"--strategy {'+'.join(names)}: the models' formats write Lean; Isabelle: --strategy portfolio"
+        )
+    verify = settings.verify.model_copy(update={"system": system})
+    return settings.model_copy(update={"verify": verify})
 
 
 def _deny_imports(name: str, header: str, settings: Settings) -> None:
@@ -144,27 +172,38 @@ def roots(header: str) -> frozenset[str]:
 def prove_file(
     settings: Settings, path: Path, strategy: str, budget: Budget, temperature: float
 ) -> tuple[str, str, list[HoleReport]]:
-    """Fills the holes of a Lean file: its text, what it became, and a report on each hole.
+    """Fills the holes of a Lean file or an Isabelle theory: its text, what it became, and a report on each
+    hole.
 
     Raises:
-        UsageError: no such file, no Lean file, or one that imports what is not there.
+        UsageError: no such file, none of either, or one that imports what is not there.
     """
     check_budget(budget)
     names = strategy_names(strategy)
-    if path.suffix != ".lean":
-        raise UsageError(f"{path}: expected a Lean file, NAME.lean; theories of Isabelle are not proved here")
+    if path.suffix not in (".lean", ".thy"):
+        raise UsageError(f"{path}: expected a Lean file, NAME.lean, or a theory of Isabelle, NAME.thy")
     try:
         before = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: expected a readable file of UTF-8 text: {error}") from None
-    _deny_imports(str(path), before, settings)
+    is_theory = path.suffix == ".thy"
+    settings = _for_system(settings, System.ISABELLE if is_theory else System.LEAN, names)
+    if is_theory:
+        has_holes = any(command.holes for command in commands(before)[1])
+    else:
+        _deny_imports(str(path), before, settings)
+        has_holes = any(theorem.holes for theorem in theorems(before))
     after, reports = before, []
-    if any(theorem.holes for theorem in theorems(before)):
+    if has_holes:
         verify = settings.verify
         limits = Limits(verify.wall_s, verify.heartbeats, verify.memory_mb)
         with open_pool(verify, cache=default_cache()) as pool:
-            searcher = Searcher(pool, make_strategy(names, settings, temperature, pool), budget, limits)
-            for text, report in searcher.fill(before):
+            if is_theory:
+                filled = fill_theory(pool, limits, before)
+            else:
+                made = make_strategy(names, settings, temperature, pool)
+                filled = Searcher(pool, made, budget, limits).fill(before)
+            for text, report in filled:
                 after = text
                 reports.append(report)
     # Text that filled one hole is proved with the last hole of its theorem.

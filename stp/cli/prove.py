@@ -20,7 +20,9 @@ _LOOK_S = 0.5
 
 
 def prove(
-    file: Annotated[Path | None, typer.Argument(help="A Lean file, to fill its `sorry`s.")] = None,
+    file: Annotated[
+        Path | None, typer.Argument(help="A Lean file or a theory, to fill its `sorry`s.")
+    ] = None,
     dataset: Annotated[
         str | None, typer.Option(help="A benchmark of `stp data list`, or a file or folder of your own.")
     ] = None,

@@ -15,8 +15,14 @@ from stp.search.tactics import block
 from stp.syntax.goals import goal_of
 from stp.syntax.lean_file import definitions
 from stp.syntax.lean_tokens import Kind, Token, tokens
-from stp.types import Statement
+from stp.types import Statement, System
 
+#: Isabelle's, each tried as the whole proof: the fixed methods that the field runs where it has no
+#: sledgehammer (Jiang et al. 2023, arXiv 2210.12283, appendix), without `eval`, which is an oracle.
+ISABELLE_PORTFOLIO = (
+    "by simp", "by auto", "by blast", "by fastforce", "by force", "by presburger", "by arith", "by linarith",
+    "by (auto simp: field_simps)", "by (simp add: algebra_simps)", "by (simp add: power2_eq_square)",
+)  # fmt: skip
 _FIRST = ("by grind", "by omega", "by simp_all", "by decide +kernel")
 #: Where a header defines something.
 _UNFOLDING = (
@@ -55,6 +61,8 @@ class Portfolio:
 
 def closing(statement: Statement) -> list[str]:
     """The proofs that `Portfolio` tries, without repeats."""
+    if statement.system is System.ISABELLE:
+        return [*ISABELLE_PORTFOLIO]
     names = ", ".join(_unfolded(statement))
     unfolding = [form.format(names) for form in _UNFOLDING] if names else []
     suggested = [*_suggested(statement)]

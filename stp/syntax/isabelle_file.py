@@ -7,12 +7,23 @@ screened as any other proof is: definitions of its own are refused.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import pairwise
 
 from stp.errors import UsageError
 from stp.syntax.isabelle import COMMANDS, HOLES, PROOF_COMMANDS, split_theorem
 from stp.syntax.isabelle_screen import ALLOWED_IN_HEADER, KNOWN, parse_header
 from stp.syntax.isabelle_tokens import tokens
+
+
+@dataclass(frozen=True, slots=True)
+class TheoryCommand:
+    """A command of a theory, `text[start:end]`; `holes` are the spans of `sorry` in it."""
+
+    text: str
+    start: int
+    holes: tuple[tuple[int, int], ...]
+
 
 _STARTS = (ALLOWED_IN_HEADER | KNOWN) - PROOF_COMMANDS - HOLES
 
@@ -48,8 +59,12 @@ def proof_in(submission: str, header: str) -> str:
     return "\n".join(command for command in own if _words(command) not in known)
 
 
-def _commands(text: str) -> tuple[str, list[str]]:
-    """A theory's head, up to `begin`, and its commands, without its `end`."""
+def commands(text: str) -> tuple[str, list[TheoryCommand]]:
+    """A theory's head, up to `begin`, and its commands with their proofs, without its `end`.
+
+    Raises:
+        UsageError: it is no theory.
+    """
     stream = [*tokens(text)]
     begin = next((i for i, token in enumerate(stream) if token.text == "begin"), 0)
     if not begin or stream[0].text != "theory" or stream[-1].text != "end":
@@ -57,7 +72,16 @@ def _commands(text: str) -> tuple[str, list[str]]:
     starts = [token.start for token in stream[begin + 1 :] if token.text in _STARTS]
     if stream[begin + 1].start != starts[0]:
         raise UsageError(f"expected a command after `begin`, found {stream[begin + 1].text!r}")
-    return text[: stream[begin].end], [text[a:b].strip() for a, b in pairwise(starts)]
+    holes = [(token.start, token.end) for token in stream if token.text == "sorry"]
+    return text[: stream[begin].end], [
+        TheoryCommand(text[a:b].strip(), a, tuple(hole for hole in holes if a <= hole[0] < b))
+        for a, b in pairwise(starts)
+    ]
+
+
+def _commands(text: str) -> tuple[str, list[str]]:
+    head, found = commands(text)
+    return head, [command.text for command in found]
 
 
 def _states(command: str, theorem: str) -> bool:

@@ -1,7 +1,7 @@
 """Jobs that try to take a checker down, with the verdicts that are due: for tests and `stp bench hostile`.
 
-Covered: endless loops in tactics, the elaborator and the kernel, bombs of memory, floods of text, deep
-nesting, what is no text. Not covered: cheats (`tests/cheats`).
+Covered: endless loops in tactics, the elaborator and the kernel, bombs of memory, floods of text (64 MB
+of messages too), deep nesting, what is no text. Not covered: cheats (`tests/cheats`).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ _HOSTILE = [
     ("theorem foo : False", "by repeat (first | skip | trivial)", {Verdict.REJECTED, Verdict.TIMED_OUT}),
     ("theorem foo : False", "by iterate {n} skip", {Verdict.REJECTED}),
     ("theorem foo : False", "by trace {long}; trivial", {Verdict.REJECTED}),
+    ("theorem foo : False", "by iterate 110 (trace {long}); trivial", {Verdict.REJECTED}),
     ("theorem foo : False", "{deep}trivial", {Verdict.REJECTED}),
     ("theorem foo : False", "by exact \0", {Verdict.REJECTED}),
     ("theorem foo : False", "by exact \ud800", {Verdict.REJECTED}),

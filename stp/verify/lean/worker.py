@@ -8,7 +8,7 @@ framed reply says *proved*.
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -52,7 +52,10 @@ class LeanWorker:
         results = self._run(jobs)
         for index, (job, result) in enumerate(zip(jobs, results, strict=True)):
             if _deserves_retry(result):
-                results[index] = self._run([job])[0]
+                again = self._run([job])[0]
+                times = Counter(result.times_ms)
+                times.update(again.times_ms)
+                results[index] = replace(again, times_ms=dict(times))
         return results
 
     def close(self) -> None:
@@ -66,6 +69,7 @@ class LeanWorker:
         piped: deque[int] = deque()
         while waiting or piped:
             process = self._running()
+            began = time.monotonic()
             try:
                 while waiting and len(piped) < _IN_PIPE:
                     process.send(_request(jobs[waiting[0]]))
@@ -79,7 +83,9 @@ class LeanWorker:
             except (ReplyTimeoutError, ProcessDiedError) as error:
                 if piped:  # else the pipe broke before anything was in it
                     head_index = piped.popleft()
-                    results[head_index] = self._failure(jobs[head_index], error)
+                    spent = {"statement": 0.0, "proof": 1e3 * (time.monotonic() - began), "kernel": 0.0}
+                    failure = self._failure(jobs[head_index], error)
+                    results[head_index] = replace(failure, times_ms=spent)
                 waiting.extendleft(reversed(piped))
                 piped.clear()
                 self._drop()

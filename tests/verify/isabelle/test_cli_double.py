@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from stp.cli import app
 from stp.doctor import examine
+from stp.errors import UsageError
 from tests.verify.isabelle.conftest import MakeDouble
 
 REV = 'theorem t: "rev (rev xs) = xs"'
@@ -44,6 +45,52 @@ def test_a_stream_answers_jobs_of_another_system_too(make_double: MakeDouble, tm
     found = {row["id"]: row["verdict"] for row in map(json.loads, out.splitlines())}
     assert code == 0
     assert found == {"a": "proved", "b": "bad_statement", "c": "bad_statement", "d": "incomplete"}
+
+
+THEORY = """theory Mine imports Main begin
+
+definition twice :: "nat => nat" where "twice n = n + n"
+
+lemma first: "rev (rev xs) = xs"
+  sorry (* ⟵ here *)
+
+lemma wrong: "1 + 1 = 3" sorry
+
+theorem last: "rev (rev ys) = ys"
+proof -
+  have "ys = ys" sorry
+  then show ?thesis sorry
+qed
+
+end
+"""
+
+
+def test_the_holes_of_a_theory_are_filled(make_double: MakeDouble, tmp_path: Path) -> None:
+    make_double()
+    file = tmp_path / "Mine.thy"
+    file.write_text(THEORY)
+    done = CliRunner().invoke(app, ["prove", str(file), "--strategy", "portfolio"])
+    lines = [line.split(":", 1)[1] for line in done.stdout.splitlines() if line.startswith(str(file))]
+    assert [line.split()[:3] for line in lines] == [
+        ["6:", "proved", "first"], ["8:", "open", "wrong"], ["12:", "proved", "last"],
+        ["13:", "proved", "last"],
+    ]  # fmt: skip
+    assert done.exit_code == 1, "a hole is left"
+    filled = (tmp_path / "Mine.proved.thy").read_text()
+    assert filled == THEORY.replace('xs"\n  sorry', 'xs"\n  by simp').replace(
+        'ys" sorry', 'ys" by simp'
+    ).replace("?thesis sorry", "?thesis by simp")
+    assert file.read_text() == THEORY
+
+
+def test_a_models_strategy_is_refused_for_a_theory(make_double: MakeDouble, tmp_path: Path) -> None:
+    make_double()
+    file = tmp_path / "Mine.thy"
+    file.write_text(THEORY)
+    done = CliRunner().invoke(app, ["prove", str(file), "--strategy", "sample"])
+    assert isinstance(done.exception, UsageError)
+    assert "--strategy portfolio" in str(done.exception)
 
 
 def test_doctor_and_the_list_of_provers_name_isabelle(
