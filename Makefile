@@ -31,8 +31,8 @@ test: setup  ## The tests, with the real Lean
 	$(STP) toolchain install lean
 	$(PYTEST) -m "not slow"
 
-test-fast: setup  ## The tests that start no Lean
-	$(PYTEST) -m "not slow and not lean"
+test-fast: setup  ## The tests that start no Lean and no other program
+	OMP_NUM_THREADS=1 $(PYTEST) -n auto --dist worksteal -m "not slow and not lean and not programs"
 
 test-slow: setup  ## The tests that take minutes
 	$(STP) toolchain install lean
@@ -64,7 +64,7 @@ check: setup  ## Lint, format, types and the fast tests
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
-	$(PYTEST) -m "not slow and not lean"
+	OMP_NUM_THREADS=1 $(PYTEST) -n auto --dist worksteal -m "not slow and not lean and not programs"
 
 fmt: setup  ## Format the code
 	.venv/bin/ruff check --fix-only .

@@ -20,6 +20,9 @@ from stp.store.store import Store
 from stp.types import CheckResult, Job, Limits, Premise, Verdict
 from stp.verify.job import job_from_json, result_to_json
 
+pytestmark = pytest.mark.programs
+
+
 STATEMENT = "theorem t (a b : Nat) : a + b = b + a"
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.programs
+
 ROOT = Path(__file__).parents[1]
 #: Folders beside the package in a checkout and inside it in a wheel.
 CARRIED = ("lean_project", "data", "isabelle")

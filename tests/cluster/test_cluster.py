@@ -22,6 +22,8 @@ from stp.settings import ModelSettings, VerifySettings
 from stp.store.store import Store
 from stp.verify.pool import Pool, open_pool
 
+pytestmark = pytest.mark.programs
+
 VERIFY = VerifySettings(pool="ray", workers=1, heartbeats=8_000)
 MODEL = ModelSettings(replicas=2, batch_size=8)
 BUDGET = Budget(samples=4, temperature=1.0, seed=0)

@@ -116,7 +116,7 @@ def test_a_proof_is_written_to_fit_its_place(text: str, proof: str, place: str, 
 
 
 def test_what_is_no_lean_file_is_one_line(tmp_path: Path) -> None:
-    for name, said in (("A.thy", "Isabelle"), ("missing.lean", "readable file")):
+    for name, said in (("A.v", "Isabelle"), ("missing.lean", "readable file")):
         done = CliRunner().invoke(app, ["prove", str(tmp_path / name)])
         assert done.exit_code != 0
         assert said in str(done.exception)

@@ -14,6 +14,8 @@ from stp.store.service import ServiceStore
 from stp.types import Job
 from tests.service.conftest import Live, ScriptedHost, job
 
+pytestmark = pytest.mark.programs
+
 
 def test_a_restart_loses_no_job_and_checks_none_twice_that_was_answered(
     live: Live, host: ScriptedHost

@@ -19,6 +19,9 @@ import pytest
 
 from tests.service.conftest import job
 
+pytestmark = pytest.mark.programs
+
+
 SERVE = """
 import sys
 from pathlib import Path

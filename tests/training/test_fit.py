@@ -116,6 +116,7 @@ def test_two_processes_train_what_one_does(folder: Path, tmp_path: Path, kind: s
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
 
 
+@pytest.mark.programs
 def test_a_launcher_that_is_not_there_is_named_and_a_failed_one_too(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"train\.launch: cannot start 'no-such-launcher'"):
         run(folder, tmp_path / "a", EXAMPLES, changed(launch="no-such-launcher --now"))

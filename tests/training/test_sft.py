@@ -131,6 +131,7 @@ test_sft.run(Path({folder!r}), Path({out!r}), test_sft.EXAMPLES)
 """
 
 
+@pytest.mark.programs
 def test_a_killed_training_goes_on_to_the_same_weights(folder: Path, tmp_path: Path) -> None:
     undisturbed = run(folder, tmp_path / "a", EXAMPLES)
     out = tmp_path / "b"

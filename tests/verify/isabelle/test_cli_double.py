@@ -13,6 +13,8 @@ from stp.doctor import examine
 from stp.errors import UsageError
 from tests.verify.isabelle.conftest import MakeDouble
 
+pytestmark = pytest.mark.programs
+
 REV = 'theorem t: "rev (rev xs) = xs"'
 
 

@@ -23,6 +23,8 @@ from stp.verify.isabelle.worker import IsabelleWorker
 from stp.verify.pool import open_pool
 from tests.verify.isabelle.conftest import MakeDouble
 
+pytestmark = pytest.mark.programs
+
 REV = 'theorem rev_twice: "rev (rev xs) = xs"'
 LIMITS = Limits(wall_s=20.0)
 
