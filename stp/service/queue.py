@@ -1,9 +1,10 @@
 """A fair queue in front of a pool.
 
-Clients share the checkers by use: the next job is one of the client that has lately had the least of them,
-so that whoever asks for little waits little, whatever others have queued. Use is seconds of checking and
-fades with a half-life. The pool gets only what keeps its workers busy for a moment; what waits here can be
-cancelled, and costs nobody anything.
+Clients share the checkers by use, in seconds of checking (start-time fair queueing: Goyal, Vin and Cheng,
+1996): each has a time of its own, which runs as fast as it uses them, and the next job is one of the client
+whose time is earliest. Who comes back behind the others' time is given some seconds of what it left to them:
+whoever asks for little waits little, whatever others have queued. The pool gets only what keeps its workers
+busy for a moment; what waits here can be cancelled, and costs nobody anything.
 
 Lives on one event loop. Jobs are handed to the pool by a thread, because the pool looks into its cache of
 results first, on disk.
@@ -14,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-import math
 import time
 from collections.abc import Iterable
 from concurrent.futures import Future
@@ -32,7 +32,8 @@ from stp.types import VOID, CheckResult, Job, Verdict
 from stp.verify.pool import Pool
 
 _log = logging.getLogger(__name__)
-_HALF_LIFE_S = 30.0
+#: What a client that came back may have had less than the others, at most.
+_CREDIT_S = 5.0
 #: What is handed to a worker ahead: in seconds; in jobs at least (two batches of two) and at most.
 _AHEAD_S, _AHEAD_LEAST, _AHEAD_MOST = 0.15, 4, 128
 _SMOOTH = 0.1
@@ -57,16 +58,10 @@ class _Ticket:
 
 @dataclass(eq=False, slots=True)
 class _Client:
+    time_s: float
+    """The client's own time: see the module's text."""
     heap: list[tuple[int, int, _Ticket]] = field(default_factory=list)
     waiting: int = 0
-    _used_s: float = 0.0
-    _stamp: float = 0.0
-
-    def used_s(self, now: float) -> float:
-        return self._used_s * math.exp2((self._stamp - now) / _HALF_LIFE_S)
-
-    def charge(self, cost_s: float, now: float) -> None:
-        self._used_s, self._stamp = max(0.0, self.used_s(now) + cost_s), now
 
 
 class Dispatcher:
@@ -80,6 +75,8 @@ class Dispatcher:
         self._metrics = metrics
         self._loop = asyncio.get_running_loop()
         self._clients: dict[str, _Client] = {}
+        self._time_s = 0.0
+        """The own time of the client whose job was handed over last."""
         self._handed: set[_Ticket] = set()
         self._numbers = itertools.count()
         self._hand_over: SimpleQueue[_Ticket | None] = SimpleQueue()
@@ -95,7 +92,9 @@ class Dispatcher:
             RefusedError: 429, there is no room for so many.
         """
         jobs = list(jobs)
-        owner = self._clients.setdefault(client, _Client())
+        owner = self._clients.setdefault(client, _Client(self._time_s))
+        if not owner.waiting:
+            owner.time_s = max(owner.time_s, self._time_s - _CREDIT_S)
         if bounded and (
             self.waiting + len(jobs) > self._bounds.queued_jobs
             or owner.waiting + len(jobs) > self._bounds.queued_jobs_per_client
@@ -134,17 +133,18 @@ class Dispatcher:
             self._hand_over.put(ticket)
 
     def _next(self) -> _Ticket | None:
-        """The next job of the client that has had the least, charged with what a job costs at the mean."""
+        """The next job of the client whose time is earliest, charged with what a job costs at the mean."""
         now = time.monotonic()
         while ready := [client for client in self._clients.values() if client.waiting]:
-            client = min(ready, key=lambda client: client.used_s(now))
+            client = min(ready, key=lambda client: client.time_s)
             ticket = heappop(client.heap)[2]
             if ticket.left:
                 continue  # it was taken back
             self._leave(ticket, now)
             if not ticket.future.done():
                 ticket.charged_s = self.mean_s
-                client.charge(ticket.charged_s, now)
+                self._time_s = max(self._time_s, client.time_s)
+                client.time_s += ticket.charged_s
                 return ticket
         return None
 
@@ -183,7 +183,6 @@ class Dispatcher:
             self._loop.call_soon_threadsafe(self._done, ticket, done)
 
     def _done(self, ticket: _Ticket, done: Future[CheckResult]) -> None:
-        now = time.monotonic()
         self._handed.discard(ticket)
         cost_s = 0.0
         if not done.cancelled() and not done.exception():
@@ -200,7 +199,7 @@ class Dispatcher:
         elif not ticket.future.done():
             error = None if done.cancelled() else done.exception()
             ticket.future.set_exception(error or MachineryError("the pool is closed"))
-        ticket.client.charge(cost_s - ticket.charged_s, now)
+        ticket.client.time_s += cost_s - ticket.charged_s
         self._pump()
 
 

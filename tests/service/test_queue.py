@@ -48,6 +48,17 @@ def test_a_light_client_waits_little_beside_a_heavy_one(host: ScriptedHost) -> N
     run(host, story)
 
 
+def test_what_a_client_had_while_it_was_alone_is_not_held_against_it(host: ScriptedHost) -> None:
+    async def story(dispatcher: Dispatcher) -> None:
+        await asyncio.gather(*dispatcher.submit(jobs(150, "early"), "light"))
+        dispatcher.submit(jobs(400, "heavy"), "heavy")
+        before = len(host.checked)
+        await asyncio.gather(*dispatcher.submit(jobs(8, "light"), "light"))
+        assert len(host.checked) - before < 60
+
+    run(host, story)
+
+
 def test_priorities_order_a_clients_own_jobs(host: ScriptedHost) -> None:
     async def story(dispatcher: Dispatcher) -> None:
         low = dispatcher.submit(jobs(50, "low"), "me", priority=-1)
