@@ -2,7 +2,7 @@
 
 Clients share the checkers by use, in seconds of checking (start-time fair queueing: Goyal, Vin and Cheng,
 1996): each has a time of its own, which runs as fast as it uses them, and the next job is one of the client
-whose time is earliest. Who comes back behind the others' time is given some seconds of what it left to them:
+whose time is earliest. Who comes back behind the others' time is given a little of what it left to them:
 whoever asks for little waits little, whatever others have queued. The pool gets only what keeps its workers
 busy for a moment; what waits here can be cancelled, and costs nobody anything.
 
@@ -32,10 +32,10 @@ from stp.types import VOID, CheckResult, Job, Verdict
 from stp.verify.pool import Pool
 
 _log = logging.getLogger(__name__)
-#: What a client that came back may have had less than the others, at most.
-_CREDIT_S = 5.0
+#: What a client that came back may have had less than the others, at most: a small request's worth.
+_CREDIT_S = 0.3
 #: What is handed to a worker ahead: in seconds; in jobs at least (two batches of two) and at most.
-_AHEAD_S, _AHEAD_LEAST, _AHEAD_MOST = 0.15, 4, 128
+_AHEAD_S, _AHEAD_LEAST, _AHEAD_MOST = 0.15, 4, 32
 _SMOOTH = 0.1
 #: From here on, what Lean says of an import that fails names the host's folders.
 _FOLDERS = " in the search path"

@@ -21,7 +21,7 @@ from stp.verify.lean.toolchain import Toolchain
 _IN_PIPE = 4
 #: Starts of one checker, each of them killed from outside, before the worker gives up.
 _STARTS = 3
-#: How often a silent checker's memory is looked at.
+#: How often a checker's memory is looked at: a look costs a millisecond or two.
 _LOOK_S = 1.0
 _MAX_SOURCE_CHARS = 1_000_000
 _MAX_DEPTH = 300
@@ -37,6 +37,7 @@ class LeanWorker:
         self._process: LeanProcess | None = self._start()
         self._second: LeanProcess | None = None
         self.restarts, self.restarting_s = 0, 0.0
+        self._looked = 0.0
 
     @property
     def pid(self) -> int | None:
@@ -138,8 +139,10 @@ class LeanWorker:
 
     def _recycle(self) -> None:
         """Between two batches, replaces a checker that has grown too large."""
-        if self._process and self._process.memory_mb() > self._memory_mb:
-            self._drop()
+        if self._process and (now := time.monotonic()) - self._looked > _LOOK_S:
+            self._looked = now
+            if self._process.memory_mb() > self._memory_mb:
+                self._drop()
 
     def _failure(self, job: Job, error: Exception) -> CheckResult:
         if isinstance(error, ReplyTimeoutError):
