@@ -134,12 +134,18 @@ def test_a_watched_file_is_read_again_when_it_is_saved(tmp_path: Path) -> None:
     path = tmp_path / "own.lean"
     path.write_text("theorem t : 1 = 1 := rfl\n")
     command = [sys.executable, "-u", "-m", "stp", "prove", str(path), "--watch"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
-        assert running.stdout is not None
-        assert running.stderr is not None
-        for _ in range(2):
-            assert running.stdout.readline() == f"{path}: no theorem with a hole\n"
-            assert running.stderr.readline().startswith("watching")
-            os.utime(path, ns=(1, path.stat().st_mtime_ns + 1))
-        running.send_signal(signal.SIGINT)
-        assert running.wait(timeout=20) == 130
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background job's is ignored
+    ) as running:  # fmt: skip
+        try:
+            assert running.stdout is not None
+            assert running.stderr is not None
+            for _ in range(2):
+                assert running.stdout.readline() == f"{path}: no theorem with a hole\n"
+                assert running.stderr.readline().startswith("watching")
+                os.utime(path, ns=(1, path.stat().st_mtime_ns + 1))
+            running.send_signal(signal.SIGINT)
+            assert running.wait(timeout=20) == 130
+        finally:
+            running.kill()
