@@ -33,7 +33,7 @@ from stp.verify.pool import Pool
 
 _log = logging.getLogger(__name__)
 #: What a client that came back may have had less than the others, at most: a small request's worth.
-_CREDIT_S = 0.3
+_CREDIT_S = 0.2
 #: What is handed to a worker ahead: in seconds; in jobs at least (two batches of two) and at most.
 _AHEAD_S, _AHEAD_LEAST, _AHEAD_MOST = 0.15, 4, 32
 _SMOOTH = 0.1
