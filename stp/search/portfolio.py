@@ -17,8 +17,8 @@ from stp.syntax.lean_file import definitions
 from stp.syntax.lean_tokens import Kind, Token, tokens
 from stp.types import Statement, System
 
-#: Isabelle's, each tried as the whole proof: the fixed methods that the field runs where it has no
-#: sledgehammer (Jiang et al. 2023, arXiv 2210.12283, appendix), without `eval`, which is an oracle.
+#: Isabelle's, each tried as the whole proof: the methods that the field tries beside sledgehammer (Jiang
+#: et al. 2023, arXiv 2210.12283) without `eval`, an oracle, and `sos`, not in HOL; the last two are ours.
 ISABELLE_PORTFOLIO = (
     "by simp", "by auto", "by blast", "by fastforce", "by force", "by presburger", "by arith", "by linarith",
     "by (auto simp: field_simps)", "by (simp add: algebra_simps)", "by (simp add: power2_eq_square)",

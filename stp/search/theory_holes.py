@@ -70,7 +70,7 @@ class _Theorem:
         if self._why:
             return [""] * count, [report] * count
         jobs = [self._job([method] * count, strict=False) for method in ISABELLE_PORTFOLIO]
-        works: list[list[str]] = [[] for _ in range(count)]
+        chosen = [""] * count
         futures = [self._pool.submit(job) for job in jobs]
         tries = len(futures)
         for method, future in zip(ISABELLE_PORTFOLIO, futures, strict=True):
@@ -79,8 +79,7 @@ class _Theorem:
                 broken = replace(report, state="broken", reason=result.reason)
                 return [""] * count, [broken] * count
             for hole in self._closed(result):
-                works[hole].append(method)
-        chosen = [methods[0] if methods else "" for methods in works]
+                chosen[hole] = chosen[hole] or method
         if all(chosen):
             result = self._pool.submit(self._job(chosen, strict=True)).result()
             if result.proved:
@@ -100,10 +99,10 @@ class _Theorem:
 
     def _job(self, methods: list[str], *, strict: bool) -> Job:
         proof = without_comments(self.written(methods)[self._body :]).strip()
-        system = System.ISABELLE
         return Job(
-            self.name, self._header, self._statement, proof, system, limits=self._limits, strict=strict
-        )
+            self.name, self._header, self._statement, proof, System.ISABELLE, limits=self._limits,
+            strict=strict,
+        )  # fmt: skip
 
     def _closed(self, result: CheckResult) -> list[int]:
         """The holes at whose lines nothing is wrong, where the theory was gone through."""
