@@ -666,14 +666,16 @@ where
     let at_ := table.json.size
     (at_, { rows := table.rows.insert e at_, json := table.json.push (row json) })
 
-/-- Are these the same expression, but for what means nothing to the kernel? -/
+/-- Without annotations, such as that an argument is borrowed (`@&`). -/
+partial def bare (e : Expr) : Expr :=
+  e.replace fun
+    | .mdata _ b => some (bare b)
+    | _ => none
+
+/-- Are these the same expression, but for what means nothing to the kernel: annotations, and names and kinds of
+binders, which `==` looks over? -/
 def sameExpr (a b : Expr) : Bool :=
-  a == b || (tableOf a == tableOf b)
-where
-  /-- All its rows. -/
-  tableOf (e : Expr) : String :=
-    let (_, table) := exportExpr {} e
-    (Json.arr table.json).compress
+  a == b || bare a == bare b
 
 /-- A definition's weight for unfolding. -/
 def hintsJson : ReducibilityHints → Json

@@ -68,6 +68,8 @@ def test_no_cheat_passes(lean_pool: Pool, attack: str) -> None:
 
 
 HONEST = [
+    # `Nat.gcd` borrows its arguments: the statement's type bears annotations that no export keeps.
+    ("theorem t (n : Nat) (h : Nat.gcd n 40 = 10) : Nat.gcd n 40 < 11", "by omega"),
     ("theorem foo : True", "by\n  -- sorry, axiom, native_decide, #exit\n  trivial"),
     ("theorem foo : True", "by /- sorry -/ trivial"),
     ("theorem foo (sorry' : Nat) : sorry' = sorry'", "rfl"),
