@@ -55,10 +55,11 @@ class ModelSettings(Section):
 
     base: str = "tiny"
     """`tiny`, which comes with STP, or the path of a folder that `AutoModelForCausalLM` loads."""
-    backend: Literal["transformers", "vllm", "openai"] = "transformers"
-    """What samples: transformers or vLLM, started here, or a server that speaks OpenAI's protocol."""
+    backend: Literal["transformers", "vllm", "openai", "chat"] = "transformers"
+    """What samples: transformers or vLLM, started here; a server that speaks OpenAI's protocol and takes a
+    round's weights; or, for proof search alone, any chat model by the name in `base`."""
     url: str = "http://127.0.0.1:8000/v1"
-    """Of that server."""
+    """Of that server: the part of its addresses that they share."""
     gpus: int = Field(1, gt=0)
     """GPUs that one vLLM engine spreads the model over."""
     replicas: int = Field(0, ge=0)
@@ -66,7 +67,7 @@ class ModelSettings(Section):
     context_tokens: int = Field(0, ge=0)
     """Tokens of a prompt and its text together, in sampling and training; 0: as many as the model can."""
     prompt_format: str = "tiny"
-    """A name in `stp.models.prompts.FORMATS`."""
+    """A name in `stp/models/formats.toml`, or the path of a TOML file with the keys of one."""
     batch_size: int = Field(128, gt=0)
     """Sequences sampled together."""
     max_proof_tokens: int = Field(96, gt=0)

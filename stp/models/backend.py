@@ -14,6 +14,10 @@ def open_generator(settings: ModelSettings, folder: Path) -> Generator:
     Raises:
         UsageError: the model, or what would run it, is not there; says which and what to do.
     """
+    if settings.backend == "chat":
+        from stp.models.chat import ChatGenerator
+
+        return ChatGenerator(settings.base, settings.url, settings.batch_size)
     if settings.replicas:
         from stp.models.fleet import Fleet
 

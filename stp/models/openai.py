@@ -10,45 +10,30 @@ New weights need a server on a GPU that was started with VLLM_SERVER_DEV_MODE=1 
 
 from __future__ import annotations
 
-import os
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import httpx
 import numpy as np
 from numpy.typing import NDArray
 
-from stp.errors import MachineryError, UsageError
+from stp.errors import UsageError
 from stp.models.base import Sample
 from stp.models.codec import Codec, prompt_seed
 from stp.models.hf import HfGenerator
+from stp.models.http import Server
 from stp.models.prompts import Prompt
-
-_TRIES = 6
-_FIRST_PAUSE_S = 0.5
-_TIMEOUT = httpx.Timeout(1800.0, connect=10.0)
-_BUSY = frozenset({429, 502, 503, 504})
 
 
 class OpenAiGenerator:
-    """`Generator` on a server. OPENAI_API_KEY is sent where it is set."""
+    """`Generator` on a server."""
 
     def __init__(
         self, folder: Path, format_name: str, url: str, batch_size: int = 128, context_tokens: int = 0
     ) -> None:
-        self._format, self._url, self._batch, self._context = (
-            format_name,
-            url.rstrip("/"),
-            batch_size,
-            context_tokens,
-        )
-        key = os.environ.get("OPENAI_API_KEY")
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-        limits = httpx.Limits(max_connections=None)
-        self._client = httpx.Client(headers=headers, timeout=_TIMEOUT, limits=limits)
+        self._format, self._batch, self._context = format_name, batch_size, context_tokens
+        self._server = Server(url)
         self.use(folder)
 
     def use(self, folder: Path) -> None:
@@ -58,34 +43,34 @@ class OpenAiGenerator:
             UsageError: the server has other weights and does not take new ones.
         """
         self.codec = Codec(folder, self._format, self._context)
-        model = self._ask("GET", "/models").json()["data"][0]
+        model = self._server.ask("GET", "/models")["data"][0]
         self._name = str(model["id"])
         self.codec.context_tokens = min(self.codec.context_tokens, model.get("max_model_len") or 1 << 30)
         if self._takes_weights():
-            root = self._url.removesuffix("/v1")
+            root = self._server.url.removesuffix("/v1")
             reload = {"method": "reload_weights", "kwargs": {"weights_path": str(folder.absolute())}}
-            self._check(self._send("POST", f"{root}/collective_rpc", reload))
-            self._check(self._send("POST", f"{root}/reset_prefix_cache"))
+            self._server.check(self._server.send("POST", f"{root}/collective_rpc", reload))
+            self._server.check(self._server.send("POST", f"{root}/reset_prefix_cache"))
         elif Path(str(model.get("root"))).absolute() != folder.absolute():
             raise UsageError(
-                f"{self._url} serves {model.get('root')!r} and takes no other weights, expected {folder}: "
-                "start it with VLLM_SERVER_DEV_MODE=1, on a GPU and where it sees the run's folder"
+                f"{self._server.url} serves {model.get('root')!r} and takes no other weights, expected "
+                f"{folder}: start it with VLLM_SERVER_DEV_MODE=1, on a GPU and where it sees the run's folder"
             )
 
     def _takes_weights(self) -> bool:
         """Is it in developer mode, on a GPU? On CPU vLLM 0.32 says yes to new weights and goes on with layers
         that it packed from the old ones: so the tests of this project found."""
-        answer = self._send("GET", self._url.removesuffix("/v1") + "/server_info")
+        answer = self._server.send("GET", self._server.url.removesuffix("/v1") + "/server_info")
         if answer.status_code == httpx.codes.NOT_FOUND:
             return False
-        return "device_config=cpu" not in str(self._check(answer).json()["vllm_config"])
+        return "device_config=cpu" not in str(self._server.check(answer).json()["vllm_config"])
 
     def release(self) -> None:
         """See `Generator.release`: the server's memory is its own."""
 
     def close(self) -> None:
         """See `Generator.close`: the server goes on."""
-        self._client.close()
+        self._server.close()
 
     def generate(
         self, prompts: Sequence[Prompt], *, n: int, temperature: float, max_tokens: int, seed: int
@@ -99,11 +84,11 @@ class OpenAiGenerator:
                 "top_k": 0, "max_tokens": max_tokens, "seed": prompt_seed(seed, ids), "ignore_eos": True,
                 "stop_token_ids": [self.codec.end_id], "return_token_ids": True,
             }  # fmt: skip
-            choices = self._ask("POST", "/completions", asked).json()["choices"]
+            choices = self._server.ask("POST", "/completions", asked)["choices"]
             if any(choice.get("token_ids") is None for choice in choices):
                 raise UsageError(
-                    f"{self._url}: expected the ids of what was written (return_token_ids), found text only: "
-                    "take a server that gives them, such as vllm serve"
+                    f"{self._server.url}: expected the ids of what was written (return_token_ids), found "
+                    "text only: take a server that gives them, such as vllm serve"
                 )
             by_index = sorted(choices, key=lambda choice: choice["index"])
             return [self.codec.read(choice["token_ids"]) for choice in by_index]
@@ -121,33 +106,3 @@ class OpenAiGenerator:
             return reader.embed(texts)
         finally:
             reader.close()
-
-    def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> httpx.Response:
-        return self._check(self._send(method, self._url + path, body))
-
-    def _check(self, answer: httpx.Response) -> httpx.Response:
-        if answer.is_success:
-            return answer
-        said = answer.text.strip().partition("\n")[0][:300]
-        kind = UsageError if answer.is_client_error else MachineryError
-        raise kind(f"{answer.request.url} answered {answer.status_code}: {said}")
-
-    def _send(self, method: str, url: str, body: dict[str, Any] | None = None) -> httpx.Response:
-        """The answer, or the last one of a server that stays busy.
-
-        Raises:
-            MachineryError: nobody answers.
-        """
-        for wait in range(_TRIES):
-            try:
-                answer = self._client.request(method, url, json=body)
-                if answer.status_code not in _BUSY or wait == _TRIES - 1:
-                    return answer
-            except httpx.TransportError as error:
-                if wait == _TRIES - 1:
-                    raise MachineryError(
-                        f"no answer from {url} in {_TRIES} tries ({error}): expected an OpenAI-compatible "
-                        "server there; start one (vllm serve FOLDER) or set model.url"
-                    ) from None
-            time.sleep(_FIRST_PAUSE_S * 2**wait)
-        raise AssertionError("unreachable")

@@ -1,7 +1,7 @@
 """The one prompt builder: seed training, self-play and inference all read and write through here.
 
-A format is data: a template for each of the model's two roles. A template's own words are *trusted*
-and may be special tokens; what is filled in is *content* and never is, whatever it spells, so no
+A format is data (formats.toml): a template for each of the model's two roles. A template's own words are
+*trusted* and may be special tokens; what is filled in is *content* and never is, whatever it spells, so no
 statement can close its own field. Each piece is tokenised alone and the ids are put end to end, in
 training and in inference alike: the target's ids never depend on the prompt before them (STP's
 published prompts differ by a header and a blank between the two).
@@ -9,20 +9,33 @@ published prompts differ by a header and a blank between the two).
 
 from __future__ import annotations
 
+import functools
 import re
-from dataclasses import dataclass
+import tomllib
+from dataclasses import dataclass, replace
+from importlib import resources
+from pathlib import Path
 from string import Formatter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from stp.errors import UsageError
+from stp.syntax.lean import split_theorem
+from stp.syntax.lean_file import preamble_end, theorems
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
+
+    from stp.settings import ModelSettings
 
 #: `theorem NAME`, where a part of NAME may be quoted («a b»); universe names (`.{u}`) stay outside.
 _NAMED = re.compile(
     r"\s*theorem\s+(?:«[^»]*»|[^\s.:(){}\[\]⦃⦄«»]+)(?:\.(?:«[^»]*»|[^\s.:(){}\[\]⦃⦄«»]+))*(?=\W|$)\s*"
 )
+Answer = Literal["proof", "tactics", "file"]
+_FENCE = "```"
+#: Lean code between fences; the last fence may be missing.
+_CODE = re.compile(r"^```(?:lean4|lean)[ \t]*\n(.*?)(?:^```|\Z)", re.DOTALL | re.MULTILINE)
+_CONTENT = "\u2063content\u2063"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +48,13 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What the model is shown before it writes; `text` is for people and snapshot tests."""
+    """What the model is shown before it writes; `text` is for people, snapshot tests and chat servers."""
 
     pieces: tuple[Piece, ...]
+    chat: bool = False
+    """It is a user's message: the tokenizer's chat template goes around it."""
+    system: str = ""
+    """The system's message before it."""
 
     @property
     def text(self) -> str:
@@ -46,24 +63,47 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class PromptFormat:
-    """Templates of the two roles over the fields statement, signature (name-free), proof and lemma.
+    """Templates of the two roles over the fields header, statement, signature (name-free), proof and lemma.
 
     The prover's target is the proof, the conjecturer's the signature of a new statement: names are
     the caller's to give, so the model spends no tokens on them.
     """
 
     prover_template: str
-    conjecturer_template: str
-    target_template: str
+    conjecturer_template: str = ""
+    """Empty, like the next one: for proof search alone, no self-play."""
+    target_template: str = ""
     """Asks for a step towards a statement that nobody has proved yet."""
-    trivial_lemma: str
+    trivial_lemma: str = ""
     """Stands where there is no lemma: the model is then free to conjecture."""
     special_tokens: tuple[str, ...] = ()
     """What the tokenizer must know as single tokens."""
+    answer: Answer = "proof"
+    """What the prover writes: what follows `:=`; what follows `:= by`, up to a fence; or prose with Lean code
+    between fences, the last of which counts."""
+    chat: bool = False
+    system: str = ""
 
-    def prover(self, statement: str) -> Prompt:
-        """Asks for a proof of `theorem NAME SIGNATURE`."""
-        return _fill(self.prover_template, statement=statement, signature=signature_of(statement))
+    def prover(self, statement: str, header: str = "") -> Prompt:
+        """Asks for a proof of `theorem NAME SIGNATURE` behind a header."""
+        header = f"{header.rstrip()}\n\n" if header.strip() else ""
+        prompt = _fill(
+            self.prover_template, statement=statement, signature=signature_of(statement), header=header
+        )
+        return replace(prompt, chat=self.chat, system=self.system)
+
+    def proof(self, answer: str, statement: str) -> str:
+        """The proof of `theorem NAME SIGNATURE` in what the prover wrote, or "" where there is none.
+
+        Of a file with lemmas before the theorem it is the text from the first lemma on.
+        """
+        if self.answer == "proof":
+            return answer.strip()
+        if self.answer == "tactics":
+            body = answer.partition(_FENCE)[0].rstrip()
+            return f"by\n{body}" if body else ""
+        blocks = _CODE.findall(answer)
+        return _proof_in(blocks[-1], statement) if blocks else ""
 
     def conjecturer(self, lemma: str | None, statement: str, proof: str | None) -> Prompt:
         """Asks for a new statement after a proved one (STP, section 3.1), or towards one without a proof.
@@ -89,44 +129,63 @@ def _fill(template: str, **fields: str) -> Prompt:
     return Prompt(tuple(piece for piece in pieces if piece.text))
 
 
-FORMATS = {
-    "tiny": PromptFormat(
-        prover_template="<|theorem|>{signature}<|proof|>",
-        conjecturer_template="<|lemma|>{lemma}<|theorem|>{signature}<|proof|>{proof}<|conjecture|>",
-        target_template="<|lemma|><|theorem|>{signature}<|proof|><|conjecture|>",
-        trivial_lemma="",
-        special_tokens=("<|theorem|>", "<|proof|>", "<|lemma|>", "<|conjecture|>"),
-    ),
-    "stp": PromptFormat(
-        prover_template="Write a complete Lean 4 proof of this theorem.\n\n{statement} :=\n",
-        conjecturer_template=(
-            "Here are a lemma and an easy theorem with its proof, in Lean 4. "
-            "State a harder theorem whose proof uses the lemma.\n\n"
-            "-- Lemma\n{lemma}\n\n"
-            "-- Easy theorem\n{statement} :=\n{proof}\n\n"
-            "-- Hard theorem\ntheorem hard\n"
-        ),
-        target_template=(
-            "Here is a theorem in Lean 4 that has no proof yet. "
-            "State a simpler theorem that is a useful step towards it.\n\n"
-            "-- Open theorem\n{statement}\n\n"
-            "-- Step\ntheorem step\n"
-        ),
-        trivial_lemma="theorem trivial_lemma : True",
-    ),
-}
+def _proof_in(code: str, statement: str) -> str:
+    """The proof of a statement's theorem in Lean code, behind the lemmas and definitions it needs."""
+    try:
+        name = split_theorem(statement).name
+        found = [theorem for theorem in theorems(code) if theorem.name == name]
+        if not found:
+            return ""
+        start, theorem = preamble_end(code), code[found[-1].start : found[-1].end]
+        return code[start : found[-1].end] if start < found[-1].start else split_theorem(theorem).proof or ""
+    except UsageError:
+        return ""
 
 
-def prompt_format(name: str) -> PromptFormat:
-    """The format of that name.
+def two_roles(model: ModelSettings) -> PromptFormat:
+    """The format of a model that is to train, and to conjecture.
 
     Raises:
-        UsageError: there is none; lists those there are.
+        UsageError: there is none of that name, or this model or format is for proof search alone.
     """
+    name = model.prompt_format
+    style = prompt_format(name)
+    if model.backend == "chat":
+        raise UsageError('model.backend "chat": for stp prove alone; to train, take another')
+    if style.answer != "proof" or not (style.conjecturer_template and style.target_template):
+        raise UsageError(f"model.prompt_format {name}: for stp prove alone; to train, take stp")
+    return style
+
+
+@functools.cache
+def prompt_format(name: str) -> PromptFormat:
+    """The format of that name in formats.toml, or of a TOML file with the keys of one.
+
+    Raises:
+        UsageError: there is none, or a key is wrong; lists those there are.
+    """
+    own = name.endswith(".toml")
+    tables = tomllib.loads(resources.files("stp.models").joinpath("formats.toml").read_text(encoding="utf-8"))
+    if not own and name not in tables:
+        raise UsageError(
+            f"model.prompt_format {name!r}: expected one of {', '.join(tables)}, or the path of a TOML file"
+        )
     try:
-        return FORMATS[name]
-    except KeyError:
-        raise UsageError(f"model.prompt_format {name!r}: expected one of {', '.join(FORMATS)}") from None
+        values = tomllib.loads(Path(name).read_text(encoding="utf-8")) if own else tables[name]
+        return _format(values)
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, TypeError, ValueError) as error:
+        raise UsageError(f"model.prompt_format {name}: not a prompt format: {error}") from None
+
+
+def _format(values: dict[str, Any]) -> PromptFormat:
+    made = PromptFormat(**{**values, "special_tokens": tuple(values.get("special_tokens", ()))})
+    fields = {"header", "statement", "signature", "lemma", "proof"}
+    for template in (made.prover_template, made.conjecturer_template, made.target_template):
+        if unknown := {field for _, field, _, _ in Formatter().parse(template) if field} - fields:
+            raise ValueError(f"unknown field {{{min(unknown)}}}, expected {', '.join(sorted(fields))}")
+    if made.answer not in (known := get_args(Answer)):
+        raise ValueError(f"answer {made.answer!r}, expected one of {', '.join(known)}")
+    return made
 
 
 def signature_of(statement: str) -> str:
@@ -159,14 +218,29 @@ def check_tokenizer(tokenizer: PreTrainedTokenizerFast, style: PromptFormat, whe
     missing = [token for token in style.special_tokens if token not in tokenizer.all_special_tokens]
     if missing:
         raise UsageError(f"{where}: its tokenizer lacks {', '.join(missing)}: choose another prompt_format")
+    if style.chat and not tokenizer.chat_template:
+        raise UsageError(f"{where}: its tokenizer has no chat template: choose another prompt_format")
 
 
 def encode_prompt(tokenizer: PreTrainedTokenizerFast, prompt: Prompt) -> list[int]:
-    """Ids of a prompt, behind the tokenizer's begin token where it has one."""
-    ids = [] if tokenizer.bos_token_id is None else [int(tokenizer.bos_token_id)]
+    """Ids of a prompt: behind the tokenizer's begin token where it has one, or in its chat template."""
+    if prompt.chat:
+        before, after = _frame(tokenizer, prompt.system)
+        ids = _encode(tokenizer, before, trusted=True)
+    else:
+        after, ids = "", [] if tokenizer.bos_token_id is None else [int(tokenizer.bos_token_id)]
     for piece in prompt.pieces:
         ids += _encode(tokenizer, piece.text, piece.trusted)
-    return ids
+    return ids + _encode(tokenizer, after, trusted=True)
+
+
+def _frame(tokenizer: PreTrainedTokenizerFast, system: str) -> tuple[str, str]:
+    """What the chat template puts before and behind a user's message."""
+    messages = [{"role": "system", "content": system}] if system else []
+    messages.append({"role": "user", "content": _CONTENT})
+    framed = str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+    before, _, after = framed.partition(_CONTENT)
+    return before, after
 
 
 def encode_content(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:

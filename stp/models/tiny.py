@@ -17,14 +17,14 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from transformers.utils.logging import disable_progress_bar
 
 from stp.errors import UsageError
-from stp.models.prompts import FORMATS
+from stp.models.prompts import prompt_format
 from stp.settings import TinySettings
 
 disable_progress_bar()  # type: ignore[no-untyped-call]  # of writing one small file
 
 END = "<|end|>"
 PAD = "<|pad|>"
-_SPECIAL = (PAD, END, *FORMATS["tiny"].special_tokens)
+_SPECIAL = (PAD, END, *prompt_format("tiny").special_tokens)
 _BYTES = 256
 
 #: Words with the blank or dot before them (`Nat`, `.add_comm`), digits one by one (numbers are then
@@ -61,7 +61,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenize
         tokenizer_object=tokenizer,
         eos_token=END,
         pad_token=PAD,
-        extra_special_tokens=list(FORMATS["tiny"].special_tokens),
+        extra_special_tokens=list(prompt_format("tiny").special_tokens),
         clean_up_tokenization_spaces=False,
     )
 

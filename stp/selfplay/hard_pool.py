@@ -10,7 +10,7 @@ from tqdm import tqdm
 from stp.datasets import lean_core
 from stp.datasets.seeds import PORTFOLIO
 from stp.datasets.seeds import load as load_seeds
-from stp.models.prompts import prompt_format
+from stp.models.prompts import two_roles
 from stp.search.sample import Budget, Prover, attempt
 from stp.selfplay.seed_model import seed_model
 from stp.settings import Settings
@@ -32,7 +32,7 @@ def build(path: Path, settings: Settings, candidates: int) -> None:
     proved = {seed.statement.key for seed in load_seeds()}
     unproved = [s for s in lean_core.load("train") if s.key not in proved]
     drawn = Random(settings.seed).sample(unproved, min(candidates or len(unproved), len(unproved)))
-    style, model = prompt_format(settings.model.prompt_format), settings.model
+    style, model = two_roles(settings.model), settings.model
     with open_pool(settings.verify, cache=default_cache()) as pool, Store() as store:
         generator = open_generator(model, seed_model(model))
         prover = Prover(generator, style, pool, model, settings.verify)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stp.models.base import Generator
-from stp.models.prompts import PromptFormat, prompt_format, signature_of
+from stp.models.prompts import PromptFormat, signature_of, two_roles
 from stp.selfplay.disprove import disproved
 from stp.selfplay.guide import guide_scores, novelty
 from stp.selfplay.reweight import reweight
@@ -98,7 +98,7 @@ def train_round(
 ) -> dict[str, Any]:
     """Step 9: one pass over both sets with a fresh optimiser. `models` are the seed model and the last one:
     a refresh starts from the seed model and its own data, any other round from the last one."""
-    style = prompt_format(settings.model.prompt_format)
+    style = two_roles(settings.model)
     examples = [_prover_example(style, e) for e in store.prover_texts(round)]
     examples += [_conjecturer_example(style, e) for e in store.conjecturer_texts(round)]
     base, last = models
@@ -111,7 +111,7 @@ def train_final(
     store: Store, round: int, settings: Settings, base: Path, out: Path, seed: int
 ) -> dict[str, Any]:
     """The refresh at a run's end. A longer run goes on from the rounds' models, not from this one."""
-    style = prompt_format(settings.model.prompt_format)
+    style = two_roles(settings.model)
     texts = {s.key: s for s in store.statements()}
     found = [rows.ProverText(texts[p.key], p.proof, p.weight) for p in refreshed(store, round, settings)]
     examples = [_prover_example(style, e) for e in found]

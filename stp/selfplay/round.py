@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from stp.models.base import Generator
-from stp.models.prompts import prompt_format
+from stp.models.prompts import two_roles
 from stp.report.report import summary, write_html, write_metrics
 from stp.search.evaluate import evaluate, evaluate_portfolio
 from stp.search.sample import Budget, Prover, attempt
@@ -251,7 +251,7 @@ class Play:
             pool = self.pool  # starts while the model loads
             self._share_cores()
             generator = open_generator(settings, self.model_dir(number))
-            style = prompt_format(settings.prompt_format)
+            style = two_roles(settings)
             self._prover = Prover(generator, style, pool, settings, self.settings.verify)
         elif self._loaded != number:
             self._prover.generator.use(self.model_dir(number))

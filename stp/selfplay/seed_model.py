@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from stp.datasets import lean_core, leandojo, seeds
 from stp.datasets.files import data_dir
 from stp.datasets.seeds import Seed, related
-from stp.models.prompts import PromptFormat, prompt_format, signature_of
+from stp.models.prompts import PromptFormat, prompt_format, signature_of, two_roles
 from stp.selfplay.seeds import lemmas
 from stp.settings import ModelSettings, Settings, TinySettings, TrainSettings
 from stp.verify.lean import install
@@ -80,7 +80,7 @@ def first_training(model: Path, out: Path, settings: Settings, traces: list[Path
     """Teaches a pretrained model both roles, from the seed corpus or from traces of real libraries."""
     from stp.training.sft import train
 
-    style = prompt_format(settings.model.prompt_format)
+    style = two_roles(settings.model)
     examples = [example for trace in traces for example in traced_examples(leandojo.read(trace), style)]
     return train(
         model, out, examples or seed_examples(seeds.load(), style), settings.train,

@@ -27,6 +27,7 @@ _BEGIN = (
 )
 #: These begin a command too, but also a tactic: there they stand further right than their command.
 _BEGIN_OR_TACTIC = frozenset({"open", "set_option", "attribute", "local", "scoped", "@[", "#"})
+_PREAMBLE = frozenset({"import", "open", "set_option", "universe", "variable"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,18 @@ def commands(text: str) -> int:
         UsageError: a comment or string that does not end.
     """
     return sum(1 for _ in _commands(text))
+
+
+def preamble_end(text: str) -> int:
+    """Where the first command stands that is more than imports, options, opened names and variables.
+
+    Raises:
+        UsageError: a comment or string that does not end.
+    """
+    for command in _commands(text):
+        if command[0].text not in _PREAMBLE or any(token.text == "in" for token in command):
+            return command[0].start
+    return len(text)
 
 
 def _placed(text: str) -> Iterator[tuple[list[Token], list[str]]]:

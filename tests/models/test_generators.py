@@ -23,11 +23,11 @@ from stp.models import hf
 from stp.models.backend import open_generator
 from stp.models.base import Generator, Sample
 from stp.models.openai import OpenAiGenerator
-from stp.models.prompts import FORMATS, Prompt, encode_prompt
+from stp.models.prompts import Prompt, encode_prompt, prompt_format
 from stp.models.tiny import make_tiny
 from stp.settings import ModelSettings, TinySettings
 
-STYLE = FORMATS["tiny"]
+STYLE = prompt_format("tiny")
 PROMPTS = [STYLE.prover(f"theorem t{i} (a : Nat) : a + {i} = " + " + ".join("a" * (i + 1))) for i in range(9)]
 SMALL = TinySettings(vocabulary=300, hidden=64, layers=2, heads=2, context_tokens=160)
 HAS_VLLM = importlib.util.find_spec("vllm") is not None

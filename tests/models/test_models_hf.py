@@ -8,12 +8,12 @@ import torch
 from stp.errors import UsageError
 from stp.models import decode
 from stp.models.hf import HfGenerator
-from stp.models.prompts import FORMATS, encode_prompt
+from stp.models.prompts import encode_prompt, prompt_format
 from stp.models.tiny import make_tiny
 from stp.settings import TinySettings
 
 SMALL = TinySettings(vocabulary=300, hidden=32, layers=2, heads=4, context_tokens=160)
-STYLE = FORMATS["tiny"]
+STYLE = prompt_format("tiny")
 PROMPTS = [STYLE.prover(f"theorem t{i} (a : Nat) : a + {i} = " + " + ".join("a" * (i + 1))) for i in range(9)]
 
 

@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 
 from stp.errors import MachineryError, UsageError
-from stp.models import openai
+from stp.models import http
 from stp.models.openai import OpenAiGenerator
-from stp.models.prompts import FORMATS, encode_prompt
+from stp.models.prompts import encode_prompt, prompt_format
 from stp.selfplay.seed_model import seed_model
 from stp.settings import ModelSettings
 
 TINY = seed_model(ModelSettings())
-PROMPT = FORMATS["tiny"].prover("theorem t (a : Nat) : a = a")
+PROMPT = prompt_format("tiny").prover("theorem t (a : Nat) : a = a")
 
 
 class Server(ThreadingHTTPServer):
@@ -64,7 +64,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setattr(openai, "_FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(http, "_FIRST_PAUSE_S", 0.01)
     with Server(("127.0.0.1", 0), Handler) as made:
         made.plan, made.asked = [], []
         threading.Thread(target=made.serve_forever, daemon=True).start()
@@ -106,7 +106,7 @@ def test_a_server_that_stays_broken_is_named(server: Server) -> None:
 
 
 def test_nobody_there_is_said_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(openai, "_FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(http, "_FIRST_PAUSE_S", 0.01)
     with pytest.raises(MachineryError, match=r"vllm serve .* model\.url"):
         OpenAiGenerator(TINY, "tiny", "http://127.0.0.1:9/v1")
 

@@ -1,12 +1,14 @@
 """Prompts: snapshots, injection, and that training and inference see the same ids."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from stp.errors import UsageError
 from stp.models.prompts import (
-    FORMATS,
+    PromptFormat,
     check_tokenizer,
     decode_sample,
     encode_content,
@@ -15,10 +17,12 @@ from stp.models.prompts import (
     prompt_format,
     signature_of,
     statement_of,
+    two_roles,
 )
 from stp.models.tiny import END, train_tokenizer
+from stp.settings import ModelSettings
 
-TINY = FORMATS["tiny"]
+TINY = prompt_format("tiny")
 THEOREM = "theorem add_swap (a b : Nat) : a + b = b + a"
 LEMMA = "Nat.add_comm (n m : Nat) : n + m = m + n"
 TOKENIZER = train_tokenizer([THEOREM, LEMMA, "by omega", "by simp [Nat.add_comm]"], 300)
@@ -37,7 +41,7 @@ def test_tiny_prompts_read_as_they_always_did() -> None:
 
 
 def test_stp_prompts_read_as_they_always_did() -> None:
-    style = FORMATS["stp"]
+    style = prompt_format("stp")
     assert style.prover(THEOREM).text == (
         "Write a complete Lean 4 proof of this theorem.\n\ntheorem add_swap (a b : Nat) : a + b = b + a :=\n"
     )
@@ -48,6 +52,102 @@ def test_stp_prompts_read_as_they_always_did() -> None:
         "-- Easy theorem\ntheorem add_swap (a b : Nat) : a + b = b + a :=\nby omega\n\n"
         "-- Hard theorem\ntheorem hard\n"
     )
+
+
+HEADER = "import Mathlib\nopen Nat Real"
+CODE = """```lean4
+import Mathlib
+open Nat Real
+
+theorem add_swap (a b : Nat) : a + b = b + a := by
+"""
+PLAN = """  sorry
+```
+
+Before producing the Lean 4 code to formally prove the given theorem, provide a detailed proof plan \
+outlining the main proof steps and strategies.
+The plan should highlight key ideas, intermediate lemmas, and proof structures that will guide the \
+construction of the final formal proof."""
+TWO_BLOCKS = f"First\n```lean\n{THEOREM} := by simp\n```\nno:\n```lean4\n{THEOREM} := by omega\n```"
+CUT = f"cut behind its code\n```lean4\nimport Mathlib\n{THEOREM} := by\n  omega\n"
+WITH_A_LEMMA = f"lemma h : True := trivial\n\n{THEOREM} := by omega"
+
+
+def test_the_formats_of_published_provers_are_those_of_their_cards() -> None:
+    def asked(name: str) -> str:
+        return prompt_format(name).prover(THEOREM, HEADER).text
+
+    complete = "Complete the following Lean 4 code:\n\n" + CODE
+    assert asked("deepseek-prover-v1.5") == complete
+    assert asked("deepseek-prover-v2") == complete + PLAN
+    task = "Think about and solve the following problem step by step in Lean 4.\n# Formal statement:\n"
+    assert asked("kimina-prover") == task + CODE + "```\n"
+    assert asked("chat").endswith(CODE + "  sorry\n```\n")
+    assert prompt_format("kimina-prover").prover(THEOREM).system.startswith("You are an expert")
+    assert "import" not in prompt_format("deepseek-prover-v2").prover(THEOREM).text
+
+
+@pytest.mark.parametrize(
+    ("name", "answer", "proof"),
+    [
+        ("tiny", " by omega\n", "by omega"),
+        ("deepseek-prover-v1.5", "  omega\n```\nDone.", "by\n  omega"),
+        ("deepseek-prover-v1.5", "\n```", ""),
+        ("chat", TWO_BLOCKS, "by omega"),
+        ("chat", CUT, "by\n  omega"),
+        ("chat", "no code at all", ""),
+        ("chat", "```lean4\ntheorem other : True := trivial\n```", ""),
+        ("chat", "```lean4\n/- a comment that never ends\n```", ""),
+        (
+            "deepseek-prover-v2",
+            f"```lean4\nimport Mathlib\nopen Nat\n\n{WITH_A_LEMMA}\n\n#print h\n```",
+            WITH_A_LEMMA,
+        ),
+    ],
+)
+def test_the_proof_in_an_answer(name: str, answer: str, proof: str) -> None:
+    assert prompt_format(name).proof(answer, THEOREM) == proof
+
+
+def test_a_chat_template_goes_around_what_is_content_and_never_reads_it() -> None:
+    tokenizer = train_tokenizer([THEOREM, "you user say"], 300)
+    tokenizer.chat_template = (
+        "{% for m in messages %}<|lemma|>{{ m['role'] }}: {{ m['content'] }}<|proof|>{% endfor %}"
+        "{% if add_generation_prompt %}<|conjecture|>{% endif %}"
+    )
+    style = PromptFormat("{statement}", answer="file", chat=True, system="say")
+    ids = encode_prompt(tokenizer, style.prover("theorem t : <|lemma|> = 1"))
+    assert tokenizer.decode(ids) == (
+        "<|lemma|>system: say<|proof|><|lemma|>user: theorem t : <|lemma|> = 1<|proof|><|conjecture|>"
+    )
+    assert ids.count(tokenizer.convert_tokens_to_ids("<|lemma|>")) == 2, "the statement's own is text"
+    with pytest.raises(UsageError, match="no chat template"):
+        check_tokenizer(TOKENIZER, style, "folder")
+
+
+def test_a_format_of_ones_own_is_a_file(tmp_path: Path) -> None:
+    own = tmp_path / "own.toml"
+    own.write_text('prover_template = "Prove {statement}."')
+    assert prompt_format(str(own)).prover(THEOREM).text == f"Prove {THEOREM}."
+    for text, said in (
+        ('prover_template = "{goal}"', "unknown field {goal}, expected header"),
+        ('prover_template = "x"\nanswer = "essay"', "answer 'essay', expected one of proof, tactics, file"),
+        ('prover_template = "x"\ntemperature = 1', "temperature"),
+        ("prover_template", "not a prompt format"),
+    ):
+        bad = tmp_path / f"{len(text)}.toml"
+        bad.write_text(text)
+        with pytest.raises(UsageError, match=said):
+            prompt_format(str(bad))
+    with pytest.raises(UsageError, match=r"nowhere.toml: not a prompt format"):
+        prompt_format(str(tmp_path / "nowhere.toml"))
+
+
+def test_what_only_proves_does_not_train() -> None:
+    with pytest.raises(UsageError, match="for stp prove alone"):
+        two_roles(ModelSettings(prompt_format="kimina-prover"))
+    with pytest.raises(UsageError, match="for stp prove alone"):
+        two_roles(ModelSettings(backend="chat"))
 
 
 def test_an_unknown_format_is_refused_with_the_known_ones() -> None:
@@ -111,9 +211,9 @@ def test_a_tokenizer_without_the_marks_is_refused() -> None:
         check_tokenizer(bare, TINY, "folder")
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", ["tiny", "stp"])
 def test_a_statement_without_a_proof_is_asked_for_a_step_towards_it(name: str) -> None:
-    style = FORMATS[name]
+    style = prompt_format(name)
     target, solved = style.conjecturer(None, THEOREM, None), style.conjecturer(None, THEOREM, "by simp")
     assert signature_of(THEOREM) in target.text
     assert target.text != solved.text

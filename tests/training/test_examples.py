@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stp.errors import UsageError
-from stp.models.prompts import FORMATS, encode_prompt, encode_target
+from stp.models.prompts import encode_prompt, encode_target, prompt_format
 from stp.models.tiny import train_tokenizer
 from stp.training.examples import Encoded, Example, collate, encode, plan
 
-TINY = FORMATS["tiny"]
+TINY = prompt_format("tiny")
 TOKENIZER = train_tokenizer(["theorem t (a b : Nat) : a + b = b + a", "by omega"], 300)
 EXAMPLE = Example(TINY.prover("theorem t (a : Nat) : a = a"), "by omega", 2.0)
 

@@ -12,13 +12,13 @@ from transformers import AutoModelForCausalLM
 
 from stp.errors import MachineryError, UsageError
 from stp.models.hf import HfGenerator, load
-from stp.models.prompts import FORMATS
+from stp.models.prompts import prompt_format
 from stp.models.tiny import make_tiny
 from stp.settings import TinySettings, TrainSettings
 from stp.training import fit, sft
 from stp.training.examples import Example, collate, encode
 
-STYLE = FORMATS["tiny"]
+STYLE = prompt_format("tiny")
 PROOFS = ["by omega", "by rfl", "by simp [Nat.add_comm]", "by decide", "by exact h"]
 EXAMPLES = [
     Example(STYLE.prover(f"theorem t{i} (a : Nat) : a + {i} = {i} + a"), proof, 1.0 + i)

@@ -1,0 +1,74 @@
+"""Requests to a model's server that are made again where the network or a busy server was the reason."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+import httpx
+
+from stp.errors import MachineryError, UsageError
+
+_TRIES = 6
+_FIRST_PAUSE_S = 0.5
+_TIMEOUT = httpx.Timeout(1800.0, connect=10.0)
+_BUSY = frozenset({429, 502, 503, 504})
+
+
+class Server:
+    """A server that speaks OpenAI's protocol at `url`. OPENAI_API_KEY is sent where it is set."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+        key = os.environ.get("OPENAI_API_KEY")
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._client = httpx.Client(
+            headers=headers, timeout=_TIMEOUT, limits=httpx.Limits(max_connections=None)
+        )
+
+    def ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        """The JSON that it answers at a path under `url`.
+
+        Raises:
+            UsageError: it does not take the request.
+            MachineryError: nobody answers, or the server fails.
+        """
+        return self.check(self.send(method, self.url + path, body)).json()
+
+    def send(self, method: str, url: str, body: dict[str, Any] | None = None) -> httpx.Response:
+        """The answer, or the last one of a server that stays busy.
+
+        Raises:
+            MachineryError: nobody answers.
+        """
+        for wait in range(_TRIES):
+            try:
+                answer = self._client.request(method, url, json=body)
+                if answer.status_code not in _BUSY or wait == _TRIES - 1:
+                    return answer
+            except httpx.TransportError as error:
+                if wait == _TRIES - 1:
+                    raise MachineryError(
+                        f"no answer from {url} in {_TRIES} tries ({error}): expected an OpenAI-compatible "
+                        "server there; start one (vllm serve FOLDER) or set model.url"
+                    ) from None
+            time.sleep(_FIRST_PAUSE_S * 2**wait)
+        raise AssertionError("unreachable")
+
+    @staticmethod
+    def check(answer: httpx.Response) -> httpx.Response:
+        """The answer, where it is one.
+
+        Raises:
+            UsageError, MachineryError: see `ask`.
+        """
+        if answer.is_success:
+            return answer
+        said = answer.text.strip().partition("\n")[0][:300]
+        kind = UsageError if answer.is_client_error else MachineryError
+        raise kind(f"{answer.request.url} answered {answer.status_code}: {said}")
+
+    def close(self) -> None:
+        """Ends the connections; the server goes on."""
+        self._client.close()

@@ -1,0 +1,94 @@
+"""Chat models behind an address: what is asked, how answers are read, what is refused."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from stp.errors import UsageError
+from stp.models.backend import open_generator
+from stp.models.prompts import prompt_format
+from stp.selfplay.seed_model import seed_model
+from stp.settings import ModelSettings
+
+STYLE = prompt_format("chat")
+THEOREM = "theorem t (a : Nat) : a = a"
+
+
+class Server(ThreadingHTTPServer):
+    asked: list[dict[str, Any]]
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:
+        self.answer({"data": [{"id": "small"}, {"id": "large"}]})
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.asked.append(body)
+        cut = body["max_tokens"] < 100
+        text = f"So:\n```lean4\n{THEOREM} := by -- {body['seed']}\n  rfl\n```"
+        self.answer({
+            "choices": [{"message": {"content": text}, "finish_reason": "length" if cut else "stop"}],
+            "usage": {"completion_tokens": 7},
+        })  # fmt: skip
+
+    def answer(self, body: object) -> None:
+        data = json.dumps(body).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server(("127.0.0.1", 0), Handler) as made:
+        made.asked = []
+        threading.Thread(target=made.serve_forever, daemon=True).start()
+        yield made
+        made.shutdown()
+
+
+def settings(server: Server, name: str) -> ModelSettings:
+    url = f"http://127.0.0.1:{server.server_port}/v1"
+    return ModelSettings(backend="chat", base=name, url=url, batch_size=4)
+
+
+def test_each_sample_is_a_conversation_of_its_own(server: Server) -> None:
+    model = settings(server, "large")
+    generator = open_generator(model, seed_model(model))
+    prompts = [STYLE.prover(THEOREM, "open Nat"), STYLE.prover("theorem u : True")]
+    samples = generator.generate(prompts, n=3, temperature=0.7, max_tokens=100, seed=1)
+    generator.close()
+    assert [len(texts) for texts in samples] == [3, 3]
+    assert {(sample.tokens, sample.finished) for texts in samples for sample in texts} == {(7, True)}
+    assert len({sample.text for texts in samples for sample in texts}) == 6, "each with another seed"
+    assert STYLE.proof(samples[0][0].text, THEOREM).startswith("by -- ")
+    first = next(body for body in server.asked if THEOREM in body["messages"][1]["content"])
+    assert first["model"] == "large"
+    assert first["messages"] == [
+        {"role": "system", "content": STYLE.system},
+        {"role": "user", "content": prompts[0].text},
+    ]
+
+
+def test_an_answer_that_was_cut_off_is_not_finished(server: Server) -> None:
+    generator = open_generator(settings(server, "small"), seed_model(ModelSettings()))
+    [[sample]] = generator.generate([STYLE.prover(THEOREM)], n=1, temperature=1.0, max_tokens=50, seed=1)
+    assert not sample.finished
+
+
+def test_a_model_that_is_not_served_is_refused_with_those_that_are(server: Server) -> None:
+    with pytest.raises(UsageError, match="does not serve 'gpt', it serves small, large"):
+        open_generator(settings(server, "gpt"), seed_model(ModelSettings()))
