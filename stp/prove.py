@@ -23,13 +23,14 @@ from stp.search.holes import HoleReport, Searcher
 from stp.search.portfolio import Portfolio
 from stp.search.prove import Budget, Search, Target, check_budget
 from stp.search.repair import Repair
-from stp.search.strategy import STRATEGIES, Chain, Sampling, Strategy
+from stp.search.strategy import STRATEGIES, Sampling, Strategy, Turns
 from stp.search.theory_holes import fill_theory
 from stp.search.tree import Tree
 from stp.selfplay.seed_model import seed_model
 from stp.settings import Settings
 from stp.store.store import Store
 from stp.syntax.isabelle_file import commands
+from stp.syntax.lean import COMMANDS
 from stp.syntax.lean_file import theorems
 from stp.syntax.lean_tokens import Kind, tokens
 from stp.types import Job, Limits, Statement, System
@@ -220,24 +221,46 @@ def proved_path(path: Path) -> Path:
 
 
 def job_of(statement: Statement, settings: Settings) -> Callable[[str], Job]:
-    """The strict check of a proof of the statement, within the settings' limits."""
+    """The strict check of a proof of the statement, within the settings' limits. A text that states the
+    theorem again, behind lemmas of its own, is checked as a file against a spec."""
     verify = settings.verify
     limits = Limits(verify.wall_s, verify.heartbeats, verify.memory_mb)
-    return lambda proof: Job(
-        statement.key, statement.header, statement.text, proof, statement.system, statement.origin, limits,
-        strict=True,
-    )  # fmt: skip
+    spec = f"{statement.header}\n{statement.text} := sorry"
+
+    def job(proof: str) -> Job:
+        # A proof of what the library has must not use that, which a file's check does not look at.
+        if not statement.origin and (theorem := _restated(statement, spec, proof)):
+            file = f"{statement.header}\n{proof}"
+            return Job(statement.key, "", spec, file, limits=limits, strict=True, theorem=theorem)
+        return Job(
+            statement.key, statement.header, statement.text, proof, statement.system, statement.origin,
+            limits, strict=True,
+        )  # fmt: skip
+
+    return job
+
+
+def _restated(statement: Statement, spec: str, proof: str) -> str | None:
+    """The full name of a spec's theorem, if the proof is a Lean text that states it again."""
+    if statement.system is not System.LEAN or not any(word in proof for word in COMMANDS):
+        return None
+    try:
+        wanted = theorems(spec)[-1]
+        return wanted.full_name if any(one.name == wanted.name for one in theorems(proof)) else None
+    except (UsageError, IndexError):
+        return None
 
 
 def make_strategy(names: Sequence[str], settings: Settings, temperature: float, pool: Pool) -> Strategy:
-    """The strategies of those names, one after the other; a model is loaded where one of them needs it."""
+    """The strategies of those names, in turns; a model is loaded where one of them needs it."""
     sampling = None
     if any(STRATEGIES[name] for name in names):
         from stp.models.backend import open_generator
         from stp.models.cores import share_cores
 
         model = settings.model
-        share_cores(pool.workers)
+        if model.backend != "chat":
+            share_cores(pool.workers)
         sampling = Sampling(
             open_generator(model, seed_model(model)),
             prompt_format(model.prompt_format), temperature, model.max_proof_tokens, settings.seed,
@@ -250,7 +273,7 @@ def make_strategy(names: Sequence[str], settings: Settings, temperature: float, 
             made.append(sampling)
         else:
             made.append(Repair(sampling) if name == "repair" else Tree(sampling))
-    return made[0] if len(made) == 1 else Chain(made)
+    return functools.reduce(lambda second, first: Turns(first, second), reversed(made))
 
 
 def _search(

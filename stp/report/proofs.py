@@ -15,9 +15,10 @@ from typing import Any, Literal
 from stp.datasets.problems import Problem
 from stp.datasets.registry import Dataset
 from stp.report.rates import mean_pass_at_k
+from stp.search.portfolio import closing
 from stp.store.rows import Try
 from stp.store.store import Store
-from stp.types import VOID, Verdict
+from stp.types import VOID, Statement, Verdict
 
 SCHEMA = 1
 _BLOCKS_MIN = 2
@@ -36,6 +37,8 @@ class Solved:
     tokens: int
     solved_at: int | None
     """The first try that holds, counted from 1."""
+    solved_by: str
+    """The strategy that this try was of."""
     correct: int
     """Tries that hold."""
     proof: str | None
@@ -107,18 +110,21 @@ def read_proofs(store: Store, dataset: Dataset, settings: dict[str, Any]) -> Pro
         if row.verdict is None:
             continue  # behind the first proof, or still to be checked
         by_key[row.statement].append(row)
+    strategy = str(settings["strategy"])
     problems = [
-        _solved(problem, by_key.get(problem.statement.key, []) if problem.statement else [], dataset)
+        _solved(
+            problem, by_key.get(problem.statement.key, []) if problem.statement else [], dataset, strategy
+        )
         for problem in dataset.problems
     ]
     verdicts = Counter(row.verdict.value for rows in by_key.values() for row in rows if row.verdict)
     mark = store.stage(0, "search")
     k = int(settings["k"])
-    independent = bool(settings["all"]) and settings["strategy"] == "sample"
+    independent = bool(settings["all"]) and strategy == "sample"
     return ProveRecord(
         dataset=dataset.entry.name,
         split=settings["split"] or "all",
-        strategy=settings["strategy"],
+        strategy=strategy,
         model=settings["model"],
         k=k,
         seconds=round(mark.elapsed_s, 1) if mark else 0.0,
@@ -205,7 +211,7 @@ def _plus_minus(value: float | None, spread: float | None) -> str:
     return f"{100 * value:.1f}%" + (f" ± {100 * spread:.1f}" if spread is not None else "")
 
 
-def _solved(problem: Problem, rows: Sequence[Try], dataset: Dataset) -> Solved:
+def _solved(problem: Problem, rows: Sequence[Try], dataset: Dataset, strategy: str) -> Solved:
     proved = [row for row in rows if row.verdict is Verdict.PROVED]
     bad = next((row for row in rows if row.verdict is Verdict.BAD_STATEMENT), None)
     state: State = "solved" if proved else "unsolved"
@@ -221,6 +227,7 @@ def _solved(problem: Problem, rows: Sequence[Try], dataset: Dataset) -> Solved:
         tries=len(rows),
         tokens=sum(row.tokens for row in rows),
         solved_at=first.number if first else None,
+        solved_by=_solved_by(strategy, first.proof, problem.statement) if first and problem.statement else "",
         correct=len(proved),
         proof=first.proof if first else None,
         axioms=first.axioms if first else (),
@@ -229,6 +236,14 @@ def _solved(problem: Problem, rows: Sequence[Try], dataset: Dataset) -> Solved:
         known_bad=dataset.entry.bad.get(problem.name, ""),
         statement=problem.text,
     )
+
+
+def _solved_by(strategy: str, proof: str, statement: Statement) -> str:
+    """Of strategies in turns, the one whose proof it is; the portfolio's are a fixed list."""
+    names = strategy.split("+")
+    if "portfolio" in names and len(names) > 1:
+        names = ["portfolio"] if proof in closing(statement) else [n for n in names if n != "portfolio"]
+    return "+".join(names)
 
 
 def _outcomes(problems: Iterable[Problem], by_key: dict[str, list[Try]]) -> list[list[bool]]:

@@ -11,7 +11,7 @@ from itertools import pairwise
 from stp.datasets.seeds import PORTFOLIO, templates
 from stp.errors import UsageError
 from stp.search.strategy import Draft, Task
-from stp.search.tactics import block
+from stp.search.tactics import INTEGER, NATURAL, block
 from stp.syntax.goals import goal_of
 from stp.syntax.lean_file import definitions
 from stp.syntax.lean_tokens import Kind, Token, tokens
@@ -33,7 +33,6 @@ _LAST = (
     "by constructor <;> intros <;> grind", "by constructor <;> intros <;> simp_all <;> omega",
     "by intros; simp_all; grind", "by decide +revert",
 )  # fmt: skip
-_NATURAL, _INTEGER = frozenset({"Nat", "ℕ"}), frozenset({"Int", "ℤ"})
 _POWERS = {
     True: "Nat.pow_succ, Nat.mul_mod, Nat.add_mod",
     False: "Int.pow_succ, Int.mul_emod, Int.add_emod, Int.sub_emod",
@@ -84,8 +83,8 @@ def _suggested(statement: Statement) -> Iterator[str]:
     except UsageError:
         return
     words = [token for token in tokens(statement.text)]
-    naturals = [n for names, type_ in goal.hypotheses if type_ in _NATURAL for n in names.split()]
-    integers = [n for names, type_ in goal.hypotheses if type_ in _INTEGER for n in names.split()]
+    naturals = [n for names, type_ in goal.hypotheses if type_ in NATURAL for n in names.split()]
+    integers = [n for names, type_ in goal.hypotheses if type_ in INTEGER for n in names.split()]
     for name in naturals:
         if bound := _bound(words, name):
             yield _cases([f"{name} = {i}" for i in range(bound + 1)], "subst this <;> first | omega | grind")

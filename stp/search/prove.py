@@ -98,6 +98,7 @@ class Search:
     _tokens: int = 0
     _solved: int = 0
     _done: int = 0
+    _stopped: bool = False
 
     def run(self) -> None:
         """Spends the budget, or stops when all is proved.
@@ -105,7 +106,7 @@ class Search:
         Raises:
             WorkerError: the checkers failed for good; what was checked before is kept.
         """
-        started = time.monotonic()
+        started, self._stopped = time.monotonic(), False
         self.store.begin_stage(0, "search")
         with tqdm(
             total=self.budget.tries * len(self.targets), desc=self.title, unit="try", miniters=1
@@ -117,6 +118,10 @@ class Search:
                     self._collect(block=False)
                 else:
                     self._collect(block=True)
+            # Out of time, or done: what no checker has begun is left for the next call.
+            self._stopped = True
+            for future in [future for future in self._futures if future.cancel()]:
+                del self._futures[future]
             while self._futures:
                 self._collect(block=True)
         self.spent_ms["all"] += 1e3 * (time.monotonic() - started)
@@ -154,6 +159,8 @@ class Search:
     def _feed(self, work: _Work) -> None:
         """Has its next drafts checked, one by one: the first proof spares the rest. A work without drafts
         and checks is put in its place for the next visit, or counts as done."""
+        if self._stopped:
+            return
         # Few works left: several drafts of each, so that no checker is idle.
         width = max(1, _BUSY * self.pool.workers // max(1, len(self._works) - self._done))
         while work.drafts and not self._is_done(work) and (work.pending < width or self.budget.all_tries):

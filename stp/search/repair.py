@@ -23,10 +23,7 @@ class Repair:
 
     def propose(self, tasks: Sequence[Task], most: int) -> list[list[Draft]]:
         """See `Strategy.propose`."""
-        mended = [
-            [Draft(proof) for proof in unlike(_mended(task.tried), task.tried)[: (most + 1) // 2]]
-            for task in tasks
-        ]
+        mended = [unlike(map(Draft, _mended(task.tried)), task.tried)[: (most + 1) // 2] for task in tasks]
         fresh = self.base.propose(tasks, most)
         return [[*drafts, *new[: most - len(drafts)]] for drafts, new in zip(mended, fresh, strict=True)]
 

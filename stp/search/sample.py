@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from stp.models.base import Generator, Sample
 from stp.models.prompts import PromptFormat
+from stp.search.strategy import written
 from stp.settings import ModelSettings, VerifySettings
 from stp.store.rows import AttemptStage
 from stp.store.store import Store
@@ -76,13 +77,13 @@ def attempt(
         for first in range(0, len(todo), chunk):
             batch = todo[first : first + chunk]
             sampled = prover.generator.generate(
-                [prover.style.prover(statement.text) for statement in batch],
+                [prover.style.prover(statement.text, statement.header) for statement in batch],
                 n=budget.samples,
                 temperature=budget.temperature,
                 max_tokens=prover.model.max_proof_tokens,
                 seed=budget.seed,
             )
-            store.add_attempts(round, stage, _rows(batch, sampled, budget.samples))
+            store.add_attempts(round, stage, _rows(prover.style, batch, sampled, budget.samples))
             pending.submit(round, stage)
             pending.collect()
             while len(pending.futures) > _SAMPLES_AHEAD:  # checking is slower: generation waits for it
@@ -103,15 +104,13 @@ def _whole(rate: float) -> int:
 
 
 def _rows(
-    statements: Iterable[Statement], sampled: list[list[Sample]], samples: int
+    style: PromptFormat, statements: Iterable[Statement], sampled: list[list[Sample]], samples: int
 ) -> list[tuple[str, str, int, int]]:
-    """(statement key, text, count, tokens); an unfinished text counts as an empty proof, cut as it is
-    anywhere."""
+    """(statement key, proof, count, tokens)."""
     rows = []
     for statement, texts in zip(statements, sampled, strict=True):
         rows += [
-            (statement.key, sample.text.strip() if sample.finished else "", 1, sample.tokens)
-            for sample in texts
+            (statement.key, written(style, sample, statement.text), 1, sample.tokens) for sample in texts
         ]
         if missing := samples - len(texts):  # a prompt that does not fit gets no samples
             rows.append((statement.key, "", missing, 0))

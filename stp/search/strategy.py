@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from stp.models.base import Generator
+from stp.models.base import Generator, Sample
 from stp.models.prompts import PromptFormat
 from stp.types import CheckResult, Statement
 
 #: Each strategy's name, and whether it needs a model.
 STRATEGIES = {"sample": True, "portfolio": False, "repair": True, "tree": True}
+#: Tries that the first of two strategies has to itself.
+_ALONE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,36 +77,46 @@ class Sampling:
 
     def propose(self, tasks: Sequence[Task], most: int) -> list[list[Draft]]:
         """See `Strategy.propose`; a prompt that the model has no room for gets nothing."""
-        prompts = [self.style.prover(task.statement.text) for task in tasks]
+        prompts = [self.style.prover(task.statement.text, task.statement.header) for task in tasks]
         return [
-            # An unfinished text is cut anywhere: it counts as an empty proof.
-            [Draft(sample.text.strip() if sample.finished else "", sample.tokens) for sample in samples]
-            for samples in self.generator.generate(
-                prompts,
-                n=most,
-                temperature=self.temperature,
-                max_tokens=self.max_tokens,
-                seed=stream(self.seed, tasks[0].tries),
+            [Draft(written(self.style, sample, task.statement.text), sample.tokens) for sample in samples]
+            for task, samples in zip(
+                tasks,
+                self.generator.generate(
+                    prompts, n=most, temperature=self.temperature, max_tokens=self.max_tokens,
+                    seed=stream(self.seed, tasks[0].tries),
+                ),
+                strict=True,
             )
-        ]
+        ]  # fmt: skip
 
 
-class Chain:
-    """One strategy after the other: the next begins where the one before has nothing left for a statement."""
+class Turns:
+    """Two strategies: the first alone while it is cheap, then half of each visit for either. What one has no
+    drafts for is the other's."""
 
-    def __init__(self, strategies: Sequence[Strategy]) -> None:
-        self.strategies = strategies
-        self.looks = any(strategy.looks for strategy in strategies)
+    def __init__(self, first: Strategy, second: Strategy) -> None:
+        self.first, self.second = first, second
+        self.looks = first.looks or second.looks
 
     def propose(self, tasks: Sequence[Task], most: int) -> list[list[Draft]]:
-        """See `Strategy.propose`."""
-        found: list[list[Draft]] = [[] for _ in tasks]
-        for strategy in self.strategies:
-            left = [index for index, drafts in enumerate(found) if not drafts]
-            if left:
-                for index, drafts in zip(left, strategy.propose([tasks[i] for i in left], most), strict=True):
-                    found[index] = drafts
+        """See `Strategy.propose`. Each strategy is told of as many tries as were its own turns."""
+        tries = tasks[0].tries
+        shared = max(0, tries - _ALONE)
+        firsts = [replace(task, tries=tries - (shared + 1) // 2) for task in tasks]
+        seconds = [replace(task, tries=(shared + 1) // 2) for task in tasks]
+        found = self.first.propose(firsts, most if tries < _ALONE else most // 2)
+        for left in {most - len(drafts) for drafts in found} - {0}:
+            places = [place for place, drafts in enumerate(found) if most - len(drafts) == left]
+            added = self.second.propose([seconds[place] for place in places], left)
+            for place, drafts in zip(places, added, strict=True):
+                found[place] = [*found[place], *drafts]
         return found
+
+
+def written(style: PromptFormat, sample: Sample, statement: str) -> str:
+    """The proof of a statement that a model wrote; an unfinished text is cut anywhere: it is none."""
+    return style.proof(sample.text, statement) if sample.finished else ""
 
 
 def stream(seed: int, tries: int) -> int:
@@ -112,7 +124,11 @@ def stream(seed: int, tries: int) -> int:
     return int(hashlib.sha256(f"{seed}/prove/{tries}".encode()).hexdigest()[:8], 16)
 
 
-def unlike(proofs: Iterable[str], tried: Iterable[Tried]) -> list[str]:
-    """The proofs that were not tried, without repeats."""
+def unlike(drafts: Iterable[Draft], tried: Iterable[Tried]) -> list[Draft]:
+    """The drafts whose proofs were not tried, without repeats."""
     known = {one.proof for one in tried}
-    return [proof for proof in dict.fromkeys(proofs) if proof not in known]
+    found: dict[str, Draft] = {}
+    for draft in drafts:
+        if draft.proof not in known:
+            found.setdefault(draft.proof, draft)
+    return [*found.values()]

@@ -17,11 +17,16 @@ CLOSE = (
 CLOSE_PLAIN = "all_goals (intros; first | omega | grind | (constructor <;> grind) | assumption)"
 #: Steps that make sense at any goal.
 _STEPS = (
-    "intros", "constructor", "subst_vars", "simp_all", "simp at *", "split", "ext", "exfalso",
-    "refine ⟨?_, ?_⟩", "norm_cast at *", "left", "right", "exists 0", "exists 1",
-    "apply Classical.byContradiction; intro",
+    "constructor", "subst_vars", "simp_all", "simp at *", "split", "ext", "exfalso",
+    "norm_cast at *", "left", "right", "apply Classical.byContradiction; intro",
 )  # fmt: skip
-_INDUCTIVE = frozenset({"Nat", "List", "Option", "Bool", "Array", "Fin", "Vector", "Prod", "Sum", "Int"})
+#: Steps that the first sign of what is to be shown asks for.
+_FOR_HEAD = {"∧": ("constructor",), "∀": ("intros",), "¬": ("intro",), "∃": ("constructor",)}
+_LCM = re.compile(r"Nat\.lcm (\w+) (\w+)|(\w+)\.lcm (\w+)")
+#: Variables with no more values than that are worth a case each.
+_LIMITS = frozenset(range(1, 41))
+NATURAL, INTEGER = frozenset({"Nat", "ℕ"}), frozenset({"Int", "ℤ"})
+_INDUCTIVE = NATURAL | INTEGER | {"List", "Option", "Bool", "Array", "Fin", "Vector", "Prod", "Sum"}
 _NAME = re.compile(r"[^\W\d][\w'.]*")
 _VARIABLES = 3
 
@@ -66,22 +71,53 @@ def leaves_goals(result: CheckResult) -> bool:
 
 
 def steps_for(goal: Goal) -> Iterator[str]:
-    """What may come next at a goal, in a fixed order: general steps, then cases on what it talks about."""
-    yield from _STEPS
-    splits, variables = [], []
+    """What may come next at a goal: what its head asks for, what its hypotheses offer, general steps."""
+    naturals, integers, splits, variables, universal = [], [], [], [], []
     for names, type_ in goal.hypotheses:
         if "✝" in names:
             continue
         named = _NAME.findall(names)
-        if any(sign in type_ for sign in ("∧", "∃", "∨", "↔", "∣")):
+        if type_.startswith("∀"):
+            universal += named
+        elif any(sign in type_ for sign in ("∧", "∃", "∨", "↔", "∣")):
             split = "cases {}" if "∨" in type_ else "rcases {} with ⟨_, _⟩"
             splits += [split.format(name) for name in named]
         elif type_.split()[0] in _INDUCTIVE:
             variables += named
+            naturals += named if type_ in NATURAL else []
+            integers += named if type_ in INTEGER else []
+    numbers = _numbers(goal.target)
+    if goal.target.startswith("∃"):
+        for name in [*naturals, *integers][:_VARIABLES]:
+            yield from (f"exists {name} + 1", f"exists {name}", f"exists 2 * {name}")
+        yield from (f"exists {number}" for number in ("0", "1", *numbers[:_VARIABLES]))
+    yield from _FOR_HEAD.get(goal.target[:1], ("intros",) if "→" in goal.target else ())
     yield from splits
+    yield from (f"have := {name} {number}" for name in universal for number in numbers[:_VARIABLES])
+    for names, type_ in goal.hypotheses:
+        yield from (
+            f"have := Nat.gcd_mul_lcm {' '.join(filter(None, pair))}"
+            for pair in _LCM.findall(f"{names} : {type_}")
+        )
+    limits = sorted({int(n) for _, type_ in goal.hypotheses for n in _numbers(type_)} & _LIMITS)
+    for name in naturals[:_VARIABLES]:
+        yield from (cases_up_to(name, limit) for limit in limits[-2:])
+    yield from _STEPS
     for name in variables[:_VARIABLES]:
         yield f"cases {name}"
         yield f"induction {name}"
+
+
+def cases_up_to(name: str, limit: int) -> str:
+    """Cases on the values of a natural number that `omega` knows to be no larger."""
+    values = " ∨ ".join(f"{name} = {value}" for value in range(limit + 1))
+    names = " | ".join(["rfl"] * (limit + 1))
+    return f"all_goals (have : {values} := (by omega); rcases this with {names})"
+
+
+def _numbers(text: str) -> list[str]:
+    """The numbers of a text, each once."""
+    return [*dict.fromkeys(re.findall(r"(?<![\w.])\d+(?![\w.])", text))]
 
 
 def _between(parts: list[Token], length: int) -> Iterator[tuple[int, int]]:

@@ -7,10 +7,10 @@ the goal, and what a model writes for it. The nodes with the least left to prove
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from stp.search.strategy import Draft, Sampling, Task, stream
+from stp.search.strategy import Draft, Sampling, Task, Tried, stream, unlike, written
 from stp.search.tactics import CLOSE, CLOSE_PLAIN, block, leaves_goals, lines_of, steps_for
 from stp.syntax.goals import Goal, goal_of, goals_in
 
@@ -48,43 +48,31 @@ class Tree:
         written = self._written(tasks, [frontier[0] if frontier else None for frontier in frontiers])
         found = []
         for task, frontier, bodies in zip(tasks, frontiers, written, strict=True):
-            known = {one.proof for one in task.tried}
-            drafts: list[Draft] = []
-            for node in frontier:
-                children = [Draft(block([*node.steps, step])) for step in _steps(node)]
-                if node is frontier[0]:
-                    children[2:2] = [
-                        Draft(block([*node.steps, *body.proof.splitlines()]), body.tokens) for body in bodies
-                    ]
-                fresh = [child for child in children if child.proof not in known][:_WIDTH]
-                drafts += fresh
-                known.update(child.proof for child in fresh)
-            found.append(drafts[:most])
+            best = [
+                Draft(block([*frontier[0].steps, *body.proof.splitlines()]), body.tokens) for body in bodies
+            ]
+            # Every node is to be closed before any is gone on from.
+            closing = [Draft(block([*node.steps, end])) for node in frontier for end in (CLOSE, CLOSE_PLAIN)]
+            further = [
+                Draft(block([*node.steps, step])) for node in frontier for step in _untried(node, task.tried)
+            ]
+            found.append(unlike([*closing[:2], *best, *closing[2:], *further], task.tried)[:most])
         return found
 
     def _written(self, tasks: Sequence[Task], best: Sequence[Node | None]) -> list[list[Draft]]:
         """For each task what the model writes for the first goal of its best node, as steps."""
-        sampling, generator = self.sampling, self.sampling.generator
-        asked = [node for node in best if node is not None and node.goals]
-        if not asked:
-            return [[] for _ in best]
-        prompts = [sampling.style.prover(node.goals[0].statement) for node in asked]
-        samples = iter(
-            generator.generate(
-                prompts, n=_SAMPLES, temperature=sampling.temperature, max_tokens=sampling.max_tokens,
+        sampling, found = self.sampling, [list[Draft]() for _ in tasks]
+        goals = {at: node.goals[0].statement for at, node in enumerate(best) if node and node.goals}
+        if goals:
+            samples = sampling.generator.generate(
+                [sampling.style.prover(goal, tasks[at].statement.header) for at, goal in goals.items()],
+                n=_SAMPLES, temperature=sampling.temperature, max_tokens=sampling.max_tokens,
                 seed=stream(sampling.seed, tasks[0].tries),
-            )
-        )  # fmt: skip
-        return [
-            [
-                Draft("\n".join(steps), sample.tokens)
-                for sample in next(samples)
-                if sample.finished and (steps := lines_of(sample.text))
-            ]
-            if node is not None and node.goals
-            else []
-            for node in best
-        ]
+            )  # fmt: skip
+            for (at, goal), texts in zip(goals.items(), samples, strict=True):
+                proofs = [(lines_of(written(sampling.style, text, goal)), text.tokens) for text in texts]
+                found[at] = [Draft("\n".join(steps), tokens) for steps, tokens in proofs if steps]
+        return found
 
 
 def nodes_of(task: Task) -> list[Node]:
@@ -104,7 +92,8 @@ def nodes_of(task: Task) -> list[Node]:
     return sorted(nodes, key=lambda node: node.left)
 
 
-def _steps(node: Node) -> Iterator[str]:
-    yield CLOSE
-    yield CLOSE_PLAIN
-    yield from steps_for(node.goals[0])
+def _untried(node: Node, tried: Sequence[Tried]) -> list[str]:
+    """A node's next steps, so few that no node takes all of a visit."""
+    known = {one.proof for one in tried}
+    steps = [step for step in steps_for(node.goals[0]) if block([*node.steps, step]) not in known]
+    return steps[:_WIDTH]

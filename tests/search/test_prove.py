@@ -20,7 +20,7 @@ from stp.report.proofs import read_proofs, results_json, summary
 from stp.report.proofs_page import published, render
 from stp.search.portfolio import Portfolio, closing
 from stp.search.prove import Budget, Search, Target, check_budget
-from stp.search.strategy import Chain, Draft, Strategy, Task
+from stp.search.strategy import Draft, Strategy, Task, Turns
 from stp.settings import load
 from stp.store.store import Store
 from stp.types import Verdict
@@ -69,6 +69,9 @@ def test_the_portfolio_proves_what_it_can_and_the_rest_is_told_apart(lean_pool: 
         }  # fmt: skip
         solved = {problem.name: problem for problem in found.problems if problem.state == "solved"}
         assert all(problem.proof and problem.toolchain for problem in solved.values())
+        assert {problem.solved_by for problem in solved.values()} == {"portfolio"}
+        mixed = record(store, own, 8, strategy="portfolio+tree")
+        assert {p.solved_by for p in mixed.problems if p.state == "solved"} == {"portfolio"}
         # A statement that does not elaborate is not tried again, one that is proved not beyond its visit.
         tries = {problem.name: problem.tries for problem in found.problems}
         assert tries["hard"] == tries["false"] == 8
@@ -132,15 +135,21 @@ def test_budgets_are_kept(own: Path) -> None:
             check_budget(budget)
 
 
-def test_a_chain_goes_on_where_the_first_has_nothing_left(own: Path) -> None:
+def test_two_strategies_take_turns_and_what_one_lacks_the_other_gets(own: Path) -> None:
     problem = registry.load(str(own)).problems[0]
     assert problem.statement is not None
-    count = len(closing(problem.statement))
-    chain = Chain([Portfolio(), Counted(["by last"] * (count + 2))])  # type: ignore[list-item]
-    task = Task(problem.statement, tries=count - 1)
-    assert len(chain.propose([task], 4)[0]) == 1
-    task.tries = count
-    assert [draft.proof for draft in chain.propose([task], 4)[0]] == ["by last"] * 2
+    every = [*closing(problem.statement), *(f"by last {i}" for i in range(200))]
+    count = len(every) - 200
+    turns = Turns(Portfolio(), Counted(every[count:]))
+    task, tried = Task(problem.statement), list[str]()
+    while task.tries < 128:
+        drafts = turns.propose([task], max(4, task.tries))[0]
+        task.tries += len(drafts)
+        tried += [draft.proof for draft in drafts]
+        assert task.tries > 8 or set(tried) <= set(every[:count]), "the first is alone at first"
+    assert len(set(tried)) == len(tried), "nobody repeats what was its own turn"
+    assert set(every[:count]) <= set(tried)
+    assert {"by last 0", "by last 1"} <= set(tried[8:16])
 
 
 def test_strategies_and_benchmarks_that_cannot_be_are_denied_before_anything_starts(tmp_path: Path) -> None:

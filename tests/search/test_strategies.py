@@ -123,3 +123,40 @@ def test_repair_keeps_what_held_and_closes_the_rest(lean_pool: Pool) -> None:
     found = search(lean_pool, text, Repair(sampling("by constructor", "by nonsense")), 8)
     assert found
     assert found[0].startswith("by\n  constructor\n  all_goals")
+
+
+@pytest.mark.lean
+def test_a_file_that_a_chat_model_wrote_is_held_to_the_statement(lean_pool: Pool) -> None:
+    text = "theorem t (a b : Nat) (h : a = b ∧ b < 3) : b < 4 ∧ a < 4"
+    aux = "theorem aux (a : Nat) (h : a < 3) : a < 4 := by omega\n\n"
+    good = f"{aux}{text} := ⟨aux b h.2, h.1 ▸ aux b h.2⟩"
+    answers = [
+        f"A plan.\n```lean4\nimport Init\n\n{code}\n```"
+        for code in (
+            f"{aux}theorem t (a b : Nat) (h : b < 3) : b < 4 := aux b h",
+            f"axiom cheat : False\n\n{text} := cheat.elim",
+            f"{aux}{text} := by\n  sorry",
+            good,
+            f"{text} := by\n  omega",
+        )
+    ]
+    sampler = Sampling(Writer(*answers), prompt_format("chat"), 1.0, 32, 0)
+    target = statement(text)
+    with Store() as store:
+        targets = [Target(target, job_of(target, SETTINGS))]
+        Search(store, lean_pool, sampler, targets, Budget(5, all_tries=True)).run()
+        verdicts = {row.number: row.verdict for row in store.tries("evaluate")}
+        proofs = {row.number: row.proof for row in store.tries("evaluate")}
+    assert {number for number, verdict in verdicts.items() if verdict is Verdict.PROVED} == {4, 5}
+    assert (proofs[4], proofs[5]) == (good, "by\n  omega")
+
+
+def test_steps_follow_the_head_of_the_goal_and_what_it_mentions() -> None:
+    goal = goal_of("theorem t (n b : ℕ) (f : ℕ → ℕ) (h : ∀ k, f k = k) (g : Nat.gcd n 40 = b) : ∃ m, f 7 < m")
+    assert next(steps_for(goal)) == "exists n + 1"
+    assert "have := h 7" in [*steps_for(goal)]
+    assert next(steps_for(goal_of("theorem t (a b : Prop) : a ∧ b"))) == "constructor"
+    bounded = [*steps_for(goal_of("theorem t (n : ℕ) (h : n ≤ 2) (g : Nat.lcm n 4 = 8) : n = 2"))]
+    values, names = "n = 0 ∨ n = 1 ∨ n = 2", "rfl | rfl | rfl"
+    assert f"all_goals (have : {values} := (by omega); rcases this with {names})" in bounded
+    assert "have := Nat.gcd_mul_lcm n 4" in bounded
