@@ -9,13 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from stp.errors import MachineryError
-from stp.models.prompts import signature_of
+from stp.datasets import lean_core
+from stp.datasets.decontaminate import held_out
+from stp.errors import MachineryError, UsageError
+from stp.models.prompts import prompt_format, signature_of
 from stp.models.tiny import make_tiny
 from stp.selfplay.disprove import disprove, disproved
 from stp.selfplay.gates import gate
 from stp.selfplay.round import Play
 from stp.selfplay.salvage import salvage
+from stp.selfplay.seed_model import seed_data
+from stp.selfplay.seeds import fill
 from stp.settings import Settings, TinySettings, load
 from stp.store.rows import Conjecture, Outcome, proof_key
 from stp.store.store import Store
@@ -156,6 +160,43 @@ def test_a_loss_that_is_no_number_stops_the_stage_and_keeps_the_last_model(
         store.finish_stage(1, "train", {})
 
 
+#: `a.gcd b ≠ 0` where `b ≠ 0`, which `lean-core` holds out, mirrored: another key, the same n-grams.
+HELD_OUT = "{a b : Int} (ha : a ≠ 0) : a.gcd b ≠ 0"
+
+
+def test_a_run_begins_without_copies_of_what_is_held_out() -> None:
+    with Store() as store:
+        counts = fill(store, load("tiny", ["data.statements=0"]))
+        texts = {signature_of(s.text) for s in store.statements() if s.source is not Source.CONJECTURE}
+        assert HELD_OUT not in texts
+        found = store.meta("decontaminated")
+        assert counts["pool"] == len(store.statements(split="train"))
+        index = held_out().index
+        trained = [s for s in store.statements() if s.key not in {t.key for t in lean_core.load("test")}]
+        assert index.copies(trained) == {}
+    assert found["against"]["lean-core"] == 729
+    assert found["seeds"]["by_ngrams"] >= 10
+    assert found["pool"]["by_ngrams"] >= 50
+
+
+def test_a_seed_model_s_data_have_no_copies_of_what_is_held_out() -> None:
+    targets = {example.target for example in seed_data(prompt_format("tiny"))}
+    assert len(targets) > 1000
+    assert HELD_OUT not in targets
+    assert not targets & {signature_of(s.text) for s in lean_core.load("test")}
+    copies = held_out().clean(lean_core.load("train"))[1]
+    assert not targets & {signature_of(s.text) for s in lean_core.load("train") if s.key in copies}
+
+
+def test_a_run_does_not_go_on_without_a_benchmark_that_it_began_with(lean_pool: Pool) -> None:
+    with Store() as store:
+        store.set_meta("decontaminated", {"against": {"lean-core": 729, "minif3f": 244}})
+        _conjectured(store, CONJECTURES)
+        with pytest.raises(UsageError, match=r"minif3f.*STP_DATA_DIR"):
+            gate(store, lean_pool, 1, load("tiny"), 10, 0)
+        assert {row.outcome for row in store.conjectures(1)} == {Outcome.SAMPLED}
+
+
 def _settings(**gates: object) -> Settings:
     settings = load("tiny")
     return settings.model_copy(update={"gates": settings.gates.model_copy(update=gates)})
@@ -176,6 +217,7 @@ def _conjectured(store: Store, texts: dict[str, str]) -> list[str]:
 
 
 CONJECTURES = {
+    "contaminated": HELD_OUT,
     "vacuous": "(n : Nat) (h : n < 0) : n * n = 7 * n",
     "refuted": "(a b : Nat) : a - b = b - a",
     "trivial": "(a b : Nat) (h : a < b) : a + 1 ≤ b",
@@ -204,7 +246,8 @@ def test_a_switched_off_gate_lets_pass(lean_pool: Pool) -> None:
     with Store() as store:
         names = _conjectured(store, CONJECTURES)
         gate(store, lean_pool, 1, settings, 10, 0)
-        assert [row.outcome for row in store.conjectures(1)] == [Outcome.KEPT] * len(names)
+        assert [row.outcome for row in store.conjectures(1)] == [Outcome.CONTAMINATED] + [Outcome.KEPT] * 6
+        assert len(names) == 7
 
 
 def test_a_false_statement_leaves_the_pool_with_its_negation_proved(lean_pool: Pool) -> None:
