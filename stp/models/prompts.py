@@ -58,6 +58,11 @@ class PromptFormat:
     """Asks for a step towards a statement that nobody has proved yet."""
     trivial_lemma: str
     """Stands where there is no lemma: the model is then free to conjecture."""
+    judge_template: str = (
+        "Rate a conjecture in Lean 4 as a step towards a theorem: is it relevant to it, simple, and more "
+        "than the theorem said again? Answer with a whole number from 0 (of no use) to 10.\n\n"
+        "-- Theorem\n{statement}\n\n-- Conjecture\n{conjecture}\n\nScore: "
+    )
     special_tokens: tuple[str, ...] = ()
     """What the tokenizer must know as single tokens."""
 
@@ -78,6 +83,10 @@ class PromptFormat:
             signature=signature_of(statement),
             proof=proof or "",
         )
+
+    def judge(self, statement: str, conjecture: str) -> Prompt:
+        """Asks what a conjecture is worth to the statement that it was made from, or is to lead to."""
+        return _fill(self.judge_template, statement=statement, conjecture=conjecture)
 
 
 def _fill(template: str, **fields: str) -> Prompt:

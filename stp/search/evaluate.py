@@ -44,3 +44,11 @@ def evaluate_portfolio(
         Evaluation(round, f"{dataset}/portfolio", s.key, min(checks, len(PORTFOLIO)), proved[s.key], tokens=0)
         for s in statements
     ]
+
+
+def proved_by_portfolio(prover: Prover, statements: Sequence[Statement]) -> set[str]:
+    """Keys of the statements that some tactic of the seed portfolio proves."""
+    jobs = (prover.job(s, proof, id=s.key) for s in statements for proof in PORTFOLIO)
+    total = len(statements) * len(PORTFOLIO)
+    results = tqdm(prover.pool.check(jobs), total=total, desc="portfolio", unit="proof")
+    return {result.id for result in results if result.proved}
