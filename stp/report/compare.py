@@ -115,7 +115,7 @@ def curve(arm: Arm, cost: str) -> list[tuple[float, float, float, float]]:
 
 def to_json(comparison: Comparison) -> dict[str, Any]:
     """Everything that the page shows, for programs. `ratio_over_expert_iteration` at the top is that of the
-    first arm that is not the baseline; each arm has its own."""
+    arm `ratio_of`, the first one given that is not the baseline; each arm has its own."""
     arms = {
         r.arm.name: {
             "seeds": [run.seed for run in r.arm.runs],
@@ -145,6 +145,7 @@ def to_json(comparison: Comparison) -> dict[str, Any]:
         "baseline": comparison.baseline,
         "budget_tokens": comparison.budget,
         "statements": comparison.statements,
+        "ratio_of": first.arm.name if first else None,
         "ratio_over_expert_iteration": first.ratio if first else None,
         "ratio_ci95": first.ratio_ci95 if first else None,
         "arms": arms,

@@ -48,7 +48,8 @@ def evaluate_portfolio(
 
 def proved_by_portfolio(prover: Prover, statements: Sequence[Statement]) -> set[str]:
     """Keys of the statements that some tactic of the seed portfolio proves."""
-    jobs = (prover.job(s, proof, id=s.key) for s in statements for proof in PORTFOLIO)
-    total = len(statements) * len(PORTFOLIO)
-    results = tqdm(prover.pool.check(jobs), total=total, desc="portfolio", unit="proof")
-    return {result.id for result in results if result.proved}
+    proved: set[str] = set()
+    for proof in tqdm(PORTFOLIO, desc="portfolio", unit="tactic"):
+        jobs = [prover.job(s, proof, id=s.key) for s in statements if s.key not in proved]
+        proved |= {result.id for result in prover.pool.check(jobs) if result.proved}
+    return proved

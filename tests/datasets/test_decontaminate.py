@@ -55,6 +55,7 @@ def test_what_only_looks_alike_is_left_alone(text: str) -> None:
     assert INDEX.copy(statement(text)) is None
 
 
+@pytest.mark.lean
 def test_looking_at_rare_n_grams_alone_misses_no_copy() -> None:
     index, asked = decontaminate.held_out().index, lean_core.load("train")[:1500]
     tests = [(s, decontaminate._grams(s)) for s in lean_core.load("test")]
@@ -91,6 +92,7 @@ def benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     decontaminate.held_out.cache_clear()
 
 
+@pytest.mark.lean
 def test_held_out_are_the_test_side_and_the_benchmarks_that_are_here_but_for_their_open_sides(
     benchmark: Path,
 ) -> None:
@@ -105,6 +107,7 @@ def test_held_out_are_the_test_side_and_the_benchmarks_that_are_here_but_for_the
     assert [copies[s.key].of for s in given[:2]] == ["minif2f-core/of_test", tests[0].name]
 
 
+@pytest.mark.lean
 def test_the_seed_corpus_has_copies_and_is_cleaned_of_all_their_proofs() -> None:
     corpus = seeds.load()
     kept, copies = decontaminate.held_out().clean_seeds(corpus)
@@ -114,6 +117,7 @@ def test_the_seed_corpus_has_copies_and_is_cleaned_of_all_their_proofs() -> None
     assert not copies.keys() & {seed.statement.key for seed in kept}
 
 
+@pytest.mark.lean
 def test_a_question_takes_a_few_milliseconds() -> None:
     index, asked = decontaminate.held_out().index, lean_core.load("train")[:300]
     index.copies(asked[:10])

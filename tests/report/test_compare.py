@@ -70,6 +70,7 @@ def test_a_comparison_is_a_table_numbers_and_a_page(tmp_path: Path) -> None:
     table = write_comparison(folders, tmp_path / "out", "ei")
     assert table.splitlines()[1].split()[0] == "stp"  # the best first
     results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert results["ratio_of"] == "stp"
     assert results["ratio_over_expert_iteration"] == pytest.approx(9 / 4, abs=0.1)
     low, high = results["ratio_ci95"]
     assert 1 < low < 9 / 4 < high
