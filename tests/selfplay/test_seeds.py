@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
-from stp.datasets import decontaminate, lean_core, registry, seeds
+from stp.datasets import decontaminate, lean_core, pool_file, registry, seeds
 from stp.errors import UsageError
+from stp.models.prompts import prompt_format
+from stp.search.evaluate import proved_by_portfolio
+from stp.search.sample import Prover
+from stp.selfplay import hard_pool
 from stp.selfplay.seeds import draw, draw_tests
-from stp.settings import DataSettings
+from stp.settings import DataSettings, load
+from stp.verify.pool import Pool
 
 pytestmark = pytest.mark.lean  # statements are read from the installed Lean
 
@@ -83,3 +89,19 @@ def test_what_is_not_there_is_one_line(data: DataSettings, named: str, proved: s
 def test_the_held_out_statements_that_are_drawn_depend_on_the_seed_alone() -> None:
     few = DataSettings(held_out=20)
     assert draw_tests(few, 1) == draw_tests(few.model_copy(update={"statements": 9}), 1) != draw_tests(few, 2)
+
+
+@pytest.mark.timeout(180)
+def test_a_hard_pool_has_what_neither_fixed_tactics_nor_the_seed_model_prove_easily(
+    tmp_path: Path, proved: set[str], lean_pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hard_pool, "open_pool", lambda *_, **__: nullcontext(lean_pool))
+    settings, file = load("tiny"), tmp_path / "made" / "pool.txt"
+    hard_pool.build(file, settings, 12)
+    keys = pool_file.read(file)
+    assert 0 < len(keys) < 12
+    chosen, _ = draw(DataSettings(pool=str(file)), 0, proved)
+    assert [s.key for s in chosen] == keys
+    prover = Prover(None, prompt_format("tiny"), lean_pool, settings.model, settings.verify)  # type: ignore[arg-type]
+    assert proved_by_portfolio(prover, chosen) == set()
+    assert proved_by_portfolio(prover, [next(seeds.own_statements())])
