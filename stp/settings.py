@@ -90,6 +90,8 @@ class DataSettings(Section):
     dataset: str = "lean-core"
     pool: str = ""
     """A file of statement keys, one a line, to draw from (`stp data pool`); "": all without a seed proof."""
+    benchmarks: tuple[str, ...] = ()
+    """Whose open sides, `train` and `valid`, are to be proved too."""
     statements: int = Field(320, ge=0)
     held_out: int = Field(200, ge=0)
 
@@ -173,7 +175,8 @@ class SelectSettings(Section):
     memory_rounds: int = Field(0, ge=0)
     """Conjectures near to examples of so many earlier rounds weigh less, by the seed model's embeddings."""
     guide: bool = False
-    """Weigh conjectures by relevance, simplicity and non-redundancy too (SGS), as measured."""
+    """Weigh conjectures by relevance, simplicity and non-redundancy too (SGS): as the model of the section
+    `judge` scores them, or as measured where that names none."""
     prover_pass_rate: float = Field(0.5, gt=0, le=1)
     proofs_per_statement: int = Field(0, ge=0)
     """The shortest so many proofs of a statement; 0: all."""
@@ -237,6 +240,8 @@ class Settings(Section):
     seed: int = 0
     verify: VerifySettings = VerifySettings()
     model: ModelSettings = ModelSettings()
+    judge: ModelSettings = ModelSettings(base="")
+    """What scores conjectures for `select.guide`; without a base, measured features do."""
     data: DataSettings = DataSettings()
     conjecture: ConjectureSettings = ConjectureSettings()
     gates: GateSettings = GateSettings()

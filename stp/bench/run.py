@@ -29,9 +29,9 @@ BENCHES: dict[str, Callable[[], dict[str, Any]]] = {
 }
 
 
-def run_bench(name: str, output: Path | None) -> None:
+def run_bench(name: str, output: Path | None, attempts: int | None = None) -> None:
     """Runs one benchmark or all and prints a line each. The numbers go to `output` too, and a plot of
-    `verify`'s beside it.
+    `verify`'s beside it. `attempts` are those that `scale` puts into its store.
 
     Raises:
         UsageError: there is no such benchmark.
@@ -42,7 +42,8 @@ def run_bench(name: str, output: Path | None) -> None:
     print(numbers["machine"])
     for key, measure in BENCHES.items():
         if name in ("all", key):
-            numbers[key] = measure()
+            sized = partial(scale.measure, attempts) if key == "scale" and attempts else measure
+            numbers[key] = sized()
             print(f"{key}: {json.dumps(numbers[key])}", flush=True)
     if output:
         output.write_text(json.dumps(numbers, indent=2) + "\n")

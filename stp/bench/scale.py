@@ -71,6 +71,7 @@ def store(attempts: int) -> dict[str, float]:
             "pooled_rates_s": lambda: run.pooled_rates(1, 999),
             "best_rates_s": lambda: run.best_rates(1, 999),
             "correct_proofs_of_a_round_s": lambda: run.correct_proofs(1, 1),
+            "dataset_proofs_s": lambda: run.correct_proofs(0, 999, conjectures=False),
             "generated_tokens_s": run.generated_tokens,
             "barely_provable_s": lambda: run.view("barely_provable"),
         }

@@ -36,8 +36,9 @@ def build(
 @app.command("pool")
 def pool(
     file: Annotated[Path, typer.Argument(help="The pool's file; where it exists it is only described.")],
-    candidates: Annotated[int, typer.Option(help="Statements to try; 0: all.")] = 0,
+    candidates: Annotated[int, typer.Option(help="Statements of lean-core to try; 0: all.")] = 0,
     config: Annotated[str, typer.Option(help="A preset or a TOML file.")] = "tiny",
+    set_: Annotated[list[str] | None, typer.Option("--set", help="section.key=value")] = None,
 ) -> None:
     """Make a pool of statements that are hard for fixed tactics and the seed model; print size and digest."""
     from stp.datasets import pool_file
@@ -45,7 +46,7 @@ def pool(
     from stp.settings import load
 
     if not file.exists():
-        hard_pool.build(file, load(config), candidates)
+        hard_pool.build(file, load(config, set_), candidates)
     keys = pool_file.read(file)
     print(f"{file}: {len(keys)} statements, sha256 {pool_file.digest(keys)}")
 
@@ -99,7 +100,7 @@ def check(
 ) -> None:
     """Read a benchmark whole: statements, overlap with the training corpus. Exit code 1: not that file."""
     from stp.datasets import lean_core, registry, seeds
-    from stp.datasets.decontaminate import OVERLAP_FRAC, Corpus, N
+    from stp.datasets.decontaminate import RESEMBLANCE, Index, N
 
     dataset = registry.load(name, None, from_)
     said = registry.problem_with(dataset.entry, dataset.path) if dataset.path else None
@@ -114,16 +115,17 @@ def check(
         print(f"  note: {dataset.entry.note}")
     training = [*lean_core.load("train"), *(seed.statement for seed in seeds.load())]
     test = lean_core.load("test") if name == registry.LEAN_CORE else statements
-    overlaps = Corpus.of(training).overlaps(test)
-    same = sum(one.same_key for one in overlaps)
+    copies = sorted(Index((s.name, s) for s in training).copies(test).values(), key=lambda c: -c.resemblance)
+    same = sum(copy.same_key for copy in copies)
     print(
         f"  training corpus ({len(training)} statements): {same} of {len(test)} are in it by key, "
-        f"{len(overlaps) - same} more share {OVERLAP_FRAC:.0%} of their {N}-grams with it"
+        f"{len(copies) - same} more share {RESEMBLANCE:.0%} of their {N}-grams with one of it"
     )
-    for one in overlaps[:_SHOWN]:
-        print(f"    {one.name}: {'the same' if one.same_key else f'{one.shared_frac:.0%} shared'}")
-    if len(overlaps) > _SHOWN:
-        print(f"    and {len(overlaps) - _SHOWN} more")
+    for copy in copies[:_SHOWN]:
+        how = "the same as" if copy.same_key else f"{copy.resemblance:.0%} of"
+        print(f"    {copy.name}: {how} {copy.of}")
+    if len(copies) > _SHOWN:
+        print(f"    and {len(copies) - _SHOWN} more")
     print(f"  {said or 'the digest is the one known, or none is'}")
     raise typer.Exit(1 if said else 0)
 

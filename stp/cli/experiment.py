@@ -12,18 +12,29 @@ import typer
 def ablate(
     plan: Annotated[str, typer.Option(help="A plan that comes with STP (smoke, experiment, ...) or a file.")],
     out: Annotated[Path | None, typer.Option(help="Folder of the runs; by default runs/PLAN.")] = None,
+    records: Annotated[
+        Path | None, typer.Option(help="Folder of the records and the comparison; by default OUT/records.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the runs and stop.")] = False,
+    cpus: Annotated[
+        int, typer.Option(min=0, help="Play runs as Ray tasks of so many cores; 0: in turn.")
+    ] = 0,
+    gpus: Annotated[float, typer.Option(min=0, help="And so many GPUs each.")] = 0,
 ) -> None:
-    """Play a grid of settings and seeds and compare the runs; the same command goes on where it stopped."""
+    """Play a grid of settings and seeds and compare the runs; the same command goes on where it stopped.
+
+    A run with a record is done: records are small, and enough to compare and to go on from.
+    """
     from stp.selfplay import ablate as plans
 
     chosen = plans.load_plan(plan)
     if dry_run:
-        for run in plans.planned_runs(chosen):
+        for run in plans.planned_runs(chosen, cpus):
             print(run.folder)
         return
     try:
-        plans.ablate(chosen, out or Path("runs") / Path(plan).stem)
+        out = out or Path("runs") / Path(plan).stem
+        plans.ablate(chosen, out, records or out / "records", cpus, gpus)
     except KeyboardInterrupt:
         print("\nstp: stopped; the same command goes on from here", file=sys.stderr)
         raise typer.Exit(130) from None

@@ -29,6 +29,9 @@ def bench(
         str, typer.Argument(help="One benchmark, all, or gpu; a name that there is not lists them.")
     ] = "all",
     output: Annotated[Path | None, typer.Option(help="Also write the numbers here as JSON.")] = None,
+    attempts: Annotated[
+        int | None, typer.Option(min=1, help="Of scale: attempts in its store; 10 million.")
+    ] = None,
 ) -> None:
     """Measure this machine: starts, checks and sampled tokens a second, one round and three; gpu: the GPU."""
     if name == "gpu":
@@ -40,4 +43,4 @@ def bench(
         return
     from stp.bench.run import run_bench
 
-    run_bench(name, output)
+    run_bench(name, output, attempts)

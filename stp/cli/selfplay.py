@@ -32,7 +32,7 @@ def selfplay(
 
 
 def report(
-    runs: Annotated[list[Path], typer.Argument(help="Folders of runs.")],
+    runs: Annotated[list[Path], typer.Argument(help="Folders of runs; records too, to compare.")],
     compare: Annotated[bool, typer.Option("--compare", help="Compare the runs with each other.")] = False,
     baseline: Annotated[str, typer.Option(help="The run or arm that the others are held to.")] = (
         "expert-iteration"

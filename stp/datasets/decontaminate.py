@@ -1,64 +1,131 @@
-"""Is a benchmark in the training corpus? By key, and by n-grams of tokens.
+"""What no model may train on: copies of held-out statements, by key and by n-grams of tokens.
 
-A key says that two statements say the same up to names. N-grams find more: rewritten, specialised or extended
-copies. They are counted over the tokens of signatures with variable names taken out, so that a renamed copy
-is still one; a statement shorter than n tokens is compared as a whole.
+A key says that two statements say the same up to names. N-grams find more: mirrored, respelled or extended
+copies. They are those of a signature's tokens with short names, which are variables mostly, taken out; two
+statements resemble each other by the n-grams that both have over those that either has (Broder, 1997). Each
+is held to one other at a time: statements of one library share binders, and the n-grams of many of them
+together would cover any.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
+from math import ceil
 
+from stp.datasets import lean_core, registry
+from stp.datasets.seeds import Seed
 from stp.errors import UsageError
 from stp.models.prompts import signature_of
 from stp.syntax.lean_tokens import Kind, tokens
-from stp.types import Statement
+from stp.types import Statement, System
 
-N = 10
-#: Share of a statement's n-grams that the corpus holds, from which on it counts as overlapping.
-OVERLAP_FRAC = 0.6
+N = 5
+#: From here on one statement is a copy of the other.
+RESEMBLANCE = 0.8
+Gram = tuple[str, ...]
+#: Sides of a benchmark that a run may train on; all others are held out.
+OPEN_SPLITS = ("train", "valid")
 
 
 @dataclass(frozen=True, slots=True)
-class Overlap:
-    """A benchmark statement found in the corpus, wholly (`same_key`) or in part."""
+class Copy:
+    """A statement that is another's copy: the same by key, or near to it."""
 
     name: str
+    of: str
     same_key: bool
-    shared_frac: float
-    """Of its n-grams, those that the corpus holds."""
+    resemblance: float
+
+
+class Index:
+    """Statements to find copies of: built once, then a fraction of a millisecond a question."""
+
+    def __init__(self, statements: Iterable[tuple[str, Statement]]) -> None:
+        """Of (name, statement) pairs; of equal keys the first stands."""
+        self._names: list[str] = []
+        self._grams: list[set[Gram]] = []
+        self._by_key: dict[str, str] = {}
+        self._with_gram: dict[Gram, list[int]] = defaultdict(list)
+        for name, statement in statements:
+            if statement.key not in self._by_key:
+                self._by_key[statement.key] = name
+                grams = _grams(statement)
+                for gram in grams:
+                    self._with_gram[gram].append(len(self._names))
+                self._names.append(name)
+                self._grams.append(grams)
+
+    def copy(self, statement: Statement) -> Copy | None:
+        """Which of them the statement copies, if any: the one that it resembles most."""
+        if same := self._by_key.get(statement.key):
+            return Copy(statement.name, same, True, 1.0)
+        grams = _grams(statement)
+        # A copy has all but so few of the n-grams that it has one of any so many: the rarest name few.
+        enough = len(grams) - ceil(RESEMBLANCE * len(grams)) + 1
+        rarest = sorted(grams, key=lambda gram: len(self._with_gram.get(gram, ())))[:enough]
+        likely = {at for gram in rarest for at in self._with_gram.get(gram, ())}
+        likeness = ((len(grams & self._grams[at]) / len(grams | self._grams[at]), -at) for at in likely)
+        resemblance, at = max(likeness, default=(0.0, 0))
+        if resemblance < RESEMBLANCE:
+            return None
+        return Copy(statement.name, self._names[-at], False, resemblance)
+
+    def copies(self, statements: Iterable[Statement]) -> dict[str, Copy]:
+        """The copies among them, by key."""
+        return {s.key: found for s in statements if (found := self.copy(s))}
 
 
 @dataclass(frozen=True, slots=True)
-class Corpus:
-    """Keys and n-grams of training statements."""
+class HeldOut:
+    """Everything held out that this machine has."""
 
-    keys: frozenset[str]
-    grams: frozenset[tuple[str, ...]]
-    n: int = N
+    index: Index
+    sizes: dict[str, int]
+    """Statements of each benchmark that is here."""
+    absent: tuple[str, ...]
+    """Benchmarks that are not here, so nothing was held to them."""
 
-    @classmethod
-    def of(cls, statements: Iterable[Statement], n: int = N) -> Corpus:
-        """The corpus of some statements."""
-        chosen = list(statements)
-        grams = {gram for statement in chosen for gram in grams_of(statement, n)}
-        return cls(frozenset(s.key for s in chosen), frozenset(grams), n)
+    def clean(self, statements: Iterable[Statement]) -> tuple[list[Statement], dict[str, Copy]]:
+        """The statements that a model may train on, and the copies left out."""
+        given = list(statements)
+        copies = self.index.copies(given)
+        return [s for s in given if s.key not in copies], copies
 
-    def overlaps(self, statements: Iterable[Statement]) -> list[Overlap]:
-        """The statements that overlap with it, the worst first."""
-        found = []
-        for statement in statements:
-            grams = grams_of(statement, self.n)
-            shared = sum(gram in self.grams for gram in grams) / len(grams) if grams else 0.0
-            same = statement.key in self.keys
-            if same or shared >= OVERLAP_FRAC:
-                found.append(Overlap(statement.name, same, shared))
-        return sorted(found, key=lambda one: (not one.same_key, -one.shared_frac, one.name))
+    def clean_seeds(self, corpus: Iterable[Seed]) -> tuple[list[Seed], dict[str, Copy]]:
+        """The proofs whose statements a model may train on, and the copies left out."""
+        given = list(corpus)
+        copies = self.index.copies({seed.statement.key: seed.statement for seed in given}.values())
+        return [seed for seed in given if seed.statement.key not in copies], copies
 
 
-def grams_of(statement: Statement, n: int) -> set[tuple[str, ...]]:
-    """N-grams of a signature's tokens; short names, which are variables mostly, count as `_`."""
+@cache
+def held_out() -> HeldOut:
+    """`lean-core`'s test side, and of every Lean benchmark that is here all but its `OPEN_SPLITS`."""
+    named: dict[str, list[tuple[str, Statement]]] = {}
+    absent = []
+    for name, entry in registry.entries().items():
+        if name == registry.LEAN_CORE:
+            named[name] = [(s.name, s) for s in lean_core.load("test")]
+        elif entry.system is System.LEAN:
+            try:
+                registry.find(entry)
+            except UsageError:
+                absent.append(name)
+                continue
+            named[name] = [
+                (f"{name}/{p.name}", p.statement)
+                for p in registry.load(name).problems
+                if p.statement and p.split not in OPEN_SPLITS
+            ]
+    sizes = {name: len(statements) for name, statements in named.items()}
+    return HeldOut(Index(pair for pairs in named.values() for pair in pairs), sizes, tuple(absent))
+
+
+def _grams(statement: Statement) -> set[Gram]:
+    """N-grams of a signature's tokens; of one shorter than n, all of it."""
     try:
         words = [
             "_" if token.kind is Kind.NAME and len(token.text) <= 2 else token.text
@@ -66,6 +133,4 @@ def grams_of(statement: Statement, n: int) -> set[tuple[str, ...]]:
         ]
     except UsageError:
         return set()
-    if len(words) <= n:
-        return {tuple(words)}
-    return {tuple(words[at : at + n]) for at in range(len(words) - n + 1)}
+    return {tuple(words[at : at + N]) for at in range(max(1, len(words) - N + 1))}

@@ -76,6 +76,11 @@ class PromptFormat:
     """Asks for a step towards a statement that nobody has proved yet."""
     trivial_lemma: str = ""
     """Stands where there is no lemma: the model is then free to conjecture."""
+    judge_template: str = (
+        "Rate a conjecture in Lean 4 as a step towards a theorem: is it relevant to it, simple, and more "
+        "than the theorem said again? Answer with a whole number from 0 (of no use) to 10.\n\n"
+        "-- Theorem\n{statement}\n\n-- Conjecture\n{conjecture}\n\nScore: "
+    )
     special_tokens: tuple[str, ...] = ()
     """What the tokenizer must know as single tokens."""
     answer: Answer = "proof"
@@ -118,6 +123,10 @@ class PromptFormat:
             signature=signature_of(statement),
             proof=proof or "",
         )
+
+    def judge(self, statement: str, conjecture: str) -> Prompt:
+        """Asks what a conjecture is worth to the statement that it was made from, or is to lead to."""
+        return replace(_fill(self.judge_template, statement=statement, conjecture=conjecture), chat=self.chat)
 
 
 def _fill(template: str, **fields: str) -> Prompt:
@@ -179,8 +188,9 @@ def prompt_format(name: str) -> PromptFormat:
 
 def _format(values: dict[str, Any]) -> PromptFormat:
     made = PromptFormat(**{**values, "special_tokens": tuple(values.get("special_tokens", ()))})
-    fields = {"header", "statement", "signature", "lemma", "proof"}
-    for template in (made.prover_template, made.conjecturer_template, made.target_template):
+    fields = {"header", "statement", "signature", "lemma", "proof", "conjecture"}
+    templates = [value for key, value in values.items() if key.endswith("_template")]
+    for template in templates:
         if unknown := {field for _, field, _, _ in Formatter().parse(template) if field} - fields:
             raise ValueError(f"unknown field {{{min(unknown)}}}, expected {', '.join(sorted(fields))}")
     if made.answer not in (known := get_args(Answer)):

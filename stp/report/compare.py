@@ -13,7 +13,6 @@ from stp.errors import UsageError
 from stp.report.bootstrap import Interval, ratio_ci95, share_ci95
 from stp.report.experiment import CONJECTURE_NUMBERS, COSTS, Arm, read_arms
 from stp.report.rates import Rate, mean_pass_at_k
-from stp.report.record import PORTFOLIO
 from stp.report.report import write_file
 
 _CURVE_POINTS, _CURVE_RESAMPLES = 25, 400
@@ -28,8 +27,11 @@ class Result:
     share_ci95: Interval
     proved: float
     """Newly proved statements of the pool, mean over seeds."""
+    proved_total: float
+    """The same over all seeds."""
+    multi_step: int
+    """Of these, statements that took two or more tactic steps and that no fixed tactic proves."""
     multi_step_share: float
-    """Of the statements proved, those whose shortest proof has two or more tactic steps."""
     ratio: float | None
     """Over the baseline; None for the baseline, or where it proved nothing."""
     ratio_ci95: Interval | None
@@ -70,14 +72,16 @@ def _result(arm: Arm, base: Arm, budget: float) -> Result:
     shared = {run.seed for run in arm.runs} & {run.seed for run in base.runs}
     ours, theirs = ([run.credits(budget) for run in side.runs if run.seed in shared] for side in (arm, base))
     denominator = sum(float(credit.sum()) for credit in theirs)
+    multi_step = sum(run.multi_step(budget) for run in arm.runs)
     measured = arm is not base and shared and denominator > 0
-    steps = [steps for run in arm.runs for steps in run.steps.values()]
     return Result(
         arm,
         arm.share(budget),
         share_ci95(credits),
         fmean(float(credit.sum()) for credit in credits),
-        sum(number > 1 for number in steps) / max(1, len(steps)),
+        sum(float(credit.sum()) for credit in credits),
+        multi_step,
+        multi_step / max(1, sum(int((credit > 0).sum()) for credit in credits)),
         sum(float(credit.sum()) for credit in ours) / denominator if measured else None,
         ratio_ci95(ours, theirs) if measured else None,
         _held_out(arm),
@@ -88,9 +92,8 @@ def _held_out(arm: Arm) -> dict[str, dict[int, Rate]]:
     """pass@1, 2, 4, ... and pass@K of the last round evaluated, statements of all seeds together."""
     samples: dict[str, list[tuple[int, int]]] = {}
     for run in arm.runs:
-        for dataset in run.record.datasets:
-            if not dataset.endswith(PORTFOLIO) and (measured := run.record.measured(dataset)):
-                samples.setdefault(dataset, []).extend(measured[-1].samples[dataset])
+        for dataset, rows in run.held_out.items():
+            samples.setdefault(dataset, []).extend(rows)
     found = {}
     for dataset, rows in samples.items():
         most = max(n for n, _ in rows)
@@ -112,7 +115,7 @@ def curve(arm: Arm, cost: str) -> list[tuple[float, float, float, float]]:
 
 def to_json(comparison: Comparison) -> dict[str, Any]:
     """Everything that the page shows, for programs. `ratio_over_expert_iteration` at the top is that of the
-    first arm that is not the baseline; each arm has its own."""
+    arm `ratio_of`, the first one given that is not the baseline; each arm has its own."""
     arms = {
         r.arm.name: {
             "seeds": [run.seed for run in r.arm.runs],
@@ -120,6 +123,8 @@ def to_json(comparison: Comparison) -> dict[str, Any]:
             "proved_share": r.share,
             "proved_share_ci95": r.share_ci95,
             "proved": r.proved,
+            "proved_total": r.proved_total,
+            "multi_step": r.multi_step,
             "multi_step_share": r.multi_step_share,
             "ratio_over_expert_iteration": r.ratio,
             "ratio_ci95": r.ratio_ci95,
@@ -140,6 +145,7 @@ def to_json(comparison: Comparison) -> dict[str, Any]:
         "baseline": comparison.baseline,
         "budget_tokens": comparison.budget,
         "statements": comparison.statements,
+        "ratio_of": first.arm.name if first else None,
         "ratio_over_expert_iteration": first.ratio if first else None,
         "ratio_ci95": first.ratio_ci95 if first else None,
         "arms": arms,
@@ -152,12 +158,12 @@ def table(comparison: Comparison) -> list[list[str]]:
     head = ["arm", "seeds", "rounds", "proved", "share", "95 %", "ratio", "95 %", "multi-step"]
     head += [f"{dataset} pass@k" for dataset in datasets]
     rows = [head]
-    for r in sorted(comparison.results, key=lambda r: -r.share):
+    for r in sorted(comparison.results, key=lambda r: (-r.share, r.arm.name)):
         rounds = sorted({run.rounds for run in r.arm.runs})
         cells = [r.arm.name, str(len(r.arm.runs)), "-".join(map(str, dict.fromkeys((rounds[0], rounds[-1])))),
                  f"{r.proved:.1f}", f"{100 * r.share:.1f}%", _interval(r.share_ci95, 100, "%"),
                  "-" if r.ratio is None else f"{r.ratio:.2f}", _interval(r.ratio_ci95, 1, ""),
-                 f"{100 * r.multi_step_share:.0f}%"]  # fmt: skip
+                 f"{r.multi_step} ({100 * r.multi_step_share:.0f}%)"]  # fmt: skip
         for dataset in datasets:
             rates = r.held_out.get(dataset, {})
             k = max(rates, default=0)

@@ -106,7 +106,7 @@ def _funnel_plot(comparison: Comparison, arms: list[Arm], whole: str, part: str)
     title, unit = f"{part.capitalize()} of {whole}", f"share of the {whole} that are {part}"
     series = {
         arm.name: [
-            [(r.funnel[part] or 0) / max(1, r.funnel[whole] or 0) for r in run.record.rounds if r.round]
+            [(of_round[part] or 0) / max(1, of_round[whole] or 0) for of_round in run.funnel]
             for run in arm.runs
         ]
         for arm in arms

@@ -12,10 +12,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
 
 from stp.errors import UsageError
 from stp.report.bootstrap import Credits, credit_at
-from stp.report.record import RoundRecord, RunRecord, read_run
+from stp.report.record import RoundRecord, read_run
+from stp.report.report import write_file
 from stp.store.rows import Conjecture, Outcome
 from stp.store.store import Store
 from stp.syntax.conclusion import disjunctions, split_conclusion
@@ -27,29 +29,41 @@ COSTS = ("tokens", "hours", "verifier_hours")
 
 @dataclass(frozen=True, slots=True)
 class RunData:
-    """One run. Lists are by round from 0, costs and counts cumulative or of the round as said."""
+    """One run: all that a comparison reads of it, so that its store need not be kept. Lists are by round from
+    1, where nothing else is said."""
 
-    folder: Path
     seed: int
     settings: dict[str, Any]
-    """Without the seed."""
-    record: RunRecord
+    """Without the seed, and without what only says where checkers run."""
+    toolchain: str | None
+    decontaminated: dict[str, Any] | None
     pool: tuple[str, ...]
-    first_round: NDArray[np.int64]
+    first_round: tuple[int, ...]
     """Of each statement of the pool: the round that proved it first, 0 for none."""
     spent: dict[str, list[float]]
-    """By cost in `COSTS`, cumulative; 0 after round 0."""
+    """By cost in `COSTS`, cumulative, from round 0 on, which costs 0."""
     steps: dict[str, int]
     """Of each statement proved: tactic steps of its shortest correct proof."""
+    portfolio_proves: tuple[str, ...]
+    """Those of them that a fixed tactic proves too."""
+    held_out: dict[str, list[tuple[int, int]]]
+    """Of each dataset evaluated: (samples, proved) of each statement, by the last model."""
+    funnel: list[dict[str, int | None]]
+    """What was left of the round's conjectures, in `FUNNEL`."""
     conjectures: list[dict[str, float]]
-    """Of each round from 1: numbers of its conjectures, in `CONJECTURE_NUMBERS`."""
+    """Numbers of the round's conjectures, in `CONJECTURE_NUMBERS`."""
 
     @property
     def rounds(self) -> int:
         return len(self.spent["tokens"]) - 1
 
     def credits(self, budget: float, cost: str = "tokens") -> NDArray[np.float64]:
-        return credit_at(budget, self.spent[cost], self.first_round)
+        return credit_at(budget, self.spent[cost], np.array(self.first_round, dtype=np.int64))
+
+    def multi_step(self, budget: float) -> int:
+        """Statements proved within the budget, in two or more tactic steps, that no fixed tactic proves."""
+        proved = {key for key, credit in zip(self.pool, self.credits(budget), strict=True) if credit > 0}
+        return sum(self.steps[key] > 1 for key in proved - set(self.portfolio_proves))
 
 
 CONJECTURE_NUMBERS = (
@@ -71,26 +85,26 @@ class Arm:
         return fmean(float(credit.mean()) for credit in self.credits(budget, cost))
 
 
-def read_arms(folders: list[Path]) -> list[Arm]:
-    """The runs by arm: `ARM/seed-N` belongs to ARM, any other folder is an arm of its own.
+def read_arms(paths: list[Path]) -> list[Arm]:
+    """The runs by arm, each by its folder or its record: `ARM/seed-N` and `ARM/seed-N.json` belong to ARM,
+    any other is an arm of its own.
 
     Raises:
         UsageError: nothing to compare, or runs that cannot be: other settings in one arm, other pools.
         StoreError: a folder is no run.
     """
     by_name: dict[str, list[RunData]] = defaultdict(list)
-    for folder in folders:
-        path = folder.absolute()
-        name = path.parent.name if path.name.startswith("seed-") else path.name
-        by_name[name].append(read_data(folder))
+    for path in map(Path.absolute, paths):
+        own = path.stem if path.is_file() else path.name
+        by_name[path.parent.name if own.startswith("seed-") else own].append(read_data(path))
     arms = [Arm(name, sorted(runs, key=lambda run: run.seed)) for name, runs in by_name.items()]
     if not arms:
-        raise UsageError("expected the folders of runs to compare, found none")
-    pools: dict[int, RunData] = {}
-    for run in (run for arm in arms for run in arm.runs):
-        other = pools.setdefault(run.seed, run)
-        if run.pool != other.pool:
-            raise UsageError(f"{run.folder} and {other.folder}: pools differ: they cannot be compared")
+        raise UsageError("expected the folders or records of runs to compare, found none")
+    pools: dict[int, tuple[str, RunData]] = {}
+    for name, run in ((arm.name, run) for arm in arms for run in arm.runs):
+        other, first = pools.setdefault(run.seed, (name, run))
+        if run.pool != first.pool:
+            raise UsageError(f"{other} and {name}, seed {run.seed}: pools differ: they cannot be compared")
     for arm in arms:
         if any(run.settings != arm.runs[0].settings for run in arm.runs):
             raise UsageError(f"{arm.name}: its runs differ in more than their seeds: give them other folders")
@@ -99,36 +113,74 @@ def read_arms(folders: list[Path]) -> list[Arm]:
     return arms
 
 
-def read_data(folder: Path) -> RunData:
-    """What the comparison needs of one run."""
-    with Store(folder / "stp.sqlite", read_only=True) as store:
-        settings: dict[str, Any] = store.meta("settings") or {}
-        record = read_run(store)
-        tokens, verifier_s, first = store.generated_tokens(), store.verifier_s(), store.first_proved()
-        whole = [r for r in record.rounds if r.round > 0 and r.state == "done"]
-        pool = tuple(s.key for s in store.statements(source=Source.DATASET, split="train"))
-        if not pool:
-            raise UsageError(f"{folder}: expected a run with statements to prove, found none")
-        last = len(whole)
-        first_round = [number if (number := first.get(key, 0)) <= last else 0 for key in pool]
-        gates = {m.round: float(m.stats.get("verifier_s", 0)) for m in store.stages() if m.name == "gate"}
-        hours = {r.round: sum(r.stage_s.values()) / 3600 for r in whole}
-        checks = {r: (verifier_s.get(r, 0) + gates.get(r, 0)) / 3600 for r in hours}
-        return RunData(
-            folder,
-            int(settings.pop("seed", 0)),
-            settings,
-            record,
-            pool,
-            np.array(first_round, dtype=np.int64),
-            {
-                "tokens": _cumulative(whole, tokens),
-                "hours": _cumulative(whole, hours),
-                "verifier_hours": _cumulative(whole, checks),
-            },
-            _steps(store, set(pool), last),
-            [_conjectures(store, r.round, r.barely_provable) for r in whole],
-        )
+def read_data(path: Path) -> RunData:
+    """A run of a folder, or one that `write_record` wrote down.
+
+    Raises:
+        UsageError: the file is no record of a run.
+        StoreError: the folder is no run.
+    """
+    if not path.is_file():
+        with Store(path / "stp.sqlite", read_only=True) as store:
+            return _read_store(store, path)
+    try:
+        return TypeAdapter(RunData).validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise UsageError(f"{path}: expected the record of a run, found {where}: {first['msg']}") from None
+
+
+def write_record(run: Path, path: Path) -> RunData:
+    """Writes all that a comparison reads of a run's folder, some 100 kB, whole or not at all."""
+    data = read_data(run)
+    write_file(path, TypeAdapter(RunData).dump_json(data).decode() + "\n")
+    return data
+
+
+def comparable(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings, as JSON, that runs of one arm share."""
+    elsewhere = {"pool", "workers"}
+    verify = {key: value for key, value in settings.get("verify", {}).items() if key not in elsewhere}
+    return {key: value for key, value in settings.items() if key != "seed"} | {"verify": verify}
+
+
+def _read_store(store: Store, folder: Path) -> RunData:
+    settings: dict[str, Any] = store.meta("settings") or {}
+    record = read_run(store)
+    tokens, verifier_s, first = store.generated_tokens(), store.verifier_s(), store.first_proved()
+    whole = [r for r in record.rounds if r.round > 0 and r.state == "done"]
+    pool = tuple(s.key for s in store.statements(source=Source.DATASET, split="train"))
+    if not pool:
+        raise UsageError(f"{folder}: expected a run with statements to prove, found none")
+    last = len(whole)
+    stats = {(m.round, m.name): m.stats for m in store.stages()}
+    hours = {r.round: sum(r.stage_s.values()) / 3600 for r in whole}
+    checks = {
+        r: (verifier_s.get(r, 0) + stats.get((r, "gate"), {}).get("verifier_s", 0)) / 3600 for r in hours
+    }
+    return RunData(
+        int(settings.get("seed", 0)),
+        comparable(settings),
+        record.toolchain,
+        record.decontaminated,
+        pool,
+        tuple(number if (number := first.get(key, 0)) <= last else 0 for key in pool),
+        {
+            "tokens": _cumulative(whole, tokens),
+            "hours": _cumulative(whole, hours),
+            "verifier_hours": _cumulative(whole, checks),
+        },
+        _steps(store, set(pool), last),
+        tuple(key for r in whole for key in stats.get((r.round, "evaluate"), {}).get("portfolio_proves", ())),
+        {
+            dataset: measured[-1].samples[dataset]
+            for dataset in record.datasets
+            if (measured := record.measured(dataset))
+        },
+        [r.funnel for r in whole],
+        [_conjectures(store, r.round, r.barely_provable) for r in whole],
+    )
 
 
 def _cumulative(rounds: list[RoundRecord], values: Mapping[int, float]) -> list[float]:

@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from stp.report import plots
 from stp.report.record import FUNNEL, PORTFOLIO, RoundRecord, RunRecord, read_run
-from stp.report.table import NOTHING, percent, table, unfinished
+from stp.report.table import NOTHING, notes, percent, table
 from stp.store.rows import Conjecture, Outcome
 from stp.store.store import Store
 from stp.types import Source, Verdict
@@ -58,7 +58,7 @@ def render(store: Store, title: str) -> str:
         tiles=_tiles(run),
         plots=_plots(run),
         columns=table(run),
-        notes=unfinished(run),
+        notes=notes(run),
         examples=_examples(store),
     )
 

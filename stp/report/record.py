@@ -81,6 +81,8 @@ class RunRecord:
     band_high: float | None = None
     settings_digest: str | None = None
     toolchain: str | None = None
+    decontaminated: dict[str, Any] | None = None
+    """As `selfplay.seeds.fill` wrote it down: copies of held-out statements left out, and what held out."""
 
     def measured(self, dataset: str) -> list[RoundRecord]:
         """The rounds in which this dataset was evaluated."""
@@ -129,6 +131,7 @@ def read_run(store: Store) -> RunRecord:
         band_high if isinstance(band_high, int | float) else None,
         _text(store.meta("settings_digest")),
         _text(store.meta("toolchain")),
+        store.meta("decontaminated"),
     )
 
 

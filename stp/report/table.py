@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from stp.report.rates import Rate
 from stp.report.record import FUNNEL, PORTFOLIO, RoundRecord, RunRecord
@@ -37,9 +38,9 @@ def table(run: RunRecord) -> list[Column]:
     ]
 
 
-def unfinished(run: RunRecord) -> list[str]:
-    """A sentence for each round whose numbers are not final yet."""
-    notes = []
+def notes(run: RunRecord) -> list[str]:
+    """What was left out as copies of held-out statements; a sentence for each round that is not final yet."""
+    notes = [_left_out(run, run.decontaminated)] if run.decontaminated else []
     for record in run.rounds:
         if record.state in ("done", NOTHING):
             continue
@@ -47,6 +48,17 @@ def unfinished(run: RunRecord) -> list[str]:
         so_far = "".join(f"; {name}: {size} statements evaluated so far" for name, size in sizes.items())
         notes.append(f"Round {record.round} is not finished ({record.state}){so_far}.")
     return notes
+
+
+def _left_out(run: RunRecord, found: dict[str, Any]) -> str:
+    conjectures = sum((record.stopped or {}).get("contaminated", 0) for record in run.rounds)
+    parts = [
+        f"{sum(counts.values())} {name} ({counts['by_key']} by key, {counts['by_ngrams']} by n-grams)"
+        for name, counts in (("seed statements", found["seeds"]), ("statements of the pool", found["pool"]))
+    ]
+    against = ", ".join(f"{name} ({size})" for name, size in found["against"].items())
+    absent = f"; not on this machine: {', '.join(found['absent'])}" if found["absent"] else ""
+    return f"Left out as copies of {against}: {', '.join(parts)}, {conjectures} conjectures{absent}."
 
 
 def number(value: float | None, digits: int = 0) -> str:

@@ -44,3 +44,12 @@ def evaluate_portfolio(
         Evaluation(round, f"{dataset}/portfolio", s.key, min(checks, len(PORTFOLIO)), proved[s.key], tokens=0)
         for s in statements
     ]
+
+
+def proved_by_portfolio(prover: Prover, statements: Sequence[Statement]) -> set[str]:
+    """Keys of the statements that some tactic of the seed portfolio proves."""
+    proved: set[str] = set()
+    for proof in tqdm(PORTFOLIO, desc="portfolio", unit="tactic"):
+        jobs = [prover.job(s, proof, id=s.key) for s in statements if s.key not in proved]
+        proved |= {result.id for result in prover.pool.check(jobs) if result.proved}
+    return proved

@@ -12,7 +12,7 @@ from stp.selfplay.disprove import disproved
 from stp.selfplay.seeds import lemmas
 from stp.selfplay.select import SeedInput, SeedProof, seed_inputs, target_inputs
 from stp.settings import ConjectureSettings, ModelSettings
-from stp.store.rows import Conjecture, CorrectProof
+from stp.store.rows import Conjecture
 from stp.store.store import Store
 from stp.types import Premise, Source
 
@@ -30,7 +30,7 @@ def choose_inputs(store: Store, round: int, settings: ConjectureSettings, seed: 
         SeedProof(
             p.statement, p.text, frozenset(q.name for q in lemmas(p.premises)), rates.get(p.statement, 1.0)
         )
-        for p in _dataset_proofs(store, round)
+        for p in store.correct_proofs(0, round - 1, conjectures=False)
     ]
     return seed_inputs(proofs, settings, seed)
 
@@ -50,7 +50,7 @@ def conjecture(
     todo = [(index, chosen) for index, chosen in enumerate(inputs) if index not in done]
     by_key = defaultdict(dict)  # type: defaultdict[str, dict[str, str]]
     texts: dict[str, Premise] = {}
-    for proof in _dataset_proofs(store, round):
+    for proof in store.correct_proofs(0, round - 1, conjectures=False):
         by_key[proof.statement][proof.text] = proof.key
         texts.update({p.name: p for p in lemmas(proof.premises)})
     with tqdm(total=len(todo), desc=f"round {round} conjecture", unit="input") as bar:
@@ -81,9 +81,3 @@ def conjecture(
             )  # fmt: skip
             bar.update(len(batch))
     return len(inputs)
-
-
-def _dataset_proofs(store: Store, round: int) -> list[CorrectProof]:
-    """Correct proofs of statements that are no conjectures, from the rounds before this one."""
-    own = {s.key for s in store.statements(source=Source.CONJECTURE)}
-    return [p for p in store.correct_proofs(0, round - 1) if p.statement not in own]

@@ -1,10 +1,10 @@
 """Step 3 and more: what a conjecture must pass before K samples are spent on it.
 
 In this order, each sampled text gets the first outcome that fits: it does not parse, it repeats a
-statement of the run, it is bloated, it does not elaborate, its hypotheses contradict each other, small
-values refute it, a cheap tactic proves it, the library has it, there are enough others. `GateSettings` has
-a switch for each but the first two and that it must elaborate. Nothing is stored before all are judged; the
-checks come from the result cache when a killed stage runs again.
+statement of the run, it is a copy of something held out, it is bloated, it does not elaborate, its
+hypotheses contradict each other, small values refute it, a cheap tactic proves it, the library has it, there
+are enough others. `GateSettings` has a switch for each but the first three and that it must elaborate.
+Nothing is stored before all are judged; the checks come from the result cache when a killed stage runs again.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from random import Random
 
 from tqdm import tqdm
 
-from stp.datasets import lean_core
+from stp.datasets.decontaminate import held_out
+from stp.errors import UsageError
 from stp.models.prompts import signature_of, statement_of
 from stp.settings import GateSettings, Settings
 from stp.store.rows import Conjecture, Outcome
@@ -61,8 +62,14 @@ def gate(
 def _read(
     store: Store, rows: list[Conjecture], settings: GateSettings
 ) -> tuple[list[Conjecture], dict[str, tuple[Statement, Conjecture]]]:
-    """Those that do not parse, repeat something or are bloated, and the others by key; the first of equals
-    stands. To restate a held-out statement, drawn for this run or not, is to repeat it."""
+    """Those that do not parse, repeat something, copy something held out or are bloated, and the others by
+    key; the first of equals stands."""
+    began = store.meta("decontaminated") or {"against": {}}
+    if lost := began["against"].keys() - held_out().sizes.keys():
+        raise UsageError(
+            f"the run began by leaving out copies of {', '.join(sorted(lost))}, which this machine does not "
+            "have: name their folder with STP_DATA_DIR, or fetch them again (stp data list)"
+        )
     judged: list[Conjecture] = []
     found: list[tuple[Statement, Conjecture]] = []
     for row in rows:
@@ -76,12 +83,13 @@ def _read(
             statement_of(signature, name), seed.header, Source.CONJECTURE, parents=(row.seed,)
         )
         found.append((statement, row))
-    held_out = {s.key for s in lean_core.load("test")}
-    known = store.known_keys([statement.key for statement, _ in found]) | held_out
+    known, index = store.known_keys([statement.key for statement, _ in found]), held_out().index
     fresh: dict[str, tuple[Statement, Conjecture]] = {}
     for statement, row in found:
         if statement.key in known or statement.key in fresh:
             judged.append(replace(row, outcome=Outcome.DUPLICATE))
+        elif index.copy(statement):
+            judged.append(replace(row, outcome=Outcome.CONTAMINATED))
         elif _bloated(statement, store.statement(row.seed), settings):
             judged.append(replace(row, outcome=Outcome.BLOATED))
         else:

@@ -1,16 +1,49 @@
-"""How much a conjecture is worth learning from beyond its pass rate: measured features for want of a judge.
+"""How much a conjecture is worth learning from beyond its pass rate: by a judge's word, or measured.
 
-Both are factors on the weights of the conjecturer's examples, 1 on average or less.
+All are factors on the weights of the conjecturer's examples, 1 on average or less.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+from statistics import fmean
+
 import numpy as np
 from numpy.typing import NDArray
 
+from stp.models.base import Generator
+from stp.models.prompts import PromptFormat
 from stp.selfplay.reweight import unit
 
 _BLOCK_ROWS = 512
+_JUDGEMENTS, _JUDGEMENT_TOKENS = 4, 8
+_BEST = 10
+
+
+def judged_scores(
+    judge: Generator, style: PromptFormat, pairs: Sequence[tuple[str, str]], seed: int
+) -> tuple[NDArray[np.float64], int]:
+    """The guide by a judge model: its mean score of each (statement, conjecture), 1 on average, and how many
+    it scored. One without a score, be it that the judge wrote none or that the pair does not fit its context,
+    weighs 1; so do all where every score is 0."""
+    sampled = judge.generate(
+        [style.judge(*pair) for pair in pairs], n=_JUDGEMENTS, temperature=1.0,
+        max_tokens=_JUDGEMENT_TOKENS, seed=seed,
+    )  # fmt: skip
+    written = [
+        [score for sample in samples if (score := _score(sample.text)) is not None] for samples in sampled
+    ]
+    means = {at: fmean(scores) for at, scores in enumerate(written) if scores}
+    mean = fmean(means.values()) if means else 0.0
+    scores_X = [means[at] / mean if mean and at in means else 1.0 for at in range(len(pairs))]
+    return np.array(scores_X, dtype=np.float64), len(means)
+
+
+def _score(text: str) -> int | None:
+    """The first whole number of an answer, where it is a score."""
+    found = re.search(r"(?<![\d.-])\d+(?![.\d]*\d)", text)
+    return int(found[0]) if found and int(found[0]) <= _BEST else None
 
 
 def guide_scores(

@@ -5,49 +5,42 @@ from __future__ import annotations
 from pathlib import Path
 from random import Random
 
-from tqdm import tqdm
-
-from stp.datasets import lean_core
-from stp.datasets.seeds import PORTFOLIO
 from stp.datasets.seeds import load as load_seeds
 from stp.models.prompts import two_roles
+from stp.search.evaluate import proved_by_portfolio
 from stp.search.sample import Budget, Prover, attempt
 from stp.selfplay.seed_model import seed_model
+from stp.selfplay.seeds import open_statements
 from stp.settings import Settings
 from stp.store.store import Store
-from stp.types import Statement
 from stp.verify.pool import default_cache, open_pool
 
 _SAMPLES, _EASY_RATE = 8, 0.25
 
 
 def build(path: Path, settings: Settings, candidates: int) -> None:
-    """Draws that many training statements without a seed proof (0: all) and writes the keys of those that no
-    portfolio member proves, and the seed model in at most a quarter of 8 attempts.
+    """Tries so many statements of `lean-core` (0: all) and the open ones of `data.benchmarks`; writes the
+    keys of those that no portfolio member proves, and the seed model in at most a quarter of 8 attempts.
 
     Killed, it begins again, with the checks made so far in the result cache.
     """
     from stp.models.backend import open_generator
 
     proved = {seed.statement.key for seed in load_seeds()}
-    unproved = [s for s in lean_core.load("train") if s.key not in proved]
-    drawn = Random(settings.seed).sample(unproved, min(candidates or len(unproved), len(unproved)))
+    unproved, _ = open_statements(settings.data, proved)
+    library = [s for s in unproved if s.origin]
+    drawn = Random(settings.seed).sample(library, min(candidates or len(library), len(library)))
+    drawn += [s for s in unproved if not s.origin]
     style, model = two_roles(settings.model), settings.model
     with open_pool(settings.verify, cache=default_cache()) as pool, Store() as store:
         generator = open_generator(model, seed_model(model))
         prover = Prover(generator, style, pool, model, settings.verify)
-        hard = _beyond_portfolio(prover, sorted(drawn, key=lambda s: s.key))
+        tried = sorted(drawn, key=lambda s: s.key)
+        easy = proved_by_portfolio(prover, tried)
+        hard = [s for s in tried if s.key not in easy]
         store.add_statements(hard, 0, "train")
         attempt(store, prover, 0, "evaluate", hard, Budget(_SAMPLES, 1.0, settings.seed))
         rates = {key: tally.pass_rate for key, tally in store.tallies(0, "evaluate").items()}
     keys = [s.key for s in hard if rates.get(s.key, 0.0) <= _EASY_RATE]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(f"{key}\n" for key in keys), encoding="ascii")
-
-
-def _beyond_portfolio(prover: Prover, statements: list[Statement]) -> list[Statement]:
-    jobs = (prover.job(s, proof, id=s.key) for s in statements for proof in PORTFOLIO)
-    total = len(statements) * len(PORTFOLIO)
-    results = tqdm(prover.pool.check(jobs), total=total, desc="portfolio", unit="proof")
-    easy = {result.id for result in results if result.proved}
-    return [s for s in statements if s.key not in easy]

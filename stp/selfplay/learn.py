@@ -13,7 +13,7 @@ import numpy as np
 from stp.models.base import Generator
 from stp.models.prompts import PromptFormat, signature_of, two_roles
 from stp.selfplay.disprove import disproved
-from stp.selfplay.guide import guide_scores, novelty
+from stp.selfplay.guide import guide_scores, judged_scores, novelty
 from stp.selfplay.reweight import reweight
 from stp.selfplay.seed_model import seed_data
 from stp.selfplay.select import (
@@ -35,15 +35,17 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Embedders:
-    """What embeds statements: the round's model, and the seed model where earlier rounds are remembered."""
+class Readers:
+    """What reads statements: the round's model, the seed model where earlier rounds are remembered, and a
+    judge with its prompts where one is named."""
 
     current: Generator
-    frozen: Generator | None
+    frozen: Generator | None = None
+    judge: tuple[Generator, PromptFormat] | None = None
 
 
 def choose_examples(
-    store: Store, embed: Embedders, round: int, settings: Settings, seed: int
+    store: Store, readers: Readers, round: int, settings: Settings, seed: int
 ) -> dict[str, Any]:
     """Steps 6 to 8: fills the round's examples, in one transaction that the caller may widen.
 
@@ -58,11 +60,12 @@ def choose_examples(
     ]
     in_band = sum(1 for o in candidates if 0 < o.pass_rate <= settings.select.band_high)
     examples: list[ProverExample | ConjecturerExample] = []
+    stats: dict[str, Any] = {}
     if is_refresh(round, settings.refresh):
         chosen = refreshed(store, round, settings)
     else:
         kept = conjecturer_set(candidates, settings.select)
-        weights = _weights(store, embed, round, kept, settings.select, seed)
+        weights, stats = _weights(store, readers, round, kept, settings.select, seed)
         examples += [
             ConjecturerExample(o.key, row.input, row.sample, weight, free=o.lemma is None)
             for o, weight in zip(kept, weights, strict=True)
@@ -73,7 +76,12 @@ def choose_examples(
     conjecturer = len(examples)
     examples += [ProverExample(p.key, proof_key(p.key, p.proof), p.weight) for p in chosen]
     store.add_examples(round, examples)
-    return {"barely_provable": in_band, "conjecturer_examples": conjecturer, "prover_examples": len(chosen)}
+    return {
+        "barely_provable": in_band,
+        "conjecturer_examples": conjecturer,
+        "prover_examples": len(chosen),
+        **stats,
+    }
 
 
 def is_refresh(round: int, settings: RefreshSettings) -> bool:
@@ -181,29 +189,35 @@ def _outcomes(store: Store, rounds: Iterable[int]) -> list[Outcome]:
 
 
 def _weights(
-    store: Store, embed: Embedders, round: int, kept: list[Outcome], settings: SelectSettings, seed: int
-) -> list[float]:
-    """Step 7, on embeddings of the bare signatures; then the factors of memory and guide, where wanted."""
+    store: Store, readers: Readers, round: int, kept: list[Outcome], settings: SelectSettings, seed: int
+) -> tuple[list[float], dict[str, Any]]:
+    """Step 7, on embeddings of the bare signatures; then the factors of memory and guide, where wanted. Also
+    how many conjectures a judge scored."""
+    stats: dict[str, Any] = {}
     if not kept:
-        return []
+        return [], stats
     signatures = [signature_of(o.statement) for o in kept]
-    vectors = embed.current.embed(signatures)
+    vectors = readers.current.embed(signatures)
     weights = np.ones(len(kept))
     solved = {key for key, tally in store.pooled_rates(1, round).items() if tally.proved}
     closed = solved | disproved(store)
     unproved = [s for s in store.statements(source=Source.DATASET, split="train") if s.key not in closed]
     if settings.reweight and unproved:
-        targets = embed.current.embed([signature_of(s.text) for s in unproved])
+        targets = readers.current.embed([signature_of(s.text) for s in unproved])
         weights = reweight(vectors, targets, settings.reweight_cap, seed)
-    if settings.guide:
+    if settings.guide and readers.judge:
+        pairs = [(text, o.statement) for text, o in zip(_seed_texts(store, round, kept), kept, strict=True)]
+        scores, stats["judged"] = judged_scores(*readers.judge, pairs, seed)
+        weights *= scores
+    elif settings.guide:
         made_from = [signature_of(text) for text in _seed_texts(store, round, kept)]
         lengths, seed_lengths = (np.array([len(t) for t in texts]) for texts in (signatures, made_from))
-        weights *= guide_scores(lengths, seed_lengths, vectors, embed.current.embed(made_from))
-    if embed.frozen is not None:
+        weights *= guide_scores(lengths, seed_lengths, vectors, readers.current.embed(made_from))
+    if readers.frozen is not None:
         earlier = range(max(1, round - settings.memory_rounds), round)
         known = [signature_of(e.statement.text) for r in earlier for e in store.conjecturer_texts(r)]
-        weights *= novelty(embed.frozen.embed(signatures), embed.frozen.embed(known))
-    return [float(w) for w in weights]
+        weights *= novelty(readers.frozen.embed(signatures), readers.frozen.embed(known))
+    return [float(w) for w in weights], stats
 
 
 def _seed_texts(store: Store, round: int, kept: list[Outcome]) -> list[str]:

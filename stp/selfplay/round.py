@@ -14,14 +14,15 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from stp.models.base import Generator
-from stp.models.prompts import two_roles
+from stp.models.prompts import prompt_format, two_roles
 from stp.report.report import summary, write_html, write_metrics
-from stp.search.evaluate import evaluate, evaluate_portfolio
+from stp.search.evaluate import evaluate, evaluate_portfolio, proved_by_portfolio
 from stp.search.sample import Budget, Prover, attempt
 from stp.selfplay import seeds
 from stp.selfplay.balance import balance_score, next_temperature
@@ -29,11 +30,11 @@ from stp.selfplay.conjecture import conjecture
 from stp.selfplay.disprove import disprove, disproved
 from stp.selfplay.folder import make_folder, settle
 from stp.selfplay.gates import gate
-from stp.selfplay.learn import Embedders, choose_examples, copy_model, train_final, train_round
+from stp.selfplay.learn import Readers, choose_examples, copy_model, train_final, train_round
 from stp.selfplay.salvage import salvage
 from stp.selfplay.seed_model import seed_model
 from stp.selfplay.select import Tally, attempt_targets
-from stp.settings import Settings
+from stp.settings import ModelSettings, Settings
 from stp.store.rows import Tally as StoredTally
 from stp.store.store import Store
 from stp.types import Source
@@ -116,7 +117,7 @@ class Play:
     def conjecture(self, number: int) -> Stats:
         """Steps 1 and 2."""
         prover, settings = self.prover(number - 1), self.settings
-        _use_cores(os.cpu_count() or 1)  # no checker is busy meanwhile
+        _use_cores(_cores())  # no checker is busy meanwhile
         inputs = conjecture(
             self.store, prover.generator, prover.style, number, settings.conjecture, settings.model,
             self.stream(number, "conjecture"),
@@ -156,9 +157,17 @@ class Play:
 
     def select(self, number: int) -> Stats:
         """Steps 6 to 8."""
-        frozen = self.frozen() if self.settings.select.memory_rounds else None
-        embed = Embedders(self.prover(number - 1).generator, frozen)
-        return choose_examples(self.store, embed, number, self.settings, self.stream(number, "reweight"))
+        settings, current = self.settings, self.prover(number - 1).generator
+        frozen = judge = None
+        with ExitStack() as opened:
+            if settings.select.memory_rounds:
+                frozen = opened.enter_context(_opened(settings.model, self.model_dir(0)))
+            if settings.select.guide and settings.judge.base:
+                reader = opened.enter_context(_opened(settings.judge, seed_model(settings.judge)))
+                judge = reader, prompt_format(settings.judge.prompt_format)
+            return choose_examples(
+                self.store, Readers(current, frozen, judge), number, settings, self.stream(number, "reweight")
+            )
 
     def train(self, number: int) -> Stats:
         """Step 9."""
@@ -187,7 +196,7 @@ class Play:
             rows = [replace(e, round=number, tokens=0) for e in self.store.evaluations(0)
                     if e.dataset == dataset]  # fmt: skip
             self.store.add_evaluations(rows)
-            return {"solved": sum(r.proved > 0 for r in rows), "statements": len(rows)}
+            return {"solved": sum(r.proved > 0 for r in rows), "statements": len(rows), **self.easy(number)}
         statements = self.store.statements(split="test")
         budget = Budget(settings.samples, settings.temperature, self.stream(0, "evaluate"))
         prover = self.prover(number)
@@ -198,7 +207,18 @@ class Play:
         return {
             "solved": sum(r.proved > 0 for r in rows if r.dataset == dataset),
             "statements": len(statements),
+            **self.easy(number),
         }
+
+    def easy(self, number: int) -> Stats:
+        """Of the dataset's statements that this round proved first, those that a fixed tactic proves too."""
+        first = self.store.first_proved()
+        new = [
+            s
+            for s in self.store.statements(source=Source.DATASET, split="train")
+            if first.get(s.key) == number
+        ]
+        return {"portfolio_proves": sorted(proved_by_portfolio(self.prover(number), new)) if new else []}
 
     def tallies(self, number: int) -> list[Tally]:
         """What the dataset's training statements got in the rounds before this one; false ones left out."""
@@ -259,12 +279,6 @@ class Play:
         self._loaded = number
         return self._prover
 
-    def frozen(self) -> Generator:
-        """The seed model, beside the prover's."""
-        from stp.models.backend import open_generator
-
-        return open_generator(self.settings.model, self.model_dir(0))
-
     def release(self) -> None:
         """Leaves the generator's memory to the training."""
         if self._prover and self._loaded is not None:
@@ -274,11 +288,11 @@ class Play:
     def _make_room(self) -> None:
         """For a training, which wants the memory of the loaded model and every core."""
         self.release()
-        _use_cores(os.cpu_count() or 1)
+        _use_cores(_cores())
 
     def _share_cores(self) -> None:
         """Leaves the checkers their cores."""
-        _use_cores(max(1, (os.cpu_count() or 1) - self.pool.workers))
+        _use_cores(max(1, _cores() - self.pool.workers))
 
     def close(self) -> None:
         """Ends the generator and the checkers."""
@@ -292,6 +306,18 @@ def above_band(tallies: dict[str, StoredTally], settings: Settings) -> set[str]:
     """Keys of those proved so often in the probe that K samples cannot end in the band any more."""
     most = settings.select.band_high * settings.attempt.samples
     return {key for key, tally in tallies.items() if tally.proved > most}
+
+
+def _opened(model: ModelSettings, folder: Path) -> closing[Generator]:
+    """A model beside the prover's, for a while."""
+    from stp.models.backend import open_generator
+
+    return closing(open_generator(model, folder))
+
+
+def _cores() -> int:
+    """Of this process: all, or as many as Ray says to a task."""
+    return int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
 
 
 def _use_cores(threads: int) -> None:

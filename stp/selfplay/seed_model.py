@@ -15,6 +15,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from stp.datasets import lean_core, leandojo, seeds
+from stp.datasets.decontaminate import held_out
 from stp.datasets.files import data_dir
 from stp.datasets.seeds import Seed, related
 from stp.models.prompts import PromptFormat, prompt_format, signature_of, two_roles
@@ -50,11 +51,11 @@ def build() -> Path:
     target = data_dir() / TINY
     work = install.cache_dir() / "models"
     start, trained = work / "tiny.start", work / "tiny.trained"
-    corpus = seeds.load()
+    corpus, _ = held_out().clean_seeds(seeds.load())
     if not start.exists():
         work.mkdir(parents=True, exist_ok=True)
         texts = [text for seed in corpus for text in (signature_of(seed.statement.text), seed.proof)]
-        texts += [signature_of(statement.text) for statement in lean_core.load("train")]
+        texts += [signature_of(s.text) for s in held_out().clean(lean_core.load("train"))[0]]
         make_tiny(start, texts, TinySettings(), seed=0)
     train(
         start,
@@ -72,8 +73,8 @@ def build() -> Path:
 
 
 def seed_data(style: PromptFormat) -> list[Example]:
-    """The data that the seed model learnt from, in a run's prompt format."""
-    return seed_examples(seeds.load(), style)
+    """The data of both roles that a run's first model learns from, copies of held-out statements left out."""
+    return seed_examples(held_out().clean_seeds(seeds.load())[0], style)
 
 
 def first_training(model: Path, out: Path, settings: Settings, traces: list[Path]) -> TrainReport:
@@ -83,16 +84,18 @@ def first_training(model: Path, out: Path, settings: Settings, traces: list[Path
     style = two_roles(settings.model)
     examples = [example for trace in traces for example in traced_examples(leandojo.read(trace), style)]
     return train(
-        model, out, examples or seed_examples(seeds.load(), style), settings.train,
+        model, out, examples or seed_data(style), settings.train,
         prompt_format=settings.model.prompt_format, seed=settings.seed,
         context_tokens=settings.model.context_tokens,
     )  # fmt: skip
 
 
 def traced_examples(files: list[list[Seed]], style: PromptFormat) -> list[Example]:
-    """Theorem to proof, and (X with proof, lemma) to statement of Y, for X before Y in one file."""
+    """Theorem to proof, and (X with proof, lemma) to statement of Y, for X before Y in one file; copies of
+    held-out statements are left out."""
     from stp.training.examples import Example
 
+    files = [held_out().clean_seeds(file)[0] for file in files]
     examples = [Example(style.prover(seed.statement.text), seed.proof) for file in files for seed in file]
     for file in files:
         for x, lemma, y in leandojo.tuples(file):
@@ -129,11 +132,12 @@ def seed_examples(corpus: list[Seed], style: PromptFormat) -> list[Example]:
         for x, y in pairwise(users_of):
             prompt = style.conjecturer(text_of[name], x.statement.text, x.proof)
             examples.append(Example(prompt, signature_of(y.statement.text)))
-    unproved = [statement for statement in lean_core.load("train") if statement.key not in proofs]
+    clean, _ = held_out().clean(lean_core.load("train"))
+    unproved = [statement for statement in clean if statement.key not in proofs]
     rng = Random(0)
     theorems = lean_core.library()
-    held_out = {statement.origin for statement in lean_core.load("test")}
-    nearest = related(unproved, theorems.keys() - held_out, 1)
+    tests = {statement.origin for statement in lean_core.load("test")}
+    nearest = related(unproved, theorems.keys() - tests, 1)
     proved = {seed.statement.origin: seed for seed in corpus if seed.statement.origin}
     nearest_proved = related(unproved, proved, 1)
     for target in unproved:

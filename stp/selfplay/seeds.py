@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 from random import Random
+from typing import Any
 
-from stp.datasets import lean_core, pool_file, seeds
+from stp.datasets import lean_core, pool_file, registry, seeds
+from stp.datasets.decontaminate import OPEN_SPLITS, Copy, held_out
 from stp.datasets.seeds import Seed
 from stp.errors import UsageError
 from stp.settings import DataSettings, Settings
@@ -40,13 +42,20 @@ def lemmas(premises: Iterable[Premise]) -> list[Premise]:
     ]
 
 
-def fill(store: Store, settings: Settings) -> dict[str, int]:
-    """Puts statements and seed proofs into the store; counts what the run starts from."""
-    corpus = seeds.load()
+def fill(store: Store, settings: Settings) -> dict[str, Any]:
+    """Puts statements and seed proofs into the store, copies of held-out ones left out; counts what the run
+    starts from."""
+    everything = seeds.load()
+    corpus, seed_copies = held_out().clean_seeds(everything)
     proved = {seed.statement.key: seed.statement for seed in corpus}
-    pool, held_out = draw(settings.data, settings.seed, set(proved))
+    pool, pool_copies = draw(settings.data, settings.seed, {seed.statement.key for seed in everything})
+    tests = draw_tests(settings.data, settings.seed)
     with store.atomic():
-        store.add_statements(held_out, 0, "test")
+        store.set_meta("decontaminated", {
+            "against": held_out().sizes, "absent": held_out().absent,
+            "seeds": _by_reason(seed_copies), "pool": _by_reason(pool_copies),
+        })  # fmt: skip
+        store.add_statements(tests, 0, "test")
         store.add_statements(pool, 0, "train")
         store.add_statements(proved.values(), 0, None)
         store.add_attempts(0, "seed", [(seed.statement.key, seed.proof, 1, 0) for seed in corpus])
@@ -57,42 +66,70 @@ def fill(store: Store, settings: Settings) -> dict[str, int]:
         ])  # fmt: skip
     return {
         "pool": len(pool),
-        "held_out": len(held_out),
+        "held_out": len(tests),
         "seed_statements": len(proved),
         "seeds": len(corpus),
     }
 
 
-def draw(data: DataSettings, seed: int, proved: set[str]) -> tuple[list[Statement], list[Statement]]:
-    """The statements to conquer (training side, without a seed proof) and the held-out ones.
+def open_statements(data: DataSettings, proved: set[str]) -> tuple[list[Statement], dict[str, Copy]]:
+    """The statements that a pool may have: training ones without a seed proof, those of the open sides of
+    `data.benchmarks`, and no copies of held-out ones; those are given too, by key.
+
+    Raises:
+        UsageError: no such dataset or benchmark, or it is not here.
+    """
+    if data.dataset != registry.LEAN_CORE:
+        raise UsageError(f"data.dataset: expected {registry.LEAN_CORE}, found {data.dataset!r}")
+    found = {s.key: s for s in lean_core.load("train")}
+    for name in data.benchmarks:
+        if name not in registry.entries():
+            known = ", ".join(registry.entries())
+            raise UsageError(f"data.benchmarks: expected some of {known}, found {name!r}")
+        for problem in registry.load(name).problems:
+            if problem.statement and problem.split in OPEN_SPLITS:
+                found.setdefault(problem.statement.key, problem.statement)
+    return held_out().clean(s for key, s in found.items() if key not in proved)
+
+
+def draw(data: DataSettings, seed: int, proved: set[str]) -> tuple[list[Statement], dict[str, Copy]]:
+    """The statements to conquer, and the copies of held-out ones that would have been among them.
 
     Raises:
         UsageError: no such dataset, or nothing in it to prove.
     """
-    if data.dataset != "lean-core":
-        raise UsageError(f"data.dataset: expected lean-core, found {data.dataset!r}")
-    unproved = [s for s in lean_core.load("train") if s.key not in proved]
+    unproved, copies = open_statements(data, proved)
     if data.pool:
         wanted = set(pool_file.read(Path(data.pool)))
-        if missing := wanted - {s.key for s in unproved}:
+        copies = {key: copy for key, copy in copies.items() if key in wanted}
+        if missing := wanted - {s.key for s in unproved} - copies.keys():
             raise UsageError(
                 f"data.pool: {data.pool}: {len(missing)} of {len(wanted)} keys are of no statement of "
-                f"{data.dataset} without a seed proof, {min(missing)!r} among them: make the pool again"
+                f"{', '.join((data.dataset, *data.benchmarks))} without a seed proof, {min(missing)!r} among "
+                "them: name its benchmark in data.benchmarks, or make the pool again"
             )
         unproved = [s for s in unproved if s.key in wanted]
     if not unproved:
         raise UsageError(
-            f"data.dataset: {data.dataset} has no statement without a seed proof: nothing to prove"
+            f"{'data.pool' if data.pool else 'data.dataset'}: {data.pool or data.dataset} has no statement "
+            "without a seed proof that is no copy of a held-out one: nothing to prove"
         )
-    held_out = lean_core.load("test")
     rng = Random(f"{seed}/data")
-    pool = sorted(rng.sample(unproved, min(data.statements or len(unproved), len(unproved))), key=_key)
-    return pool, sorted(rng.sample(held_out, min(data.held_out or len(held_out), len(held_out))), key=_key)
+    size = min(data.statements or len(unproved), len(unproved))
+    return sorted(rng.sample(unproved, size), key=lambda s: s.key), copies
+
+
+def draw_tests(data: DataSettings, seed: int) -> list[Statement]:
+    """The held-out statements that the run is evaluated on."""
+    tests = lean_core.load("test")
+    size = min(data.held_out or len(tests), len(tests))
+    return sorted(Random(f"{seed}/held-out").sample(tests, size), key=lambda s: s.key)
+
+
+def _by_reason(copies: dict[str, Copy]) -> dict[str, int]:
+    same = sum(copy.same_key for copy in copies.values())
+    return {"by_key": same, "by_ngrams": len(copies) - same}
 
 
 def _check(seed: Seed) -> CheckResult:
     return CheckResult("", Verdict.PROVED, heartbeats=seed.heartbeats, premises=seed.premises)
-
-
-def _key(statement: Statement) -> str:
-    return statement.key

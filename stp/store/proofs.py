@@ -227,17 +227,19 @@ class Proofs(Connection):
         )
         return dict(rows)
 
-    def correct_proofs(self, first: int, last: int) -> list[CorrectProof]:
-        """Distinct correct proofs of these rounds' attempts and seeds, in the order (statement, key)."""
+    def correct_proofs(self, first: int, last: int, *, conjectures: bool = True) -> list[CorrectProof]:
+        """Distinct correct proofs of these rounds' attempts and seeds, in the order (statement, key);
+        `conjectures`: those of conjectures too."""
         rows = self._rows(
             "SELECT p.key, p.statement, p.text, MIN(a.round), SUM(a.count * (a.stage != 'seed')),"
             " c.heartbeats, c.premises FROM attempts a CROSS JOIN checks c ON c.proof = a.proof"
             " CROSS JOIN proofs p ON p.key = a.proof CROSS JOIN statements s ON s.key = a.statement"
             " WHERE a.stage IN ('attempt', 'probe', 'seed') AND a.round BETWEEN ? AND ?"
-            " AND c.verdict = 'proved' AND s.split IS NOT 'test'"
+            " AND c.verdict = 'proved' AND s.split IS NOT 'test' AND (? OR s.source != 'conjecture')"
             " GROUP BY p.key ORDER BY p.statement, p.key",
             first,
             last,
+            conjectures,
         )
         return [CorrectProof(*(*columns, _premises(premises))) for *columns, premises in rows]
 

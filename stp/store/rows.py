@@ -21,6 +21,8 @@ class Outcome(StrEnum):
     """Not gated yet."""
     UNPARSED = "unparsed"
     DUPLICATE = "duplicate"
+    CONTAMINATED = "contaminated"
+    """A copy of something held out."""
     BLOATED = "bloated"
     """More disjunctions, or longer, than the guards allow."""
     UNCOMPILED = "uncompiled"

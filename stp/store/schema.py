@@ -74,8 +74,8 @@ CREATE TABLE conjectures (
   lemma_statement TEXT,
   text TEXT NOT NULL,
   outcome TEXT NOT NULL CHECK (outcome IN
-    ('sampled', 'unparsed', 'duplicate', 'bloated', 'uncompiled', 'vacuous', 'refuted', 'trivial', 'known',
-     'surplus', 'kept')),
+    ('sampled', 'unparsed', 'duplicate', 'contaminated', 'bloated', 'uncompiled', 'vacuous', 'refuted',
+     'trivial', 'known', 'surplus', 'kept')),
   statement TEXT REFERENCES statements (key),
   tokens INTEGER NOT NULL DEFAULT 0,
   PRIMARY KEY (round, input, sample),
@@ -148,7 +148,7 @@ CREATE VIEW barely_provable AS
 CREATE VIEW rounds_summary AS
   SELECT c.round, COUNT(*) AS sampled,
          SUM(c.outcome NOT IN ('sampled', 'unparsed')) AS parsed,
-         SUM(c.outcome NOT IN ('sampled', 'unparsed', 'duplicate')) AS new,
+         SUM(c.outcome NOT IN ('sampled', 'unparsed', 'duplicate', 'contaminated')) AS new,
          SUM(c.outcome IN ('vacuous', 'refuted', 'trivial', 'known', 'surplus', 'kept')) AS compiled,
          SUM(c.outcome IN ('trivial', 'known', 'surplus', 'kept')) AS not_refuted,
          SUM(c.outcome IN ('known', 'surplus', 'kept')) AS not_trivial,

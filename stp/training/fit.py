@@ -102,6 +102,7 @@ def fit(task: Task) -> None:
     trainer = _SftTrainer(_with_loss(model, settings), batches, settings, _arguments(task, len(batches)))
     with _full_disk_told(task.work):
         trainer.train(resume_from_checkpoint=_last_whole_checkpoint(task.work))
+        trainer.look_back()
         _save(trainer, task)
         if trainer.is_world_process_zero():
             tokenizer.save_pretrained(task.work / "model")
@@ -201,12 +202,26 @@ class _SftTrainer(Trainer):
                 loss = processes * model(**tensors)
                 self.accelerator.backward(loss)
             total += loss.detach()
-        if not torch.isfinite(total):
+        self._must_be_finite(total)
+        return total
+
+    def look_back(self) -> None:
+        """The last batch's loss again, by the weights that came of it: the last step may have gone too far.
+
+        Raises:
+            MachineryError: it did.
+        """
+        rank, processes = self.accelerator.process_index, self.accelerator.num_processes
+        passes: Any = self._prepare_inputs(step_tensors(self.batches[-1], self.settings, rank, processes))  # type: ignore[arg-type]
+        with torch.no_grad():
+            self._must_be_finite(torch.stack([self.model_wrapped(**tensors) for tensors in passes]).sum())
+
+    def _must_be_finite(self, loss: Tensor) -> None:
+        if not torch.isfinite(loss):
             raise MachineryError(
-                f"training stopped at step {self.state.global_step + 1}: the loss is {total.item()}; "
+                f"training stopped at step {self.state.global_step + 1}: the loss is {loss.item()}; "
                 "lower train.learning_rate"
             )
-        return total
 
     def floating_point_ops(self, inputs: Any) -> int:
         """Not counted: it would look for one tensor of ids."""

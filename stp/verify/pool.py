@@ -322,7 +322,7 @@ def worker_count(settings: VerifySettings) -> int:
     if settings.pool == "ray" and os.environ.get("RAY_ADDRESS"):
         import ray
 
-        _start_ray()
+        start_ray()
         resources: dict[str, float] = ray.cluster_resources()
         return int(resources["CPU"])
     free_mb = psutil.virtual_memory().available >> 20
@@ -348,7 +348,7 @@ def open_pool(settings: VerifySettings, *, cache: Path | None = None) -> Pool:
             "or take Lean with --toolchain embedded"
         )
     if settings.pool == "ray":
-        _start_ray()
+        start_ray()
     host = RayHost if settings.pool == "ray" else LocalHost
     hosts = [lambda: host(prover, settings.memory_mb)] * worker_count(settings)
     return Pool(hosts, prover.digest, ResultCache(cache) if cache else None, settings.system)
@@ -363,7 +363,12 @@ def default_cache() -> Path:
     return install.cache_dir() / "checks.sqlite"
 
 
-def _start_ray() -> None:
+def start_ray() -> None:
+    """Starts Ray here, or joins the cluster that RAY_ADDRESS names.
+
+    Raises:
+        MachineryError: the cluster has no core to work on.
+    """
     import ray
 
     if ray.is_initialized():

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from stp.errors import UsageError
 from stp.report.bootstrap import credit_at, ratio_ci95, share_ci95
 from stp.report.compare import compare, write_comparison
-from stp.report.experiment import tactic_steps
+from stp.report.experiment import read_arms, read_data, tactic_steps, write_record
+from stp.store.store import Store
 from tests.report.report_values import Made
 
 
@@ -30,7 +31,37 @@ def test_arms_are_held_to_each_other_at_the_least_budget_spent(tmp_path: Path) -
     assert by_name["stp"].ratio == pytest.approx(8 / 9, abs=0.05)
     low, high = by_name["stp"].ratio_ci95 or (0, 0)
     assert low < 8 / 9 < high
-    assert by_name["stp"].multi_step_share == 1
+    assert (by_name["stp"].multi_step, by_name["stp"].multi_step_share) == (12, 1)
+    assert by_name["stp"].proved_total == by_name["stp"].proved
+
+
+def test_what_a_fixed_tactic_proves_or_one_step_does_is_no_multi_step_proof(tmp_path: Path) -> None:
+    folder = Made((5,), 1000).write(tmp_path / "stp")
+    with Store(folder / "stp.sqlite") as store:
+        store._write(
+            "UPDATE rounds SET stats = ? WHERE stage = 'evaluate'", [('{"portfolio_proves": ["k1", "k2"]}',)]
+        )
+        store._write("UPDATE proofs SET text = 'by simp' WHERE statement IN ('k2', 'k3')", [()])
+    (result,) = compare([folder], "stp").results
+    assert (result.proved, result.multi_step, result.multi_step_share) == (5, 2, 2 / 5)
+
+
+def test_a_record_says_what_its_run_said(tmp_path: Path) -> None:
+    folder = Made((4, 12), 2000, seed=3).write(tmp_path / "stp" / "seed-3")
+    with Store(folder / "stp.sqlite") as store:
+        store.set_meta("decontaminated", {"against": {"core": 729}})
+    record = tmp_path / "records" / "stp" / "seed-3.json"
+    assert write_record(folder, record) == read_data(record) == read_data(folder)
+    assert read_data(record).decontaminated == {"against": {"core": 729}}
+    assert read_arms([record])[0].name == "stp"
+
+
+@pytest.mark.parametrize("content", ["{}", "", '{"seed": "x"}', "[1, 2]"])
+def test_what_is_no_record_is_one_line(tmp_path: Path, content: str) -> None:
+    (tmp_path / "seed-0.json").write_text(content)
+    with pytest.raises(UsageError, match=r"seed-0\.json: expected the record of a run") as caught:
+        read_data(tmp_path / "seed-0.json")
+    assert "\n" not in str(caught.value)
 
 
 def test_a_comparison_is_a_table_numbers_and_a_page(tmp_path: Path) -> None:
@@ -39,6 +70,7 @@ def test_a_comparison_is_a_table_numbers_and_a_page(tmp_path: Path) -> None:
     table = write_comparison(folders, tmp_path / "out", "ei")
     assert table.splitlines()[1].split()[0] == "stp"  # the best first
     results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert results["ratio_of"] == "stp"
     assert results["ratio_over_expert_iteration"] == pytest.approx(9 / 4, abs=0.1)
     low, high = results["ratio_ci95"]
     assert 1 < low < 9 / 4 < high

@@ -101,6 +101,18 @@ def test_the_table_counts_the_funnel_and_the_proofs_of_a_round(store: Store) -> 
     assert row["state"] == "done"
 
 
+def test_what_was_left_out_as_a_copy_of_something_held_out_is_said(store: Store, tmp_path: Path) -> None:
+    begun_run(store)
+    counts = {"seeds": {"by_key": 1, "by_ngrams": 9}, "pool": {"by_key": 0, "by_ngrams": 67}}
+    store.set_meta("decontaminated", {"against": {"core": 729}, "absent": ["leanworkbook"], **counts})
+    said = (
+        "Left out as copies of core (729): 10 seed statements (1 by key, 9 by n-grams), 67 statements of the "
+        "pool (0 by key, 67 by n-grams), 0 conjectures; not on this machine: leanworkbook."
+    )
+    assert said in summary(store).splitlines()
+    assert said in _page(store, tmp_path / "page.html")
+
+
 def test_round_0_has_seeds_and_held_out_rates_only(store: Store) -> None:
     begun_run(store)
     row = _row(store, 0)

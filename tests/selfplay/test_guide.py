@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
+from stp.models.backend import open_generator
+from stp.models.base import Sample
+from stp.models.prompts import Prompt, prompt_format
 from stp.selfplay.balance import balance_score, next_temperature
-from stp.selfplay.guide import guide_scores, nearest, novelty
+from stp.selfplay.guide import guide_scores, judged_scores, nearest, novelty
+from stp.selfplay.learn import Readers, _weights
 from stp.selfplay.reweight import unit
+from stp.selfplay.seed_model import seed_model
+from stp.selfplay.select import Outcome
+from stp.settings import ModelSettings, load
+from stp.store.rows import Conjecture
+from stp.store.rows import Outcome as Kept
+from stp.store.store import Store
+from stp.syntax.lean import make_statement
+from stp.types import Source
 
 
 def test_the_guide_prefers_the_relevant_the_short_and_the_lonely() -> None:
@@ -64,3 +79,62 @@ def test_the_temperature_climbs_goes_on_and_turns_back() -> None:
 @given(st.lists(st.tuples(st.floats(0.4, 2.0), st.floats(0, 1)), min_size=1, max_size=9), st.floats(0.01, 1))
 def test_the_temperature_stays_in_its_range(history: list[tuple[float, float]], step: float) -> None:
     assert 0.4 <= next_temperature(history, 1.0, step) <= 2.0
+
+
+class Scripted:
+    """A judge that gives the answers it was made with."""
+
+    def __init__(self, answers: list[list[str]]) -> None:
+        self.answers, self.asked = answers, list[Prompt]()
+
+    def generate(self, prompts: list[Prompt], *, n: int, **_: object) -> list[list[Sample]]:
+        self.asked += prompts
+        return [[Sample(text, 1, True) for text in texts[:n]] for texts in self.answers]
+
+    def embed(self, texts: list[str]) -> NDArray[np.float32]:
+        return np.ones((len(texts), 2), dtype=np.float32)
+
+
+PAIRS = [("theorem t (n : Nat) : n = n", f"theorem c (n : Nat) : n = n + {i}") for i in range(4)]
+
+
+def test_a_judge_s_mean_score_is_the_weight_and_a_word_without_one_says_nothing() -> None:
+    judge = Scripted([["8", "Score: 6/10", "I like it"], ["2", "0"], ["-3", "1.5", "11", ""], []])
+    scores, judged = judged_scores(judge, prompt_format("stp"), PAIRS, 0)  # type: ignore[arg-type]
+    assert judged == 2
+    assert scores.tolist() == [7 / 4, 1 / 4, 1, 1]
+    assert all(text in judge.asked[2].text for text in PAIRS[2])
+
+
+@pytest.mark.parametrize("answers", [[["0"]] * 4, [["none"]] * 4, [[]] * 4])
+def test_a_judge_that_tells_nothing_apart_changes_nothing(answers: list[list[str]]) -> None:
+    scores, _ = judged_scores(Scripted(answers), prompt_format("stp"), PAIRS, 0)  # type: ignore[arg-type]
+    assert scores.tolist() == [1, 1, 1, 1]
+
+
+def test_a_real_model_can_be_asked_to_judge() -> None:
+    settings = ModelSettings(base="tiny")
+    with closing(open_generator(settings, seed_model(settings))) as judge:
+        scores, judged = judged_scores(judge, prompt_format("tiny"), PAIRS[:2], 0)
+    assert scores.shape == (2,)
+    assert 0 <= judged <= 2
+
+
+def test_a_judge_takes_the_place_of_the_measured_guide() -> None:
+    seed = make_statement("theorem seed (n : Nat) : n = n", "", Source.DATASET)
+    made = [make_statement(f"theorem c (n : Nat) : n = n + {i}", "", Source.CONJECTURE) for i in range(4)]
+    kept = [Outcome(s.key, 8, 1, s.text, None, ()) for s in made]
+    select = load("sgs", ["judge.base=tiny"]).select
+    with Store() as store:
+        store.add_statements([seed, *made], 1, "train")
+        store.add_conjectures(
+            Conjecture(1, 0, i, seed.key, None, None, None, "", Kept.KEPT, s.key) for i, s in enumerate(made)
+        )
+        judge = Scripted([["1"], ["1"], ["4"], ["2"]])
+        readers = Readers(judge, judge=(judge, prompt_format("stp")))  # type: ignore[arg-type]
+        weights, stats = _weights(store, readers, 1, kept, select, 0)
+        assert (weights, stats) == ([0.5, 0.5, 2, 1], {"judged": 4})
+        assert all(seed.text in prompt.text for prompt in judge.asked)
+        measured, stats = _weights(store, Readers(judge), 1, kept, select, 0)  # type: ignore[arg-type]
+        assert (measured, stats) == ([1, 1, 1, 1], {})
+        assert len(judge.asked) == 4

@@ -5,17 +5,27 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from stp.errors import MachineryError
-from stp.models.prompts import signature_of
+from stp.datasets import lean_core
+from stp.datasets.decontaminate import held_out
+from stp.errors import MachineryError, UsageError
+from stp.models.base import Sample
+from stp.models.prompts import Prompt, prompt_format, signature_of
 from stp.models.tiny import make_tiny
+from stp.search.sample import Prover
 from stp.selfplay.disprove import disprove, disproved
 from stp.selfplay.gates import gate
+from stp.selfplay.learn import Readers, choose_examples, copy_model
 from stp.selfplay.round import Play
 from stp.selfplay.salvage import salvage
+from stp.selfplay.seed_model import seed_data, seed_model
+from stp.selfplay.seeds import fill
 from stp.settings import Settings, TinySettings, load
 from stp.store.rows import Conjecture, Outcome, proof_key
 from stp.store.store import Store
@@ -156,6 +166,109 @@ def test_a_loss_that_is_no_number_stops_the_stage_and_keeps_the_last_model(
         store.finish_stage(1, "train", {})
 
 
+class Always:
+    """A model that writes one text whatever it is asked."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def generate(self, prompts: list[Prompt], *, n: int, **_: object) -> list[list[Sample]]:
+        return [[Sample(self.text, 1, True)] * n for _ in prompts]
+
+    def embed(self, texts: list[str]) -> NDArray[np.float32]:
+        return np.ones((len(texts), 2), dtype=np.float32)
+
+    def use(self, folder: Path) -> None: ...
+    def release(self) -> None: ...
+    def close(self) -> None: ...
+
+
+def play_two_rounds(folder: Path, pool: Pool, config: str, text: str) -> Play:
+    """Rounds 1 and 2 of two statements, by a model that writes that text."""
+    settings = load(config, SMALL)
+    (folder / "models").mkdir()
+    copy_model(seed_model(settings.model), folder / "models" / "round-0")
+    play = Play(Store(folder / "stp.sqlite"), folder, settings, pool)
+    play._prover = Prover(Always(text), prompt_format("tiny"), pool, settings.model, settings.verify)
+    texts = ("theorem p (a b : Nat) : a + b = b + a", "theorem q (a b : Nat) (h : a < b) : a + 1 ≤ b")
+    with play.store.atomic():
+        play.store.add_statements([make_statement(t, "", Source.DATASET) for t in texts], 0, "train")
+    for number in (1, 2):
+        play.round(number, play.stages())
+    return play
+
+
+@pytest.mark.parametrize("config", ["tiny", "sgs", "expert-iteration", "parallel-sampling"])
+def test_a_pool_with_nothing_left_to_prove_ends_no_run(config: str, tmp_path: Path, lean_pool: Pool) -> None:
+    play = play_two_rounds(tmp_path, lean_pool, config, "by omega")
+    assert set(play.store.first_proved().values()) == {1}
+    assert all(mark.finished_at for mark in play.store.stages())
+    assert {c.outcome for r in (1, 2) for c in play.store.conjectures(r)} <= {Outcome.UNPARSED}
+    mark = play.store.stage(1, "evaluate")
+    assert mark
+    assert len(mark.stats["portfolio_proves"]) == 2
+
+
+@pytest.mark.parametrize("text", ["", "\0", "∀" * 3000, ":= by sorry", "(n : Nat) : n = n := by rfl", "«"])
+def test_whatever_a_model_writes_the_rounds_go_on(text: str, tmp_path: Path, lean_pool: Pool) -> None:
+    play = play_two_rounds(tmp_path, lean_pool, "sgs", text)
+    assert all(mark.finished_at for mark in play.store.stages())
+    assert play.store.first_proved() == {}
+    assert play.store.prover_texts(1) == play.store.conjecturer_texts(1) == []
+
+
+def test_without_a_barely_provable_conjecture_there_is_nothing_to_learn_from_it() -> None:
+    """Read by no model: nothing is left to embed."""
+    with Store() as store:
+        store.set_meta("band_high", 0.25)
+        _conjectured(store, {"c": "(a b : Nat) (h : a * (b * b) = 0) : a = 0 ∨ b = 0"})
+        (row,) = store.conjectures(1)
+        statement = make_statement(f"theorem c {row.text}", "", Source.CONJECTURE)
+        store.add_statements([statement], 1, "train")
+        store.set_outcomes([replace(row, outcome=Outcome.KEPT, statement=statement.key)])
+        store.add_attempts(1, "attempt", [(statement.key, "by grind", 16, 0)])
+        store.add_checks([(proof_key(statement.key, "by grind"), CheckResult("", Verdict.PROVED))])
+        found = choose_examples(store, Readers(Always("")), 1, load("tiny"), 0)
+        assert found == {"barely_provable": 0, "conjecturer_examples": 0, "prover_examples": 0}
+
+
+#: `a.gcd b ≠ 0` where `b ≠ 0`, which `lean-core` holds out, mirrored: another key, the same n-grams.
+HELD_OUT = "{a b : Int} (ha : a ≠ 0) : a.gcd b ≠ 0"
+
+
+def test_a_run_begins_without_copies_of_what_is_held_out() -> None:
+    with Store() as store:
+        counts = fill(store, load("tiny", ["data.statements=0"]))
+        texts = {signature_of(s.text) for s in store.statements()}
+        assert HELD_OUT not in texts
+        found = store.meta("decontaminated")
+        assert counts["pool"] == len(store.statements(split="train"))
+        index = held_out().index
+        tests = {s.key for s in lean_core.load("test")}
+        assert index.copies(s for s in store.statements() if s.key not in tests) == {}
+    assert found["against"]["lean-core"] == 729
+    assert found["seeds"]["by_ngrams"] >= 10
+    assert found["pool"]["by_ngrams"] >= 50
+
+
+def test_a_seed_model_s_data_have_no_copies_of_what_is_held_out() -> None:
+    targets = {example.target for example in seed_data(prompt_format("tiny"))}
+    assert len(targets) > 1000
+    assert HELD_OUT not in targets
+    assert not targets & {signature_of(s.text) for s in lean_core.load("test")}
+    copies = held_out().clean(lean_core.load("train"))[1]
+    assert not targets & {signature_of(s.text) for s in lean_core.load("train") if s.key in copies}
+
+
+def test_a_run_does_not_go_on_without_a_benchmark_that_it_began_with(lean_pool: Pool) -> None:
+    with Store() as store:
+        store.set_meta("decontaminated", {"against": {"lean-core": 729, "minif3f": 244}})
+        _conjectured(store, CONJECTURES)
+        with pytest.raises(UsageError, match=r"minif3f.*STP_DATA_DIR"):
+            gate(store, lean_pool, 1, load("tiny"), 10, 0)
+        assert {row.outcome for row in store.conjectures(1)} == {Outcome.SAMPLED}
+
+
 def _settings(**gates: object) -> Settings:
     settings = load("tiny")
     return settings.model_copy(update={"gates": settings.gates.model_copy(update=gates)})
@@ -176,6 +289,7 @@ def _conjectured(store: Store, texts: dict[str, str]) -> list[str]:
 
 
 CONJECTURES = {
+    "contaminated": HELD_OUT,
     "vacuous": "(n : Nat) (h : n < 0) : n * n = 7 * n",
     "refuted": "(a b : Nat) : a - b = b - a",
     "trivial": "(a b : Nat) (h : a < b) : a + 1 ≤ b",
@@ -204,7 +318,8 @@ def test_a_switched_off_gate_lets_pass(lean_pool: Pool) -> None:
     with Store() as store:
         names = _conjectured(store, CONJECTURES)
         gate(store, lean_pool, 1, settings, 10, 0)
-        assert [row.outcome for row in store.conjectures(1)] == [Outcome.KEPT] * len(names)
+        assert [row.outcome for row in store.conjectures(1)] == [Outcome.CONTAMINATED] + [Outcome.KEPT] * 6
+        assert len(names) == 7
 
 
 def test_a_false_statement_leaves_the_pool_with_its_negation_proved(lean_pool: Pool) -> None:

@@ -68,7 +68,7 @@ def test_conjectures_resume_where_they_stopped(store: Store) -> None:
 
 
 def test_outcomes_move_conjectures_through_the_funnel(store: Store) -> None:
-    sampled = [conjecture(2, 0, sample) for sample in range(12)]
+    sampled = [conjecture(2, 0, sample) for sample in range(13)]
     store.add_conjectures(sampled)
     store.add_statements([statement(key, Source.CONJECTURE) for key in "kl"], round=2)
     outcomes = [*Outcome, Outcome.KEPT]
@@ -80,7 +80,7 @@ def test_outcomes_move_conjectures_through_the_funnel(store: Store) -> None:
     assert store.conjectures(2, Outcome.KEPT) == gated[-2:]
     (row,) = store.view("rounds_summary")
     assert row == {
-        "round": 2, "sampled": 12, "parsed": 10, "new": 9, "compiled": 7,
+        "round": 2, "sampled": 13, "parsed": 11, "new": 9, "compiled": 7,
         "not_refuted": 5, "not_trivial": 4, "kept": 2, "proved": 1,
     }  # fmt: skip
 

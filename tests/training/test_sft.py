@@ -102,10 +102,18 @@ def test_nothing_to_train_on_is_refused(folder: Path, tmp_path: Path) -> None:
         run(folder, tmp_path / "out", [Example(EXAMPLES[0].prompt, "by simp", 0.0)])
 
 
-def test_a_loss_that_is_not_finite_stops_and_leaves_the_model(folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("one_step", [{}, {"batch_size": 99, "epochs": 1.0, "warmup_frac": 0.0}])
+def test_a_loss_that_is_not_finite_stops_and_leaves_the_model(
+    folder: Path, tmp_path: Path, one_step: dict[str, float]
+) -> None:
     before = weights(folder)
     with pytest.raises(MachineryError, match=r"step .* loss is .*learning_rate"):
-        run(folder, tmp_path / "out", EXAMPLES, SETTINGS.model_copy(update={"learning_rate": 1e30}))
+        run(
+            folder,
+            tmp_path / "out",
+            EXAMPLES,
+            SETTINGS.model_copy(update={"learning_rate": 1e30, **one_step}),
+        )
     assert weights(folder) == before
     assert not (tmp_path / "out").exists()
 

@@ -1,0 +1,107 @@
+"""What a run may try to prove: open statements alone, and every wrong pool is one line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+
+from stp.datasets import decontaminate, lean_core, pool_file, registry, seeds
+from stp.errors import UsageError
+from stp.models.prompts import prompt_format
+from stp.search.evaluate import proved_by_portfolio
+from stp.search.sample import Prover
+from stp.selfplay import hard_pool
+from stp.selfplay.seeds import draw, draw_tests
+from stp.settings import DataSettings, load
+from stp.verify.pool import Pool
+
+pytestmark = pytest.mark.lean  # statements are read from the installed Lean
+
+TEXTS = {
+    "test": "(a b c : Nat) (h : a * b = c) : c * c = a * a * (b * b)",
+    "valid": "(n : Nat) : n * 0 = 0 * n * n",
+}
+COPY = "(a b c : Nat) (h : a * b = c) : c * c = b * b * (a * a)"
+
+
+@pytest.fixture(scope="module")
+def proved() -> set[str]:
+    return {seed.statement.key for seed in seeds.load()}
+
+
+@pytest.fixture
+def benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """minif2f-core with one statement a side, and a second of the open one that copies the held-out one."""
+    texts = [*TEXTS.items(), ("valid", COPY)]
+    rows = [
+        {"name": f"of_{i}", "split": split, "header": "", "formal_statement": f"theorem of_{i} {text} := by"}
+        for i, (split, text) in enumerate(texts)
+    ]
+    file = tmp_path / registry.entries()["minif2f-core"].file
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    monkeypatch.setenv("STP_DATA_DIR", str(tmp_path))
+    decontaminate.held_out.cache_clear()
+    yield
+    decontaminate.held_out.cache_clear()
+
+
+@pytest.mark.usefixtures("benchmark")
+def test_a_pool_has_the_open_side_of_its_benchmarks_and_no_copy_of_the_other(
+    tmp_path: Path, proved: set[str]
+) -> None:
+    pool, copies = draw(DataSettings(statements=0, benchmarks=("minif2f-core",)), 0, proved)
+    assert [s.name for s in pool if s.origin is None] == ["of_1"]
+    (copy,) = [copy for copy in copies.values() if copy.name == "of_2"]
+    assert (copy.of, copy.same_key) == ("minif2f-core/of_0", False)
+    assert not {s.key for s in pool} & ({s.key for s in lean_core.load("test")} | proved)
+
+    ours = next(s for s in pool if s.origin is None)
+    copied = next(key for key, copy in copies.items() if copy.name == "of_2")
+    (tmp_path / "pool.txt").write_text(f"{ours.key}\n{copied}\n")
+    chosen = DataSettings(pool=str(tmp_path / "pool.txt"), benchmarks=("minif2f-core",))
+    found, left_out = draw(chosen, 0, proved)
+    assert ([s.name for s in found], [copy.name for copy in left_out.values()]) == (["of_1"], ["of_2"])
+    with pytest.raises(UsageError, match=r"data\.benchmarks"):
+        draw(DataSettings(pool=str(tmp_path / "pool.txt")), 0, proved)
+    (tmp_path / "pool.txt").write_text(f"{copied}\n")
+    with pytest.raises(UsageError, match="nothing to prove"):
+        draw(chosen, 0, proved)
+
+
+@pytest.mark.parametrize(
+    ("data", "named"),
+    [
+        (DataSettings(dataset="mathlib"), "mathlib"),
+        (DataSettings(benchmarks=("minif3f",)), "minif3f"),
+        (DataSettings(pool="nowhere.txt"), "stp data pool"),
+    ],
+)
+def test_what_is_not_there_is_one_line(data: DataSettings, named: str, proved: set[str]) -> None:
+    with pytest.raises(UsageError, match=named) as caught:
+        draw(data, 0, proved)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_held_out_statements_that_are_drawn_depend_on_the_seed_alone() -> None:
+    few = DataSettings(held_out=20)
+    assert draw_tests(few, 1) == draw_tests(few.model_copy(update={"statements": 9}), 1) != draw_tests(few, 2)
+
+
+@pytest.mark.timeout(180)
+def test_a_hard_pool_has_what_neither_fixed_tactics_nor_the_seed_model_prove_easily(
+    tmp_path: Path, proved: set[str], lean_pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hard_pool, "open_pool", lambda *_, **__: nullcontext(lean_pool))
+    settings, file = load("tiny"), tmp_path / "made" / "pool.txt"
+    hard_pool.build(file, settings, 12)
+    keys = pool_file.read(file)
+    assert 0 < len(keys) < 12
+    chosen, _ = draw(DataSettings(pool=str(file)), 0, proved)
+    assert [s.key for s in chosen] == keys
+    prover = Prover(None, prompt_format("tiny"), lean_pool, settings.model, settings.verify)  # type: ignore[arg-type]
+    assert proved_by_portfolio(prover, chosen) == set()
+    assert proved_by_portfolio(prover, [next(seeds.own_statements())])
