@@ -26,7 +26,7 @@ SERVE = """
 import sys
 from pathlib import Path
 import stp.service.provers
-from stp.service.app import ServeSettings
+from stp.service.bounds import ServeSettings
 from stp.service.server import serve
 from stp.settings import VerifySettings
 from stp.verify.pool import Pool
