@@ -59,7 +59,7 @@ def mcp(toolchain: Toolchain = "auto", workers: Workers = 1) -> None:
     verify = _verify(toolchain=toolchain, workers=workers)
 
     async def run() -> None:
-        provers = Provers(Bounds(), Metrics())
+        provers = Provers(Bounds(), Metrics(), verify.toolchain)
         starting = asyncio.create_task(provers.start(open_pools(verify)))
         try:
             await make_mcp(provers).run_stdio_async()

@@ -42,7 +42,7 @@ def create_app(settings: ServeSettings, pools: Mapping[System, Future[Pool]]) ->
     """The service as an ASGI application; its lifespan owns the store and the workers."""
     bounds, metrics = settings.bounds, Metrics()
     store = ServiceStore(settings.state / "service.sqlite", serving=True)
-    provers = Provers(bounds, metrics)
+    provers = Provers(bounds, metrics, settings.verify.toolchain)
     batches = Batches(store, provers, bounds)
     agents = http_app(provers)
 
@@ -238,17 +238,17 @@ async def _unless_gone(
     async def gone() -> None:
         while (await request.receive())["type"] != "http.disconnect":
             pass
+        _cancel(futures)
 
-    first: tuple[asyncio.Task[Any], ...] = (
-        asyncio.create_task(gone()), asyncio.create_task(asyncio.wait(futures)),
-    )  # fmt: skip
+    watching = asyncio.create_task(gone())
     try:
-        await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
-        if not first[1].done():
-            raise RefusedError(499, "the client went away")
-        return [future.result() for future in futures]
+        return [await future for future in futures]
+    except asyncio.CancelledError:
+        if watching.done():
+            raise RefusedError(499, "the client went away") from None
+        raise
     finally:
-        _cancel([*first, *futures])
+        _cancel([watching, *futures])
 
 
 async def _lines(futures: Sequence[asyncio.Future[CheckResult]]) -> AsyncIterator[bytes]:
@@ -261,7 +261,7 @@ async def _lines(futures: Sequence[asyncio.Future[CheckResult]]) -> AsyncIterato
         _cancel(futures)
 
 
-def _cancel(futures: Sequence[asyncio.Future[CheckResult]]) -> None:
+def _cancel(futures: Sequence[asyncio.Future[Any]]) -> None:
     for future in futures:
         future.cancel()
 

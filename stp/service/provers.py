@@ -16,6 +16,7 @@ from stp.service.queue import Dispatcher
 from stp.service.refusal import RefusedError, without_paths
 from stp.settings import VerifySettings
 from stp.types import CheckResult, Job, System
+from stp.verify.lean.toolchain import Kind
 from stp.verify.pool import Pool, default_cache, open_pool
 
 _log = logging.getLogger(__name__)
@@ -35,7 +36,9 @@ def open_pools(settings: VerifySettings) -> dict[System, Future[Pool]]:
 class Provers:
     """The provers of this service: one is there when its pool is."""
 
-    def __init__(self, bounds: Bounds, metrics: Metrics) -> None:
+    def __init__(self, bounds: Bounds, metrics: Metrics, toolchain: Kind) -> None:
+        self.toolchain = toolchain
+        """Which Lean it is that checks."""
         self._bounds = bounds
         self._metrics = metrics
         self._by_system: dict[System, Dispatcher] = {}

@@ -6,6 +6,7 @@ import asyncio
 import ipaddress
 import logging
 import logging.handlers
+import os
 from collections.abc import Mapping
 from concurrent.futures import Future
 from pathlib import Path
@@ -96,6 +97,7 @@ def serve(
         raise UsageError(
             f"--host {host}: anybody could use it: add a key first (stp keys add NAME) and serve with --keys"
         )
+    os.umask(0o077)  # what it keeps is its owner's
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     _log_audit(settings.state / "audit.jsonl")
     pools = open_pools(settings.verify)
