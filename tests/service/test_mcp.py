@@ -12,6 +12,7 @@ from mcp import Client, StdioServerParameters
 
 from tests.service.conftest import Live
 
+IMPORTS = "import Std.Data.HashMap.Lemmas"
 FOO = {"statement": "theorem foo (a b : Nat) : a + b = b + a"}
 
 
