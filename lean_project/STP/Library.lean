@@ -1,11 +1,14 @@
 /-
-Lists the theorems of the installed library with their statements: one module a request.
+Lists the theorems that imports bring: a module a request, with their statements as Lean prints them, or, in a
+thousandth of the time, with the constants that their statements mention.
 
 Written in the same plain style as the checker, for the same reason.
 -/
 module
 
 public import Lean.Elab.Frontend
+public import Lean.AddDecl
+public import Lean.Util.FoldConsts
 public import Lean.PrettyPrinter
 public import Lean.Data.Json
 
@@ -62,21 +65,58 @@ def constantsOf (env : Environment) (module_ : Name) : List Name :=
     | some data => data.constNames.toList
     | none => []
 
+/-- Names as text, a blank between them. -/
+def joined (acc : String) : List Name → String
+  | [] => acc
+  | name :: rest => joined (acc ++ " " ++ name.toString false) rest
+
+/-- Of each theorem among constants: its name, its universe levels, and what its statement mentions. -/
+partial def mentionsOf (env : Environment) (acc : Array Json) : List Name → Array Json
+  | [] => acc
+  | name :: rest =>
+    if isAuxiliary name || !(wasOriginallyTheorem env name) then mentionsOf env acc rest
+    else match env.find? name with
+      | none => mentionsOf env acc rest
+      | some info =>
+        let mentioned := joined "" info.type.getUsedConstants.toList
+        let row : Json := .arr #[.str (name.toString true), .str (joined "" info.levelParams), .str mentioned]
+        mentionsOf env (acc.push row) rest
+
 /-- All module names, as JSON. -/
 def moduleNames (acc : Array Json) : List Name → Array Json
   | [] => acc
   | name :: rest => moduleNames (acc.push (.str (name.toString false))) rest
 
-/-- Answers requests until the input ends: an empty module name asks for the list of modules. -/
+/-- The environment that the imports of a header make. -/
+def environmentOf (header : String) : IO Environment := do
+  let input : Parser.InputContext :=
+    { inputString := header, fileName := "<header>", fileMap := FileMap.ofString header,
+      endPos := header.rawEndPos, endPos_valid := by simp }
+  let (stx, _, _) ← Parser.parseHeader input
+  importModules (Elab.headerToImports stx) {} 0 #[] (loadExts := true)
+
+/-- The reply to a request: `imports` takes those of a header and gives the names of all modules; of one of them,
+`statements` and `mentions` give the theorems. -/
+def answer (env : Environment) (request : Json) : IO (Environment × Json) := do
+  match request.getObjVal? "imports" with
+  | .ok (.str header) =>
+    let env ← environmentOf header
+    return (env, .arr (moduleNames #[] env.header.moduleNames.toList))
+  | _ => match request.getObjVal? "statements" with
+    | .ok (.str name) => return (env, .arr (← statementsOf env #[] (constantsOf env name.toName)))
+    | _ => match request.getObjVal? "mentions" with
+      | .ok (.str name) => return (env, .arr (mentionsOf env #[] (constantsOf env name.toName)))
+      | _ => return (env, .null)
+
+/-- Answers requests until the input ends. -/
 partial def serve (input output : IO.FS.Stream) (nonce : String) (env : Environment) : IO Unit := do
   let line ← input.getLine
   if line == "" then return
-  let reply ← match Json.parse line with
-    | .ok (.str "") => pure (.arr (moduleNames #[] env.header.moduleNames.toList))
-    | .ok (.str name) => do
-      let found ← statementsOf env #[] (constantsOf env name.toName)
-      pure (.arr found)
-    | _ => pure Json.null
+  let (env, reply) ← match Json.parse line with
+    | .error _ => pure (env, Json.null)
+    | .ok request =>
+      try answer env request
+      catch e => pure (env, Json.mkObj [("failed", .str e.toString)])
   output.putStr ("STP1 " ++ nonce ++ " " ++ reply.compress ++ "\n")
   output.flush
   serve input output nonce env
@@ -89,7 +129,7 @@ public def main : IO Unit := do
   let output ← IO.getStdout
   let line ← input.getLine
   let nonce := String.ofList (dropEnd line.toList)
-  let env ← importModules #[{ module := `Init }] {} 0 #[] (loadExts := true)
+  let env ← mkEmptyEnvironment
   output.putStr ("STP1 " ++ nonce ++ " {\"ready\":true}\n")
   output.flush
   STP.Library.serve input output nonce env

@@ -36,7 +36,7 @@ def serve(
     ] = False,
 ) -> None:
     """Serve proof checks over HTTP: our API, Kimina's, MCP, a page. SIGTERM lets it finish."""
-    from stp.service.app import ServeSettings
+    from stp.service.bounds import ServeSettings
     from stp.service.server import serve as run
 
     if (tls_cert is None) != (tls_key is None):
@@ -54,11 +54,13 @@ def mcp(toolchain: Toolchain = "auto", workers: Workers = 1) -> None:
     from stp.service.bounds import Bounds
     from stp.service.mcp import make_mcp
     from stp.service.metrics import Metrics
-    from stp.service.provers import Provers
+    from stp.service.provers import Provers, open_pools
+
+    verify = _verify(toolchain=toolchain, workers=workers)
 
     async def run() -> None:
-        provers = Provers(Bounds(), Metrics())
-        starting = asyncio.create_task(provers.start(_verify(toolchain=toolchain, workers=workers)))
+        provers = Provers(Bounds(), Metrics(), verify.toolchain)
+        starting = asyncio.create_task(provers.start(open_pools(verify)))
         try:
             await make_mcp(provers).run_stdio_async()
         finally:

@@ -155,12 +155,12 @@ def _is_wanted(theorem: LibraryTheorem) -> bool:
 def _read_library(lean: toolchain.Toolchain) -> list[LibraryTheorem]:
     process = LeanProcess(lean, "Library")
     try:
-        process.send("")
+        process.send({"imports": ""})
         names = process.receive(time.monotonic() + _READ_TIMEOUT_S)
         modules = [m for m in names if m in MODULES or m.startswith(tuple(f"{p}." for p in MODULES))]
         theorems = []
         for module in tqdm(modules, desc="reading Lean's library", unit="module"):
-            process.send(module)
+            process.send({"statements": module})
             for name, text in process.receive(time.monotonic() + _READ_TIMEOUT_S):
                 theorems.append(LibraryTheorem(name, module, text.removeprefix(name).strip()))
     finally:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Annotated, Any
 
 import psutil
@@ -20,7 +19,7 @@ from stp import __version__
 from stp.errors import StpError, UsageError
 from stp.service import kimina
 from stp.service.batches import Batches
-from stp.service.bounds import Bounds
+from stp.service.bounds import Bounds, ServeSettings
 from stp.service.guard import Guard, refused
 from stp.service.keys import Client, Keys
 from stp.service.mcp import http_app
@@ -29,37 +28,27 @@ from stp.service.page import add_pages
 from stp.service.provers import Provers
 from stp.service.refusal import RefusedError, without_paths
 from stp.service.schema import REFUSALS, BatchIn, BatchOut, VerifyIn, VerifyOut
-from stp.settings import VerifySettings
 from stp.store.service import Batch, ServiceStore
 from stp.types import CheckResult, Job, System
 from stp.verify.job import job_from_json, result_to_json
+from stp.verify.pool import Pool
 
 _log = logging.getLogger(__name__)
 _PAGE = 1_000
 _NDJSON = "application/x-ndjson"
 
 
-@dataclass(frozen=True, slots=True)
-class ServeSettings:
-    """How to serve: the checkers, the folder of keys and batches, whether clients need keys, the caps."""
-
-    verify: VerifySettings
-    state: Path
-    keys: bool = False
-    bounds: Bounds = field(default_factory=Bounds)
-
-
-def create_app(settings: ServeSettings) -> FastAPI:
+def create_app(settings: ServeSettings, pools: Mapping[System, Future[Pool]]) -> FastAPI:
     """The service as an ASGI application; its lifespan owns the store and the workers."""
     bounds, metrics = settings.bounds, Metrics()
     store = ServiceStore(settings.state / "service.sqlite", serving=True)
-    provers = Provers(bounds, metrics)
+    provers = Provers(bounds, metrics, settings.verify.toolchain)
     batches = Batches(store, provers, bounds)
     agents = http_app(provers)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        starting = asyncio.create_task(provers.start(settings.verify))
+        starting = asyncio.create_task(provers.start(pools))
         async with AsyncExitStack() as stack:
             stack.callback(store.close)
             stack.push_async_callback(provers.close)
@@ -249,17 +238,17 @@ async def _unless_gone(
     async def gone() -> None:
         while (await request.receive())["type"] != "http.disconnect":
             pass
+        _cancel(futures)
 
-    first: tuple[asyncio.Task[Any], ...] = (
-        asyncio.create_task(gone()), asyncio.create_task(asyncio.wait(futures)),
-    )  # fmt: skip
+    watching = asyncio.create_task(gone())
     try:
-        await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
-        if not first[1].done():
-            raise RefusedError(499, "the client went away")
-        return [future.result() for future in futures]
+        return [await future for future in futures]
+    except asyncio.CancelledError:
+        if watching.done():
+            raise RefusedError(499, "the client went away") from None
+        raise
     finally:
-        _cancel([*first, *futures])
+        _cancel([watching, *futures])
 
 
 async def _lines(futures: Sequence[asyncio.Future[CheckResult]]) -> AsyncIterator[bytes]:
@@ -272,7 +261,7 @@ async def _lines(futures: Sequence[asyncio.Future[CheckResult]]) -> AsyncIterato
         _cancel(futures)
 
 
-def _cancel(futures: Sequence[asyncio.Future[CheckResult]]) -> None:
+def _cancel(futures: Sequence[asyncio.Future[Any]]) -> None:
     for future in futures:
         future.cancel()
 

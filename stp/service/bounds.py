@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+from pathlib import Path
+
 from stp.service.refusal import RefusedError
-from stp.settings import Section
+from stp.settings import Section, VerifySettings
 from stp.types import Job
 
 
@@ -37,3 +40,13 @@ class Bounds(Section):
             if asked > most:
                 raise RefusedError(422, f"{where}: limits.{name}: expected at most {most:g}, found {asked:g}")
         return job
+
+
+@dataclass(frozen=True, slots=True)
+class ServeSettings:
+    """How to serve: the checkers, the folder of keys and batches, whether clients need keys, the caps."""
+
+    verify: VerifySettings
+    state: Path
+    keys: bool = False
+    bounds: Bounds = field(default_factory=Bounds)

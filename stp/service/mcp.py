@@ -12,13 +12,15 @@ from mcp.server.transport_security import TransportSecuritySettings
 from starlette.applications import Starlette
 
 from stp import __version__
-from stp.datasets.lean_core import library
 from stp.datasets.seeds import PORTFOLIO
 from stp.errors import StpError
 from stp.service.keys import Client
 from stp.service.provers import Provers
+from stp.service.refusal import without_paths
+from stp.service.snippet import imports_of
 from stp.types import CheckResult, Job, Limits, Verdict
 from stp.verify.job import result_to_json
+from stp.verify.lean.library import Found, search, theorems
 
 _INSTRUCTIONS = (
     "Checks Lean 4 proofs. A statement is `theorem NAME SIGNATURE`, without `:=`; a proof is the term after "
@@ -31,6 +33,7 @@ _MOST = 50
 def make_mcp(provers: Provers) -> MCPServer:
     """The tools over some provers."""
     mcp = MCPServer("stp", version=__version__, instructions=_INSTRUCTIONS, log_level="WARNING")
+    listing = asyncio.Lock()
 
     async def check(context: Context[Any], jobs: list[Job]) -> list[asyncio.Future[CheckResult]]:
         request = context.request_context.request
@@ -62,10 +65,24 @@ def make_mcp(provers: Provers) -> MCPServer:
         }
 
     @mcp.tool()
-    async def search_lemma(query: str, limit: int = 10) -> list[dict[str, str]]:
-        """Find theorems of Lean's library by words and constant names, such as `List.reverse length` or
-        `Nat mul distrib`. All words must occur in the name or the statement."""
-        return await asyncio.to_thread(search, query, limit)
+    async def search_lemma(
+        query: str, context: Context[Any], header: str = "", limit: int = 10
+    ) -> list[dict[str, str]]:
+        """Find theorems of the library that a header imports, by words and constant names, such as
+        `List.reverse length` or `Nat mul distrib`. All words must occur in a theorem's name or among the
+        constants that its statement mentions. The first search under new imports takes a while."""
+        try:
+            async with listing:
+                lines = await asyncio.to_thread(theorems, provers.toolchain, imports_of(header))
+        except StpError as error:
+            raise ToolError(without_paths(str(error))) from None
+        found = await asyncio.to_thread(search, lines, query, max(1, min(limit, _MOST)))
+        futures = await check(context, [_mention(theorem, header) for theorem in found])
+        return [
+            {"name": premise.name, "module": premise.module, "statement": premise.statement}
+            for future in futures
+            for premise in (await future).premises
+        ]
 
     @mcp.tool()
     async def prove(statement: str, context: Context[Any], header: str = "") -> dict[str, Any]:
@@ -87,21 +104,11 @@ def make_mcp(provers: Provers) -> MCPServer:
     return mcp
 
 
-def search(query: str, limit: int) -> list[dict[str, str]]:
-    """Theorems in whose name or statement all words of the query occur; in the name first, short first."""
-    words = query.lower().split()
-    found = []
-    for theorem in library().values():
-        name, signature = theorem.name.lower(), theorem.signature.lower()
-        parts = {*name.replace("_", ".").split("."), name}
-        ranks = [0 if w in parts else 1 if w in name else 2 if w in signature else 9 for w in words]
-        if words and max(ranks) < 9:
-            found.append((sum(ranks), len(name) + len(signature) / 100, theorem))
-    found.sort(key=lambda item: item[:2])
-    return [
-        {"name": theorem.name, "module": theorem.module, "statement": theorem.text}
-        for _, _, theorem in found[: max(1, min(limit, _MOST))]
-    ]
+def _mention(theorem: Found, header: str) -> Job:
+    """A job whose premise is the theorem: so the checker prints its statement."""
+    levels = f".{{{', '.join('0' * theorem.levels)}}}" if theorem.levels else ""
+    proof = f"have := @_root_.{theorem.name}{levels}; _root_.True.intro"
+    return Job(theorem.name, header, "theorem stp_mention : _root_.True", proof, premises=True)
 
 
 def http_app(provers: Provers) -> Starlette:

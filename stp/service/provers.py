@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from stp.errors import StpError
@@ -15,15 +16,29 @@ from stp.service.queue import Dispatcher
 from stp.service.refusal import RefusedError, without_paths
 from stp.settings import VerifySettings
 from stp.types import CheckResult, Job, System
+from stp.verify.lean.toolchain import Kind
 from stp.verify.pool import Pool, default_cache, open_pool
 
 _log = logging.getLogger(__name__)
 
 
-class Provers:
-    """The provers of this service. `start` returns at once; a prover is there when its pool is."""
+def open_pools(settings: VerifySettings) -> dict[System, Future[Pool]]:
+    """Begins to open a pool for each system and returns at once."""
+    threads = ThreadPoolExecutor(len(System))
+    return {
+        system: threads.submit(
+            open_pool, settings.model_copy(update={"system": system}), cache=default_cache()
+        )
+        for system in System
+    }
 
-    def __init__(self, bounds: Bounds, metrics: Metrics) -> None:
+
+class Provers:
+    """The provers of this service: one is there when its pool is."""
+
+    def __init__(self, bounds: Bounds, metrics: Metrics, toolchain: Kind) -> None:
+        self.toolchain = toolchain
+        """Which Lean it is that checks."""
         self._bounds = bounds
         self._metrics = metrics
         self._by_system: dict[System, Dispatcher] = {}
@@ -31,14 +46,13 @@ class Provers:
         """It is known which provers there are."""
         self._absent = {system: f"{system.value} is starting" for system in System}
 
-    async def start(self, settings: VerifySettings) -> None:
-        """Opens a pool for each system; why one cannot be opened is what its clients are told."""
-        for system in System:
+    async def start(self, pools: Mapping[System, Future[Pool]]) -> None:
+        """Waits for the pools; why one cannot be opened is what its clients are told."""
+        for system, opening in pools.items():
             try:
-                chosen = settings.model_copy(update={"system": system})
-                pool = await asyncio.to_thread(open_pool, chosen, cache=default_cache())
+                pool = await asyncio.wrap_future(opening)
             except (StpError, OSError) as error:
-                _log.log(logging.ERROR if system is settings.system else logging.INFO, "%s", error)
+                _log.log(logging.ERROR if system is System.LEAN else logging.INFO, "%s", error)
                 self._absent[system] = without_paths(str(error))
             else:
                 self.add(system, pool)

@@ -6,18 +6,57 @@ import asyncio
 import ipaddress
 import logging
 import logging.handlers
+import os
+from collections.abc import Mapping
+from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from stp.errors import UsageError
-from stp.service.app import ServeSettings, create_app
+from stp.service.bounds import ServeSettings
+from stp.service.provers import open_pools
+from stp.types import System
+from stp.verify.pool import Pool
 
 _HEADERS_S = 10.0
 _KEEP_ALIVE_S = 5
 _DRAIN_S = 60
 _AUDIT_BYTES = 32 << 20
+
+
+class _Joining:
+    """A transport that holds what is written until more is, or until the loop turns: head and body of a reply
+    leave as one, and wake the client once."""
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._held = b""
+
+    def write(self, data: bytes) -> None:
+        """Sends what was held together with this, or holds this."""
+        if self._held:
+            self._held += data
+            self._flush()
+        else:
+            self._held = data
+            self._loop.call_soon(self._flush)
+
+    def close(self) -> None:
+        """Sends what was held first."""
+        self._flush()
+        self._transport.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def _flush(self) -> None:
+        held, self._held = self._held, b""
+        if held:
+            self._transport.write(held)
 
 
 class PatientProtocol(H11Protocol):
@@ -28,7 +67,7 @@ class PatientProtocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Starts the clock."""
-        super().connection_made(transport)
+        super().connection_made(_Joining(transport, self.loop))  # type: ignore[arg-type]
         self._watch()
 
     def on_response_complete(self) -> None:
@@ -58,17 +97,22 @@ def serve(
         raise UsageError(
             f"--host {host}: anybody could use it: add a key first (stp keys add NAME) and serve with --keys"
         )
+    os.umask(0o077)  # what it keeps is its owner's
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     _log_audit(settings.state / "audit.jsonl")
-    make_server(settings, host, port, cert, key).run()
+    pools = open_pools(settings.verify)
+    make_server(settings, pools, host, port, cert, key).run()
 
 
 def make_server(
-    settings: ServeSettings, host: str, port: int, cert: Path | None = None, key: Path | None = None
-) -> uvicorn.Server:
+    settings: ServeSettings, pools: Mapping[System, Future[Pool]], host: str, port: int,
+    cert: Path | None = None, key: Path | None = None,
+) -> uvicorn.Server:  # fmt: skip
     """The server, ready to run."""
+    from stp.service.app import create_app  # takes a second or two, in which Lean starts
+
     config = uvicorn.Config(
-        create_app(settings), host=host, port=port, http=PatientProtocol, ws="none", access_log=False,
+        create_app(settings, pools), host=host, port=port, http=PatientProtocol, ws="none", access_log=False,
         log_level="warning", timeout_keep_alive=_KEEP_ALIVE_S, timeout_graceful_shutdown=_DRAIN_S,
         limit_concurrency=settings.bounds.connections, server_header=False,
         ssl_certfile=cert, ssl_keyfile=key,

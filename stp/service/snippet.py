@@ -78,6 +78,14 @@ def make_snippet(id_: str, code: str, wall_s: float, heartbeats: int) -> Snippet
     )  # fmt: skip
 
 
+def imports_of(code: str) -> str:
+    """The beginning of a file, up to the end of its imports."""
+    try:
+        return code[: _imports_end(list(tokens(code)))]
+    except UsageError:
+        return ""  # an unterminated comment or string
+
+
 def _line(code: str, token: Token) -> int:
     return code.count("\n", 0, token.start) + 1
 

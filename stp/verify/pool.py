@@ -254,10 +254,10 @@ class Pool:
                 replace(result, times_ms={**result.times_ms, "queue": 1e3 * (batch.since - queued)})
                 for result, (_, _, queued) in zip(results, batch.entries, strict=True)
             ]
-            self._remember(jobs, results)
             for (_, future, _), result in zip(batch.entries, results, strict=True):
                 with suppress(InvalidStateError):  # cancelled, or another worker was faster
                     future.set_result(result)
+            self._remember(jobs, results)  # last: nobody waits for the disk
 
     def _next_batch(self, host: Host) -> _Batch | None:
         with self._changed:

@@ -14,8 +14,8 @@ import httpx
 import pytest
 
 from stp.errors import ToolchainError
-from stp.service.app import ServeSettings
-from stp.service.bounds import Bounds
+from stp.service.bounds import Bounds, ServeSettings
+from stp.service.provers import open_pools
 from stp.service.server import make_server
 from stp.settings import VerifySettings
 from stp.types import CheckResult, Job, System, Verdict
@@ -43,7 +43,7 @@ class ScriptedHost:
         word, _, rest = job.proof.partition(" ")
         began = time.monotonic()
         if word == "wait":
-            time.sleep(float(rest))
+            time.sleep(float(rest.split()[0]))
         spent = {"statement": 0.0, "proof": 1e3 * (time.monotonic() - began), "kernel": 0.0}
         if word == "crash":
             return CheckResult(job.id, Verdict.CRASHED, rest, times_ms=spent)
@@ -73,7 +73,7 @@ def running(settings: ServeSettings) -> Iterator[httpx.Client]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    server = make_server(settings, "127.0.0.1", port)
+    server = make_server(settings, open_pools(settings.verify), "127.0.0.1", port)
     thread = threading.Thread(target=server.run)
     thread.start()
     try:

@@ -34,6 +34,7 @@ def test_results_come_in_the_order_of_the_jobs_or_as_they_are_there(live: Live) 
         assert 'stp_checks_total{cached="false",verdict="proved"} 4.0' in client.get("/metrics").text
         assert client.get("/v1/pool").json()["verdicts"] == {"proved": 4, "rejected": 2}
         assert client.get("/v1/toolchains").json()["toolchains"][0]["toolchain"] == "scripted"
+        assert client.get("/v1/limits").json()["jobs_per_request"] == 2000
 
 
 @pytest.mark.parametrize(
@@ -143,6 +144,9 @@ def test_a_client_that_goes_away_takes_its_jobs_back(live: Live, host: ScriptedH
         stream = {"Accept": "application/x-ndjson"}
         with client.stream("POST", "/v1/verify", json=body, headers=stream) as reply:
             next(reply.iter_lines())
+        kimina = {"codes": [{"custom_id": i, "proof": "wait 0.05"} for i in range(100)]}
+        with pytest.raises(httpx.ReadTimeout):
+            client.post("/verify", json=kimina, timeout=0.3)
         time.sleep(0.5)
         assert client.get("/v1/pool").json()["waiting"] == 0
         assert len(host.checked) < 60

@@ -8,7 +8,7 @@ import pytest
 
 from stp.cli import serve as commands
 from stp.errors import UsageError
-from stp.service.app import ServeSettings
+from stp.service.bounds import ServeSettings
 from stp.service.keys import Keys
 from stp.service.server import serve
 from stp.settings import VerifySettings

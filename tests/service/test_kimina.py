@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,8 @@ import httpx
 import pytest
 
 from stp.service.snippet import make_snippet
+from stp.verify.lean.process import LeanProcess
+from stp.verify.lean.toolchain import Toolchain
 from tests.service.conftest import Live
 
 #: With what it needs beside what this project does; but not `datasets`, which one of its commands imports.
@@ -62,7 +66,7 @@ def test_snippets_see_nothing_of_each_other_whatever_their_header(lean_service: 
 
 @pytest.mark.lean
 def test_one_snippets_end_is_its_own(lean_service: httpx.Client) -> None:
-    """Faults d, e, f, h: long lines and much output, one failure in a batch, imports that fail."""
+    """Faults d, f, h: long lines and much output, one failure in a batch, imports that fail."""
     wide = f"theorem wide (h : {' ∧ '.join(['1 = 2'] * 400)}) : False := by\n  skip"
     bomb = "theorem b : 2 ^ 9999999 % 7 = 1 := by decide"
     results = check(
@@ -73,6 +77,36 @@ def test_one_snippets_end_is_its_own(lean_service: httpx.Client) -> None:
     assert "unknown module prefix 'Nope'" in said(results[3])[0][2]
     assert "/" not in said(results[3])[0][2]
     assert status(results[3]) == "lean_error"
+
+
+FLOOD = """
+import sys
+nonce = input()
+print("STP1", nonce, '{"ready": "1"}', flush=True)
+for line in sys.stdin:
+    sys.stderr.write("x" * 1_000_000)
+    print("STP1", nonce, line, end="", flush=True)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Flooding(Toolchain):
+    """A checker that writes a megabyte to its standard error before it answers."""
+
+    def command(self, program: str) -> list[str]:
+        return [sys.executable, "-c", FLOOD]
+
+
+@pytest.mark.programs
+def test_a_checker_that_floods_its_standard_error_goes_on_answering(tmp_path: Path) -> None:
+    """Fault e."""
+    process = LeanProcess(Flooding("native", tmp_path, tmp_path, ""), "Checker")
+    try:
+        for i in range(3):
+            process.send(i)
+            assert process.receive(time.monotonic() + 30) == i
+    finally:
+        process.kill()
 
 
 @pytest.mark.lean

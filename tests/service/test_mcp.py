@@ -12,6 +12,7 @@ from mcp import Client, StdioServerParameters
 
 from tests.service.conftest import Live
 
+IMPORTS = "import Std.Data.HashMap.Lemmas"
 FOO = {"statement": "theorem foo (a b : Nat) : a + b = b + a"}
 
 
@@ -40,18 +41,27 @@ def test_tools_are_there_over_http_and_a_proof_is_found(live: Live) -> None:
 
 @pytest.mark.lean
 def test_lean_answers_agents(lean_service: httpx.Client) -> None:
-    good, bad, found, lemmas = call(
+    good, bad, found, lemmas, absent, imported = call(
         f"{lean_service.base_url}/mcp",
         ("check_statement", FOO),
         ("check_statement", {"statement": "theorem foo : x = 1"}),
         ("prove", FOO),
         ("search_lemma", {"query": "List length reverse", "limit": 3}),
+        ("search_lemma", {"query": "hashmap size_insert"}),
+        (
+            "search_lemma",
+            {"query": "hashmap size_insert", "header": "import Std.Data.HashMap.Lemmas\nopen Nat"},
+        ),
     )
     assert good["well_formed"]
     assert not bad["well_formed"]
     assert bad["messages"]
     assert found["proof"].startswith("by ")
-    assert "List.length_reverse" in [lemma["name"] for lemma in lemmas["result"]]
+    (lemma,) = [lemma for lemma in lemmas["result"] if lemma["name"] == "List.length_reverse"]
+    assert lemma["module"] == "Init.Data.List.Lemmas"
+    assert "as.reverse.length = as.length" in lemma["statement"]
+    assert absent["result"] == []
+    assert "Std.HashMap.size_insert" in [lemma["name"] for lemma in imported["result"]]
 
 
 @pytest.mark.lean

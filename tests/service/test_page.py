@@ -35,6 +35,7 @@ def browse(url: str, folder: Path, *more: str) -> str:
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine: apt install chromium")
 def test_a_proof_is_checked_on_the_page(lean_service: httpx.Client, tmp_path: Path) -> None:
     picture = Path(os.environ.get("STP_ARTEFACTS", tmp_path)) / "page.png"
+    picture.parent.mkdir(parents=True, exist_ok=True)
     proof = {"statement": "theorem foo (a b : Nat) : a + b = b + a", "proof": "by\n  omega"}
     url = f"{lean_service.base_url}/#{urlencode(proof)}"
     browse(url, tmp_path, "--window-size=1280,1000", "--virtual-time-budget=8000", f"--screenshot={picture}")
@@ -43,6 +44,10 @@ def test_a_proof_is_checked_on_the_page(lean_service: httpx.Client, tmp_path: Pa
     assert re.search(r'id="verdict" class="good">proved<', shown)
     assert "<dt>axioms</dt>" in shown
     assert re.search(r"<dt>workers</dt><dd>1</dd>", shown)
+    wrong = urlencode({**proof, "proof": "by\n  rfl"})
+    shown = browse(f"{lean_service.base_url}/#{wrong}", tmp_path, "--virtual-time-budget=8000", "--dump-dom")
+    assert re.search(r'id="verdict" class="bad">rejected<', shown)
+    assert re.search(r'<span>  rfl</span></div><div class="said bad">', shown), "the message at its line"
 
 
 def test_the_page_needs_nothing_from_elsewhere_and_names_its_fields(live: Live) -> None:

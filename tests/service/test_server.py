@@ -26,7 +26,7 @@ SERVE = """
 import sys
 from pathlib import Path
 import stp.service.provers
-from stp.service.app import ServeSettings
+from stp.service.bounds import ServeSettings
 from stp.service.server import serve
 from stp.settings import VerifySettings
 from stp.verify.pool import Pool
@@ -42,7 +42,8 @@ def process(state: Path, *tls: Path) -> Iterator[tuple[subprocess.Popen[bytes], 
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    child = subprocess.Popen([sys.executable, "-c", SERVE, str(state), str(port), *map(str, tls)])
+    command = [sys.executable, "-c", SERVE, str(state), str(port), *map(str, tls)]
+    child = subprocess.Popen(command, stderr=subprocess.PIPE)
     verify = ssl.create_default_context(cafile=tls[0]) if tls else True
     url = f"http{'s' if tls else ''}://127.0.0.1:{port}"
     try:
@@ -66,6 +67,9 @@ def test_what_is_in_flight_is_answered_before_the_end(tmp_path: Path) -> None:
         child.send_signal(signal.SIGTERM)
         assert reply.result().json()["results"][0]["verdict"] == "proved"
         assert child.wait(10) in (0, -signal.SIGTERM)
+    assert child.stderr
+    assert child.stderr.read() == b"", "no task is left behind, none dies with a traceback (Kimina's fault g)"
+    assert (tmp_path / "audit.jsonl").stat().st_mode & 0o77 == 0
     audit = (tmp_path / "audit.jsonl").read_text()
     assert '"path": "/v1/verify", "status": 200' in audit
     assert '"jobs": 1' in audit
