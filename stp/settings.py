@@ -208,6 +208,9 @@ class TrainSettings(Section):
     {accelerate}/fsdp.yaml`, where {accelerate} is the folder of those that come with STP; "": in this one."""
     prompt_weight: float = Field(0.0, ge=0)
     """What a prompt's token counts beside a target's: above 0 where a model must learn the language first."""
+    average_decay: float = Field(0.0, ge=0, lt=1)
+    """Save the moving average of the weights over the steps, which keeps this much of itself at each step (0.999;
+    less in the first steps); 0: the last weights."""
     save_steps: int = Field(100, gt=0)
     """A killed training goes on from the last of these checkpoints."""
 

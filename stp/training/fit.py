@@ -24,6 +24,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 from transformers import (
@@ -176,7 +177,9 @@ class _SftTrainer(Trainer):
     ) -> None:
         super().__init__(model=model, args=arguments)
         self.batches, self.settings = batches, settings
+        self.average = _Average(settings.average_decay, self.args.process_index)
         self.remove_callback(PrinterCallback)  # a dictionary on stdout at every step
+        self.add_callback(self.average)
         self.add_callback(_Progress(batches))
 
     def get_train_dataloader(self) -> DataLoader[Any]:
@@ -208,9 +211,54 @@ class _SftTrainer(Trainer):
             )
         return total
 
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        super()._save_checkpoint(model, trial)
+        self.average.save(_checkpoint(self.args, self.state))
+        self.accelerator.wait_for_everyone()  # or the checkpoint would be called whole before it is
+
     def floating_point_ops(self, inputs: Any) -> int:
         """Not counted: it would look for one tensor of ids."""
         return 0
+
+
+class _Average(TrainerCallback):
+    """The moving average of what is trained, each process's of its own shards; at the end it takes its place.
+
+    A step t keeps min(decay, (1 + t) / (10 + t)) of it, so that a short training forgets where it began.
+    """
+
+    def __init__(self, decay: float, rank: int) -> None:
+        self.decay, self._name = decay, f"average-{rank}.pt"
+        self._mean: list[Tensor] = []
+
+    def on_train_begin(
+        self, args: Any, state: TrainerState, control: Any, model: Any = None, **_: Any
+    ) -> None:
+        if self.decay:
+            self._mean = [weight.clone() for weight in _trained(model)]
+            if state.global_step:
+                stored = _checkpoint(args, state) / self._name
+                torch._foreach_copy_(self._mean, torch.load(stored, map_location="cpu", weights_only=True))
+
+    def on_step_end(self, args: Any, state: TrainerState, control: Any, model: Any = None, **_: Any) -> None:
+        if self.decay:
+            kept = min(self.decay, (1 + state.global_step) / (10 + state.global_step))
+            torch._foreach_lerp_(self._mean, _trained(model), 1 - kept)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+        if self.decay:
+            torch._foreach_copy_(_trained(model), self._mean)
+
+    def save(self, checkpoint: Path) -> None:
+        """Adds it to a checkpoint."""
+        if self.decay:
+            torch.save(self._mean, checkpoint / self._name)
+
+
+def _trained(model: nn.Module) -> list[Tensor]:
+    """The weights that a training changes; where they are spread over processes, this one's shards."""
+    weights = [weight.detach() for weight in model.parameters() if weight.requires_grad]
+    return [weight.to_local() if isinstance(weight, DTensor) else weight for weight in weights]
 
 
 class _Progress(TrainerCallback):
@@ -236,7 +284,7 @@ class _Progress(TrainerCallback):
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: Any, **_: Any) -> None:
         if state.is_world_process_zero:
-            (Path(str(args.output_dir)) / f"checkpoint-{state.global_step}" / _WHOLE).touch()
+            (_checkpoint(args, state) / _WHOLE).touch()
 
     def on_train_end(self, args: Any, state: TrainerState, control: Any, **_: Any) -> None:
         self.bar.close()
@@ -306,6 +354,11 @@ def _full_disk_told(work: Path) -> Iterator[None]:
         if shutil.disk_usage(work).free < _LITTLE_BYTES:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(work)) from error
         raise
+
+
+def _checkpoint(args: TrainingArguments, state: TrainerState) -> Path:
+    """The folder of the step that was just done."""
+    return Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
 
 
 def _last_whole_checkpoint(work: Path) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
@@ -20,7 +21,8 @@ from stp.errors import MachineryError, UsageError
 from stp.models.hf import load
 from stp.models.tiny import make_tiny
 from stp.settings import TinySettings, TrainSettings
-from stp.training.examples import Encoded, Example, collate, encode, pack, split, step_tensors
+from stp.training import fit
+from stp.training.examples import Encoded, Example, collate, encode, pack, plan, split, step_tensors
 from stp.training.fit import weighted_loss
 from stp.training.launch import launcher
 
@@ -96,6 +98,43 @@ def test_how_a_step_is_computed_changes_nothing(
     assert distance(tmp_path / "a", tmp_path / "b") < 1e-2 < distance(folder, tmp_path / "a")
 
 
+@pytest.mark.parametrize("decay", [0.0, 0.9])
+def test_a_training_is_that_of_a_plain_loop(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, decay: float
+) -> None:
+    """The reference: torch's own AdamW, one unpadded example after the other, a schedule written out."""
+    monkeypatch.setattr(fit, "_bf16_pays", lambda: False)
+    settings = changed(average_decay=decay, warmup_frac=0.25)
+    report = run(folder, tmp_path / "out", EXAMPLES, settings)
+    model, tokenizer = load(folder, "tiny")
+    encoded, _ = encode(EXAMPLES, tokenizer, 96)
+    batches = plan(encoded, settings.epochs, settings.batch_size, 0)
+    optimizer = torch.optim.AdamW(model.parameters(), weight_decay=0.0)
+    mean, losses = [weight.detach().clone() for weight in model.parameters()], []
+    warmup = math.ceil(len(batches) / 4)
+    for step, batch in enumerate(batches):
+        share = (step - warmup) / (len(batches) - warmup)
+        rate = step / warmup if step < warmup else (1 + math.cos(math.pi * share)) / 2
+        optimizer.param_groups[0]["lr"] = rate * settings.learning_rate
+        total = torch.zeros(())
+        for example in batch:
+            log_probs_TV = model(torch.tensor([example.ids])).logits[0].log_softmax(-1)
+            for t in range(example.prompt_tokens, len(example.ids)):
+                total = total - example.weight * log_probs_TV[t - 1, example.ids[t]]
+        loss = total / sum(e.weight * (len(e.ids) - e.prompt_tokens) for e in batch)
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+        kept = min(decay, (2 + step) / (11 + step))
+        mean = [kept * m + (1 - kept) * w.detach() for m, w in zip(mean, model.parameters(), strict=True)]
+    assert report.loss == pytest.approx(sum(losses) / len(losses), abs=1e-5)
+    trained, _ = load(tmp_path / "out", "tiny")
+    off = [(w - m).abs().max().item() for w, m in zip(trained.parameters(), mean, strict=True)]
+    assert max(off) < 1e-4
+
+
 def test_adapters_are_merged_into_a_whole_model(folder: Path, tmp_path: Path) -> None:
     pytest.importorskip("peft")
     run(folder, tmp_path / "out", EXAMPLES, changed(lora_rank=4))
@@ -109,8 +148,8 @@ def test_adapters_are_merged_into_a_whole_model(folder: Path, tmp_path: Path) ->
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["ddp", "fsdp"])
 def test_two_processes_train_what_one_does(folder: Path, tmp_path: Path, kind: str) -> None:
-    plain = run(folder, tmp_path / "a", EXAMPLES)
-    other = run(folder, tmp_path / "b", EXAMPLES, changed(launch=TWO.format(kind)))
+    plain = run(folder, tmp_path / "a", EXAMPLES, changed(average_decay=0.5))
+    other = run(folder, tmp_path / "b", EXAMPLES, changed(average_decay=0.5, launch=TWO.format(kind)))
     assert other.loss == pytest.approx(plain.loss, abs=1e-2)
     assert distance(tmp_path / "a", tmp_path / "b") < 1e-2
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
