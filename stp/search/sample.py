@@ -21,9 +21,10 @@ from stp.store.store import Store
 from stp.types import CheckResult, Job, Limits, Statement
 from stp.verify.pool import Pool
 
-_SAMPLES_A_BATCH = 512
-#: Samples that may wait for their checks before generation does.
-_SAMPLES_AHEAD = 16 * _SAMPLES_A_BATCH
+#: Samples asked for at once, for each one that the generator writes at a time: the longest hold it up.
+_SAMPLES_A_SLOT = 4
+#: Batches whose samples may wait for their checks before generation does.
+_BATCHES_AHEAD = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,8 @@ def attempt(
     """
     done = store.attempted(round, stage)
     todo = [statement for statement in statements if statement.key not in done]
-    chunk = max(1, _SAMPLES_A_BATCH // budget.samples)
+    at_once = _SAMPLES_A_SLOT * prover.model.batch_size * max(1, prover.model.replicas)
+    chunk = max(1, at_once // budget.samples)
     pending = _Pending(store, prover)
     pending.submit(round, stage)
     with tqdm(total=len(todo) * budget.samples, desc=f"round {round} {stage}", unit="proof") as bar:
@@ -85,7 +87,8 @@ def attempt(
             store.add_attempts(round, stage, _rows(batch, sampled, budget.samples))
             pending.submit(round, stage)
             pending.collect()
-            while len(pending.futures) > _SAMPLES_AHEAD:  # checking is slower: generation waits for it
+            # Where checking is slower, generation waits for it.
+            while len(pending.futures) > _BATCHES_AHEAD * at_once:
                 pending.collect(block=True)
             tokens += sum(sample.tokens for samples in sampled for sample in samples)
             bar.update(len(batch) * budget.samples)
