@@ -101,7 +101,10 @@ def fit(task: Task) -> None:
     batches = plan(encoded, settings.epochs, settings.batch_size, task.seed)
     started = time.monotonic()
     trainer = _SftTrainer(_with_loss(model, settings), batches, settings, _arguments(task, len(batches)))
-    with _full_disk_told(task.work):
+    if torch.cuda.is_available():
+        sharded = trainer.accelerator.num_processes if trainer.is_fsdp_enabled else 1
+        check_room(trainer.model, settings, torch.cuda.mem_get_info()[1], sharded)
+    with _full_disk_told(task.work), _full_gpu_told(settings):
         trainer.train(resume_from_checkpoint=_last_whole_checkpoint(task.work))
         _save(trainer, task)
         if trainer.is_world_process_zero():
@@ -116,6 +119,24 @@ def fit(task: Task) -> None:
     )
     if trainer.is_world_process_zero():
         (task.work / "model" / REPORT).write_text(json.dumps(dataclasses.asdict(report)))
+
+
+def check_room(model: nn.Module, settings: TrainSettings, bytes_of_gpu: int, gpus: int) -> None:
+    """Do the weights, and what the optimizer keeps of those that are trained, fit so many GPUs?
+
+    Raises:
+        UsageError: no; says what would fit.
+    """
+    kept = 16 if settings.average_decay else 12  # 32 bits each: gradient, two moments, the average
+    weights = list(model.parameters())
+    needed = sum(w.numel() * (w.element_size() + kept * w.requires_grad) for w in weights)
+    if needed > gpus * bytes_of_gpu:
+        count, fit = sum(w.numel() for w in weights), gpus * bytes_of_gpu
+        raise UsageError(
+            f"training takes {needed / 2**30:.1f} GiB of GPU memory before the first token, found "
+            f"{fit / 2**30:.1f} GiB on {gpus} GPUs: of these {count / 1e9:.1f} billion weights "
+            f"{fit / needed:.0%} would fit; set train.lora_rank, or spread them with train.launch"
+        )
 
 
 def weighted_loss(
@@ -354,6 +375,18 @@ def _full_disk_told(work: Path) -> Iterator[None]:
         if shutil.disk_usage(work).free < _LITTLE_BYTES:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(work)) from error
         raise
+
+
+@contextlib.contextmanager
+def _full_gpu_told(settings: TrainSettings) -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise UsageError(
+            f"train.tokens_per_pass = {settings.tokens_per_pass} (0: a whole step): GPU memory is full: "
+            f"set fewer, {'' if settings.gradient_checkpointing else 'train.gradient_checkpointing=true, '}"
+            "or spread the weights over more GPUs with train.launch; the run then goes on"
+        ) from error
 
 
 def _checkpoint(args: TrainingArguments, state: TrainerState) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -153,6 +154,51 @@ def test_two_processes_train_what_one_does(folder: Path, tmp_path: Path, kind: s
     assert other.loss == pytest.approx(plain.loss, abs=1e-2)
     assert distance(tmp_path / "a", tmp_path / "b") < 1e-2
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+
+
+def test_a_gpu_that_is_too_small_is_told_what_fits(folder: Path) -> None:
+    model, _ = load(folder, "tiny", dtype="float32")
+    needed = 16 * sum(weight.numel() for weight in model.parameters())
+    fit.check_room(model, changed(), needed, 1)
+    fit.check_room(model, changed(), needed // 2, 2)
+    fit.check_room(model, changed(average_decay=0.9), needed * 5 // 4, 1)
+    with pytest.raises(UsageError, match=r"on 1 GPUs: .* 50% would fit; set train\.lora_rank"):
+        fit.check_room(model, changed(), needed // 2, 1)
+
+
+def test_a_full_gpu_names_what_to_lower(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(fit, "weighted_loss", full)
+    with pytest.raises(UsageError, match=r"train\.tokens_per_pass = 500 .* set fewer, train\.gradient_check"):
+        run(folder, tmp_path / "out", EXAMPLES, changed(tokens_per_pass=500))
+
+
+#: Two launchers that find each other as they would on two machines.
+_TWO_MACHINES = """
+for machine in 1 0; do
+  {python} -m accelerate.commands.launch --config_file {accelerate}/fsdp.yaml --cpu --num_machines 2 \\
+    --num_processes 2 --machine_rank $machine --main_process_ip 127.0.0.1 --main_process_port {port} "$@" &
+done
+wait $! && wait
+"""
+
+
+@pytest.mark.slow
+def test_two_machines_train_what_one_does(folder: Path, tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    script = tmp_path / "launch.sh"
+    [accelerate] = launcher("{accelerate}")
+    script.write_text(_TWO_MACHINES.format(python=sys.executable, accelerate=accelerate, port=port))
+    plain = run(folder, tmp_path / "a", EXAMPLES)
+    other = run(folder, tmp_path / "b", EXAMPLES, changed(launch=f"sh {script}"))
+    assert other.loss == pytest.approx(plain.loss, abs=1e-2)
+    assert distance(tmp_path / "a", tmp_path / "b") < 1e-2
 
 
 @pytest.mark.programs
