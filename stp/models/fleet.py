@@ -94,9 +94,7 @@ class Fleet:
         """See `Generator.close`."""
         import ray
 
-        if (
-            ready := self._ready()
-        ):  # each ends its engine's processes, or, where it cannot, is ended with them
+        if ready := self._ready():  # each ends its engine's processes, or is ended with them
             ray.wait([actor.close.remote() for actor in ready], num_returns=len(ready), timeout=_CLOSE_S)
         for actor in self._actors:
             ray.kill(actor)
@@ -107,7 +105,8 @@ class Fleet:
     ) -> list[list[Sample]]:
         """See `Generator.generate`."""
         how = {"n": n, "temperature": temperature, "max_tokens": max_tokens, "seed": seed}
-        size = max(1, self._settings.batch_size // n)
+        # Two parts for each: one that is at its end has few slots busy, one that is lost costs all of it.
+        size = max(1, self._settings.batch_size // n, len(prompts) // (2 * len(self._actors)))
         return self._share(prompts, size, lambda actor, part: actor.call.remote("generate", part, **how))
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -123,11 +122,12 @@ class Fleet:
         answers: list[Any] = [None] * len(items)
         todo = deque(range(0, len(items), size))
         asked: dict[Any, tuple[Any, int]] = {}  # what an actor was asked, and where that part begins
+        first: int | None
         free, losses = self._ready(), 0
         while todo or asked:
             while free and todo:
-                actor, first = free.pop(), todo.popleft()
-                asked[ask(actor, list(items[first : first + size]))] = (actor, first)
+                actor, at = free.pop(), todo.popleft()
+                asked[ask(actor, list(items[at : at + size]))] = (actor, at)
             done, _ = ray.wait([*asked, *self._starting], timeout=None if asked else _PLACE_S)
             if not done:
                 raise MachineryError(f"no generator is left, and none found a place in {_PLACE_S:.0f} s")

@@ -15,10 +15,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, InvalidStateError, wait
+from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, Protocol
 
 import psutil
@@ -207,16 +208,16 @@ class Pool:
     def check(self, jobs: Iterable[Job]) -> Iterator[CheckResult]:
         """Results as they come, in any order. Takes jobs from the iterable only as fast as they are
         checked, a few seconds ahead."""
-        pending: set[Future[CheckResult]] = set()
-        ahead = 4 * _MAX_BATCH * max(1, self.workers)
+        done: SimpleQueue[Future[CheckResult]] = SimpleQueue()
+        pending, ahead = 0, 4 * _MAX_BATCH * max(1, self.workers)
         for job in jobs:
-            pending.add(self.submit(job))
-            if len(pending) >= ahead:
-                done, pending = wait(pending, return_when=FIRST_COMPLETED)
-                yield from (future.result() for future in done)
-        while pending:
-            done, pending = wait(pending, return_when=FIRST_COMPLETED)
-            yield from (future.result() for future in done)
+            self.submit(job).add_done_callback(done.put)
+            pending += 1
+            if pending >= ahead:
+                yield done.get().result()
+                pending -= 1
+        for _ in range(pending):
+            yield done.get().result()
 
     def close(self) -> None:
         """Ends the workers; jobs still queued are cancelled."""
