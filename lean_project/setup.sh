@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs the pinned Lean and its Mathlib for this folder: elan's toolchain, Mathlib's built files, the checker.
-# Each step goes on where it stopped; one line says what to do where it cannot.
+# Installs the pinned Lean and its Mathlib for this folder: elan's toolchain, Mathlib's built files, the checker
+# and the smaller header. Each step goes on where it stopped; one line says what to do where it cannot.
 cd "$(dirname "$0")" || exit 3
 stop() { echo "make lean: $1; then run make lean again" >&2; exit 3; }
 
@@ -13,3 +13,5 @@ lake exe cache get ||
   stop "Mathlib cannot be fetched: check the network and for 6 GB of free disk here"
 lake build ||
   stop 'the checker does not build against this Lean: see above, and check that lean_project is as it came'
+lake build Slim ||
+  echo 'make lean: Slim.lean does not build against this Mathlib: let headers import Mathlib itself' >&2

@@ -7,6 +7,7 @@ import os
 import platform
 import shutil
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +18,7 @@ from stp.verify.isabelle import toolchain as isabelle
 from stp.verify.lean import install, toolchain
 
 _WORKER_MB = 2800
+_GPUS = Path("/proc/driver/nvidia/gpus")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +66,12 @@ def _disk() -> Finding:
 
 
 def _gpu() -> Finding:
-    reports = [path.read_text() for path in Path("/proc/driver/nvidia/gpus").glob("*/information")]
+    reports = [path.read_text() for path in _GPUS.glob("*/information")]
     models = [line.partition(":")[2].strip() for text in reports for line in text.splitlines()[:1]]
+    build = version("torch") if importlib.util.find_spec("torch") else ""
+    if models and build.endswith("+cpu"):
+        text = f"{', '.join(models)}, which torch {build} cannot use: install a CUDA build of torch"
+        return Finding("GPU", "note", text)
     if models:
         return Finding("GPU", "ok", ", ".join(models))
     return Finding("GPU", "note", "none found: the model samples and trains on the cores")

@@ -63,7 +63,8 @@ class ModelSettings(Section):
     gpus: int = Field(1, gt=0)
     """GPUs that one vLLM engine spreads the model over."""
     replicas: int = Field(0, ge=0)
-    """Generators in Ray actors, each on `gpus` GPUs of its own; 0: one generator, in this process."""
+    """At most so many generators in Ray actors, each on `gpus` GPUs of its own, and the training in an actor
+    on the node with the most GPUs; 0: one generator and the training in this process."""
     context_tokens: int = Field(0, ge=0)
     """Tokens of a prompt and its text together, in sampling and training; 0: as many as the model can."""
     prompt_format: str = "tiny"
@@ -212,6 +213,9 @@ class TrainSettings(Section):
     {accelerate}/fsdp.yaml`, where {accelerate} is the folder of those that come with STP; "": in this one."""
     prompt_weight: float = Field(0.0, ge=0)
     """What a prompt's token counts beside a target's: above 0 where a model must learn the language first."""
+    average_decay: float = Field(0.0, ge=0, lt=1)
+    """Save the moving average of the weights over the steps, which keeps this much of itself at each step
+    (0.999; less in the first steps); 0: the last weights."""
     save_steps: int = Field(100, gt=0)
     """A killed training goes on from the last of these checkpoints."""
 
@@ -232,6 +236,15 @@ class EvaluateSettings(Section):
 
     samples: int = Field(8, gt=0)
     temperature: float = Field(1.0, gt=0)
+
+
+#: What may change while a run goes on: where and how its work is done, not what comes out but for rounding.
+PLACEMENT = frozenset(
+    {
+        "verify.pool", "verify.workers", "model.url", "model.gpus", "model.replicas", "model.batch_size",
+        "train.launch", "train.tokens_per_pass", "train.gradient_checkpointing", "train.save_steps",
+    }
+)  # fmt: skip
 
 
 class Settings(Section):

@@ -17,7 +17,8 @@ ORDER = [
 ]  # fmt: skip
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 HOMES = {
-    "sqlite3": {"store"}, "sqlite_utils": {"store"}, "ray": {"verify", "models", "selfplay"},
+    "sqlite3": {"store"}, "sqlite_utils": {"store"},
+    "ray": {"verify", "models", "training", "selfplay", "bench"},
     "torch": {"models", "training", "selfplay", "bench"}, "transformers": {"models", "training"},
     "subprocess": {"verify", "training", "bench"},
 }  # fmt: skip

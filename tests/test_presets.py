@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
+from stp.cli import app
 from stp.models.prompts import prompt_format
 from stp.settings import load, presets
 from stp.store.store import Store
@@ -38,6 +40,15 @@ def test_a_proof_and_its_longest_prompt_fit_the_context(name: str) -> None:
     model = load(name).model
     statement_and_proof = model.max_statement_tokens + model.max_proof_tokens
     assert statement_and_proof + model.max_statement_tokens < model.context_tokens
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_plan_says_what_a_round_of_a_large_preset_needs(name: str) -> None:
+    done = CliRunner().invoke(app, ["plan", "--config", name, "--statements", "89000"])
+    assert done.exit_code == 0, done.output
+    rows = {line[:14].rstrip(): line.split("  ")[-1].strip() for line in done.output.splitlines() if line}
+    assert rows["proofs"] == "3.49 M", "32 of each of 89,000 statements and 20,000 conjectures"
+    assert float(rows["hours in all"]) > 1
 
 
 @pytest.mark.slow

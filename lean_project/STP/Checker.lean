@@ -227,10 +227,10 @@ partial def runHeader (input : Parser.InputContext) (state : Elab.Command.State)
 
 /-- Options that every job starts with. -/
 def baseOptions : Options :=
-  let o := KVMap.setBool {} `autoImplicit false
-  let o := KVMap.setBool o `relaxedAutoImplicit false
-  let o := KVMap.setBool o `Elab.async false
-  let o := KVMap.setBool o `linter.all false
+  let o := (Options.empty).set `autoImplicit false
+  let o := o.set `relaxedAutoImplicit false
+  let o := o.set `Elab.async false
+  let o := o.set `linter.all false
   o
 
 /-- Imports and runs a header. -/
@@ -1009,8 +1009,8 @@ elaboration leaves out its own, which takes as long. -/
 def withBudget (state : Elab.Command.State) (heartbeats : Nat) (quick : Bool) : Elab.Command.State :=
   match state.scopes with
   | scope :: rest =>
-    let opts := KVMap.setNat scope.opts `maxHeartbeats heartbeats
-    let opts := KVMap.setBool opts `debug.skipKernelTC quick
+    let opts := scope.opts.set `maxHeartbeats heartbeats
+    let opts := opts.set `debug.skipKernelTC quick
     { state with scopes := { scope with opts } :: rest }
   | [] => state
 

@@ -24,12 +24,12 @@ partial def isAuxiliary : Name → Bool
 
 /-- Options under which a printed statement has the best chance to elaborate again. -/
 def printOptions : Options :=
-  let o := KVMap.setBool {} `pp.proofs true
-  let o := KVMap.setNat o `pp.maxSteps 100000
-  let o := KVMap.setNat o `format.width 100000
-  let o := KVMap.setBool o `pp.deepTerms true
-  let o := KVMap.setBool o `pp.sanitizeNames false
-  let o := KVMap.setBool o `pp.fieldNotation.generalized true
+  let o := (Options.empty).set `pp.proofs true
+  let o := o.set `pp.maxSteps 100000
+  let o := o.set `format.width 100000
+  let o := o.set `pp.deepTerms true
+  let o := o.set `pp.sanitizeNames false
+  let o := o.set `pp.fieldNotation.generalized true
   o
 
 /-- The statement of a constant as Lean prints it, or none where it is no proposition. -/

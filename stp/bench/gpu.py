@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import importlib.util
 import time
-from collections.abc import Callable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from stp.errors import UsageError
 from stp.settings import ModelSettings, Section, TinySettings, TrainSettings
@@ -36,7 +34,8 @@ class Sizes(Section):
     tokens: int = 256
     examples: int = 512
     batch: int = 64
-    tokens_per_pass: int = 16_384
+    tokens_per_pass: int = 8_192
+    """With as many, 1 G parameters and their activations fit 80 GB: nothing is computed twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +69,17 @@ def run(sizes: Sizes | None = None) -> list[Line]:
     print(card)
     lines: list[Line] = []
 
-    def add(*found: Line) -> None:
-        lines.extend(found)
-        print("\n".join(map(str, found)), flush=True)
+    def add(found: Iterable[Line]) -> None:
+        for line in found:
+            lines.append(line)
+            print(line, flush=True)
 
     with TemporaryDirectory() as name:
         folder = Path(name)
         model = _model(folder / "sampled", sizes.sampled)
-        add(*_sampling(model, sizes))
-        add(*_training(_model(folder / "trained", sizes.trained), folder, sizes, card))
-        add(*_round(model, folder, sizes))
+        add(_sampling(model, sizes))
+        add(_training(_model(folder / "trained", sizes.trained), folder, sizes, card))
+        add(_round(model, folder, sizes))
     failed = [line.what for line in lines if line.must is not None and line.value < line.must]
     print(f"verdict: {'FAIL: ' + ', '.join(failed) if failed else 'PASS'}")
     return lines
@@ -90,58 +90,26 @@ def _statement(number: int) -> str:
 
 
 def _model(folder: Path, shape: TinySettings) -> Path:
+    """In bf16, with random weights."""
+    from stp.models import hf
     from stp.models.tiny import make_tiny
 
     make_tiny(folder, [_statement(number) for number in range(500)], shape, seed=0)
+    model, _ = hf.load(folder, _STYLE, dtype="bfloat16", place=False)
+    model.save_pretrained(folder)
     return folder
 
 
-def _sampling(model: Path, sizes: Sizes) -> list[Line]:
-    """Tokens/s of each back end, and of vLLM asked directly, for the same prompts."""
-    from stp.models.backend import open_generator
+def _sampling(model: Path, sizes: Sizes) -> Iterator[Line]:
+    """Tokens/s of each back end, and its share of what the engine does when asked directly."""
+    from stp.bench.sampling import Work, speeds
     from stp.models.prompts import prompt_format
 
     prompts = [prompt_format(_STYLE).prover(_statement(number)) for number in range(sizes.prompts)]
-    lines = []
-    for backend in ("transformers", "vllm"):
-        if backend == "vllm" and importlib.util.find_spec("vllm") is None:
-            print("vLLM is not installed here: not measured (pip install 'stp-prover[vllm]')")
-            continue
-        generator: Any = open_generator(ModelSettings(backend=backend, batch_size=256), model)
-
-        def ours(generator: Any = generator) -> int:
-            sampled = generator.generate(
-                prompts, n=sizes.samples, temperature=1.0, max_tokens=sizes.tokens, seed=0
-            )
-            return sum(sample.tokens for samples in sampled for sample in samples)
-
-        rate = _rate(ours)
-        lines.append(Line(f"sampling, {backend}, n = {sizes.samples}", rate, "tokens/s"))
-        if backend == "vllm":
-            raw = _rate(partial(_raw, generator, prompts, sizes))
-            lines.append(Line("  vLLM asked directly, without seeds", raw, "tokens/s"))
-            lines.append(Line("  share of that", rate / raw, "", MUST_OF_ENGINE))
-        generator.close()
-    return lines
-
-
-def _raw(generator: Any, prompts: list[Any], sizes: Sizes) -> int:
-    from vllm import SamplingParams
-
-    how = SamplingParams(
-        n=sizes.samples, temperature=1.0, max_tokens=sizes.tokens, ignore_eos=True, detokenize=False,
-        stop_token_ids=[generator.codec.end_id],
-    )  # fmt: skip
-    ids = generator.codec.fit(prompts, sizes.samples, 1.0, sizes.tokens).values()
-    answers = generator._engine.generate([{"prompt_token_ids": i} for i in ids], how, use_tqdm=False)
-    return sum(len(output.token_ids) for answer in answers for output in answer.outputs)
-
-
-def _rate(work: Callable[[], int]) -> float:
-    """Units a second of the second of two calls."""
-    work()
-    began = time.monotonic()
-    return work() / (time.monotonic() - began)
+    for speed in speeds(model, Work(prompts, _STYLE, sizes.samples, sizes.tokens, batch=256)):
+        yield Line(f"sampling, {speed.backend}, n = {sizes.samples}", speed.ours, "tokens/s")
+        yield Line("  the engine asked directly, without seeds", speed.engine, "tokens/s")
+        yield Line("  share of that", speed.share, "", MUST_OF_ENGINE)
 
 
 def _training(model: Path, folder: Path, sizes: Sizes, card: str) -> list[Line]:
@@ -155,10 +123,7 @@ def _training(model: Path, folder: Path, sizes: Sizes, card: str) -> list[Line]:
 
     style = prompt_format(_STYLE)
     examples = [Example(style.prover(_statement(i)), "by omega " * 60) for i in range(sizes.examples)]
-    settings = TrainSettings(
-        batch_size=sizes.batch, tokens_per_pass=sizes.tokens_per_pass, gradient_checkpointing=True,
-        save_steps=10**6,
-    )  # fmt: skip
+    settings = TrainSettings(batch_size=sizes.batch, tokens_per_pass=sizes.tokens_per_pass, save_steps=10**6)
     short, long = (
         train(
             model, folder / f"after-{epochs}", examples, settings.model_copy(update={"epochs": epochs}),
@@ -172,7 +137,7 @@ def _training(model: Path, folder: Path, sizes: Sizes, card: str) -> list[Line]:
     lines = [Line(f"training, {parameters / 1e6:,.0f} M parameters", rate, "tokens/s")]
     peak = next((flops for word, flops in PEAK_FLOPS.items() if word in card), None)
     if peak:
-        # Two operations a weight and token forward, four backward; the second forward pass is not counted.
+        # Two operations a weight and token forward, four backward.
         lines.append(
             Line("  of the card's operations (MFU)", 6 * parameters * rate / peak, "", MUST_UTILISATION)
         )

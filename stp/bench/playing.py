@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 from subprocess import DEVNULL
@@ -15,6 +16,7 @@ from typing import Any
 import psutil
 
 from stp.bench.jobs import mix
+from stp.bench.sampling import Work, speeds
 from stp.errors import MachineryError
 from stp.models.backend import open_generator
 from stp.models.prompts import prompt_format
@@ -25,9 +27,11 @@ _REPEATS = 3
 
 
 def sample() -> dict[str, Any]:
-    """Tokens a second of the default model."""
+    """Tokens a second of the default model: 16 samples a prompt; and 32 by each back end that is installed,
+    over its engine's own."""
     settings = load()
-    generator = open_generator(settings.model, seed_model(settings.model))
+    model = seed_model(settings.model)
+    generator = open_generator(settings.model, model)
     style = prompt_format(settings.model.prompt_format)
     prompts = [style.prover(job.statement) for job in mix()[:64]]
     rates = []
@@ -36,7 +40,9 @@ def sample() -> dict[str, Any]:
         sampled = generator.generate(prompts, n=16, temperature=1.0, max_tokens=96, seed=repeat)
         tokens = sum(sample.tokens for samples in sampled for sample in samples)
         rates.append(tokens / (time.monotonic() - began))
-    return {"tokens_per_s": median(rates[1:]), "all": rates[1:]}
+    work = Work(prompts, settings.model.prompt_format, 32, 96, settings.model.batch_size)
+    engines = {speed.backend: {**asdict(speed), "share": speed.share} for speed in speeds(model, work)}
+    return {"tokens_per_s": median(rates[1:]), "all": rates[1:], "engines": engines}
 
 
 def play(rounds: int) -> dict[str, Any]:

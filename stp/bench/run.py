@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 
-from stp.bench import checking, playing, scale, serving
+from stp.bench import checking, placing, playing, scale, serving
 from stp.bench.plot import checking_plot
 from stp.errors import UsageError
 
@@ -24,6 +24,8 @@ BENCHES: dict[str, Callable[[], dict[str, Any]]] = {
     "sample": playing.sample,
     "round": partial(playing.play, 1),
     "rounds": partial(playing.play, 3),
+    "overlap": placing.overlap,
+    "cluster": placing.cluster,
     "scale": scale.measure,
     "serve": serving.measure,
 }

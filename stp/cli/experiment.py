@@ -50,6 +50,9 @@ def plan(
     training_tokens_per_s: Annotated[
         float, typer.Option(min=1e-6, help="Tokens a GPU trains on a second.")
     ] = 4_000.0,
+    statements: Annotated[
+        int, typer.Option(min=0, help="Statements of the dataset, where the settings take all.")
+    ] = 0,
     gpus: Annotated[int, typer.Option(min=1, help="GPUs; 1 is also a machine without.")] = 8,
     workers: Annotated[int, typer.Option(min=0, help="Checkers; 0: as many as keep up.")] = 0,
     model_gb: Annotated[float, typer.Option(min=0, help="Size of a model on disk.")] = 14.0,
@@ -64,7 +67,10 @@ def plan(
     if run:
         with Store(run / "stp.sqlite", read_only=True) as store:
             rates = cost.measured(store, rates)
-    costs = [cost.cost(work, rates, gpus, workers, model_gb) for work in cost.workloads(settings, rates)]
+    costs = [
+        cost.cost(work, rates, gpus, workers, model_gb)
+        for work in cost.workloads(settings, rates, statements)
+    ]
     print(cost.table(costs))
     print(
         f"\nfrom {rates.tokens_per_s:,.0f} tokens/s and {rates.training_tokens_per_s:,.0f} training tokens/s "

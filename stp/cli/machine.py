@@ -28,7 +28,9 @@ def bench(
     name: Annotated[
         str, typer.Argument(help="One benchmark, all, or gpu; a name that there is not lists them.")
     ] = "all",
-    output: Annotated[Path | None, typer.Option(help="Also write the numbers here as JSON.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Also write the numbers here as JSON; gpu: by default bench-gpu.json.")
+    ] = None,
     attempts: Annotated[
         int | None, typer.Option(min=1, help="Of scale: attempts in its store; 10 million.")
     ] = None,
@@ -37,9 +39,9 @@ def bench(
     if name == "gpu":
         from stp.bench.gpu import run
 
-        lines = run()
-        if output:
-            output.write_text(json.dumps([asdict(line) for line in lines], indent=2) + "\n")
+        output = output or Path("bench-gpu.json")
+        output.write_text(json.dumps([asdict(line) for line in run()], indent=2) + "\n")
+        print(f"saved: {output}")
         return
     from stp.bench.run import run_bench
 

@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stp.errors import MachineryError, StpError
+from stp.errors import MachineryError, UsageError
 from stp.models.backend import open_generator
 from stp.models.base import Generator, Sample
 from stp.models.prompts import Prompt
 from stp.settings import ModelSettings
+from stp.verify.cluster import settle, start_ray
 
 _LOSSES = 3
 _PLACE_S = 600.0
@@ -54,17 +55,36 @@ class Replica:
 
 
 class Fleet:
-    """`Generator` over `model.replicas` actors. Ray is the caller's to start; every node sees the folder."""
+    """`Generator` over `model.replicas` actors, or as many as the cluster's GPUs are enough for. Every node
+    sees the folder.
+
+    Raises:
+        UsageError: the cluster has GPUs, but too few for one engine.
+    """
 
     def __init__(self, settings: ModelSettings, folder: Path) -> None:
-        self._settings, self._folder = settings, folder
-        self._actors: list[Any] = [self._make() for _ in range(settings.replicas)]
+        start_ray()
+        self._settings, self._gpus = settings, settings.gpus
+        replicas, found = settings.replicas, _gpus_found()
+        if not found:  # on the cores
+            self._gpus = 0
+        elif found < self._gpus:
+            raise UsageError(
+                f"model.gpus: an engine is to have {self._gpus} GPUs, and the cluster has {found}: set "
+                "fewer, or add nodes"
+            )
+        else:
+            replicas = min(replicas, found // self._gpus)
+        self._folder = folder.absolute()
+        self._actors: list[Any] = [self._make() for _ in range(replicas)]
+        self._starting: dict[Any, Any] = {}
+        """Actors in the place of lost ones, by what says that they are there, which may take long."""
         self.use(folder)
 
     def use(self, folder: Path) -> None:
         """See `Generator.use`."""
-        self._folder = folder
-        self._each(lambda actor: actor.use.remote(folder))
+        self._folder = folder.absolute()
+        self._each(lambda actor: actor.use.remote(self._folder))
 
     def release(self) -> None:
         """See `Generator.release`."""
@@ -74,10 +94,8 @@ class Fleet:
         """See `Generator.close`."""
         import ray
 
-        if self._actors:  # each ends its engine's processes, or, where it cannot, is ended with them
-            ray.wait(
-                [a.close.remote() for a in self._actors], num_returns=len(self._actors), timeout=_CLOSE_S
-            )
+        if ready := self._ready():  # each ends its engine's processes, or is ended with them
+            ray.wait([actor.close.remote() for actor in ready], num_returns=len(ready), timeout=_CLOSE_S)
         for actor in self._actors:
             ray.kill(actor)
         self._actors = []
@@ -87,14 +105,15 @@ class Fleet:
     ) -> list[list[Sample]]:
         """See `Generator.generate`."""
         how = {"n": n, "temperature": temperature, "max_tokens": max_tokens, "seed": seed}
-        size = max(1, self._settings.batch_size // n)
+        # Two parts for each: one that is at its end has few slots busy, one that is lost costs all of it.
+        size = max(1, self._settings.batch_size // n, len(prompts) // (2 * len(self._actors)))
         return self._share(prompts, size, lambda actor, part: actor.call.remote("generate", part, **how))
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """See `Generator.embed`."""
         size = max(1, -(-len(texts) // len(self._actors)))
-        rows = self._share(texts, size, lambda actor, part: actor.call.remote("embed", part))
-        return np.stack(rows) if rows else _settle(self._actors[0].call.remote("embed", []))
+        rows = self._share(texts or [""], size, lambda actor, part: actor.call.remote("embed", part))
+        return np.stack(rows)[: len(texts)]
 
     def _share(self, items: Sequence[Any], size: int, ask: Callable[[Any, list[Any]], Any]) -> list[Any]:
         """What `ask` gives for each item, in their order, asked for in parts of `size`."""
@@ -103,20 +122,23 @@ class Fleet:
         answers: list[Any] = [None] * len(items)
         todo = deque(range(0, len(items), size))
         asked: dict[Any, tuple[Any, int]] = {}  # what an actor was asked, and where that part begins
-        starting: dict[Any, Any] = {}
-        free, losses = list(self._actors), 0
+        first: int | None
+        free, losses = self._ready(), 0
         while todo or asked:
             while free and todo:
-                actor, first = free.pop(), todo.popleft()
-                asked[ask(actor, list(items[first : first + size]))] = (actor, first)
-            [done], _ = ray.wait([*asked, *starting], num_returns=1)
-            if done in starting:
-                free.append(starting.pop(done))
-                continue
-            actor, first = asked.pop(done)
+                actor, at = free.pop(), todo.popleft()
+                asked[ask(actor, list(items[at : at + size]))] = (actor, at)
+            done, _ = ray.wait([*asked, *self._starting], timeout=None if asked else _PLACE_S)
+            if not done:
+                raise MachineryError(f"no generator is left, and none found a place in {_PLACE_S:.0f} s")
+            if done[0] in self._starting:
+                actor, first = self._starting.pop(done[0]), None
+            else:
+                actor, first = asked.pop(done[0])
             try:
-                part = _settle(done)
-                answers[first : first + len(part)] = part
+                part = settle(done[0])
+                if first is not None:
+                    answers[first : first + len(part)] = part
                 free.append(actor)
             except ray.exceptions.RayActorError as error:
                 losses += 1
@@ -124,53 +146,51 @@ class Fleet:
                     raise MachineryError(
                         f"generators were lost {losses} times in one call: {error}"
                     ) from None
-                todo.appendleft(first)
-                renewed = self._renew(actor)
-                starting[renewed.__ray_ready__.remote()] = renewed
+                if first is not None:
+                    todo.appendleft(first)
+                self._renew(actor)
         return answers
 
     def _each(self, ask: Callable[[Any], Any]) -> None:
-        """Asks every actor. One that is lost is made again, with the folder in use."""
+        """Asks every actor. One that is lost is made again, with the folder in use; one that is not there yet
+        will do it first."""
         import ray
 
-        asked = {ask(actor): actor for actor in self._actors}
+        for actor in self._starting.values():
+            ask(actor)
+        asked = {ask(actor): actor for actor in self._ready()}
+        if not asked:
+            return
         done, late = ray.wait(list(asked), num_returns=len(asked), timeout=_PLACE_S)
         if late:
             raise MachineryError(
                 f"{len(late)} of {len(asked)} generators are not ready after {_PLACE_S:.0f} s; "
-                f"the cluster has {_resources()}: set fewer model.replicas, or add nodes"
+                f"the cluster has {_gpus_found()} GPUs, {self._gpus} for each: what else uses them?"
             )
         for answer in done:
             try:
-                _settle(answer)
+                settle(answer)
             except ray.exceptions.RayActorError:
                 self._renew(asked[answer])
 
     def _make(self) -> Any:
         import ray
 
-        gpus = self._settings.gpus if ray.cluster_resources().get("GPU") else 0
         # No core of its own: the checkers take all there are. SPREAD, or the first node would get them all.
-        actor = ray.remote(num_cpus=0, num_gpus=gpus, max_restarts=0, scheduling_strategy="SPREAD")(Replica)
+        actor = ray.remote(
+            num_cpus=0, num_gpus=self._gpus, max_restarts=0, scheduling_strategy="SPREAD"
+        )(Replica)  # fmt: skip
         return actor.remote(self._settings, self._folder)
 
-    def _renew(self, lost: Any) -> Any:
+    def _ready(self) -> list[Any]:
+        return [actor for actor in self._actors if actor not in self._starting.values()]
+
+    def _renew(self, lost: Any) -> None:
         self._actors[self._actors.index(lost)] = renewed = self._make()
-        return renewed
+        self._starting[renewed.__ray_ready__.remote()] = renewed
 
 
-def _settle(answer: Any) -> Any:
-    """The answer, or the error of ours that the actor raised."""
+def _gpus_found() -> int:
     import ray
 
-    try:
-        return ray.get(answer)
-    except ray.exceptions.RayTaskError as error:
-        raise (error.cause if isinstance(error.cause, StpError) else error) from None
-
-
-def _resources() -> str:
-    import ray
-
-    found = ray.cluster_resources()
-    return ", ".join(f"{found.get(kind, 0):.0f} {kind}s" for kind in ("CPU", "GPU"))
+    return int(ray.cluster_resources().get("GPU", 0))

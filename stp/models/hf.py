@@ -37,7 +37,11 @@ def load(
         model: Any = AutoModelForCausalLM.from_pretrained(
             folder, local_files_only=True, dtype=dtype, attn_implementation=attention
         )
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+    except ImportError as error:
+        raise UsageError(
+            f"train.attention = {attention}: {first_line(error)}; install what it needs, or take sdpa"
+        ) from error
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise UsageError(f"{folder}: not a model that transformers can load: {first_line(error)}") from error
     return model.to(_device(model) if place else "cpu").eval(), tokenizer
 
@@ -47,13 +51,22 @@ def _device(model: PreTrainedModel) -> str:
     if not torch.cuda.is_available():
         return "cpu"
     free, _ = torch.cuda.mem_get_info()
-    needed = sum(weight.numel() * weight.element_size() for weight in model.parameters())
+    check_room(model.name_or_path, sum(w.numel() * w.element_size() for w in model.parameters()), free)
+    return "cuda"
+
+
+def check_room(name: str | Path, needed: int, free: int) -> None:
+    """Do weights of so many bytes fit the GPU?
+
+    Raises:
+        UsageError: no; says what would fit.
+    """
     if needed > free:
         raise UsageError(
-            f"{model.name_or_path}: its weights take {needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB of "
-            "GPU memory are free: take a smaller model, or end what else uses the GPU"
+            f"{name}: its weights take {needed / 2**30:.1f} GiB; {free / 2**30:.1f} GiB of GPU memory are "
+            f"free, enough for {free / 2e9:.1f} billion weights in 16 bits: take a smaller model, more GPUs "
+            "(model.gpus, with vLLM), or end what else uses them"
         )
-    return "cuda"
 
 
 def context_tokens(model: PreTrainedModel) -> int:
@@ -98,11 +111,28 @@ class HfGenerator:
         """See `Generator.generate`."""
         fitting = self.codec.fit(prompts, n, temperature, max_tokens)
         how = decode.Decoding(temperature, max_tokens, seed, self.codec.end_id, self.batch_size)
-        sampled = decode.sample(self.model, list(fitting.values()), n, how)
+        try:
+            sampled = decode.sample(self.model, list(fitting.values()), n, how)
+        except torch.OutOfMemoryError:
+            raise UsageError(self._too_many(max(map(len, fitting.values())) + max_tokens)) from None
         results: list[list[Sample]] = [[] for _ in prompts]
         for place, samples in zip(fitting, sampled, strict=True):
             results[place] = [self.codec.read(ids) for ids in samples]
         return results
+
+    def _too_many(self, tokens: int) -> str:
+        """Why the GPU's memory is full, and how many sequences of so many tokens fit."""
+        config = self.model.config
+        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        each = 2 * config.num_hidden_layers * heads * width * self.model.dtype.itemsize * tokens
+        gc.collect()
+        torch.cuda.empty_cache()
+        free, _ = torch.cuda.mem_get_info()
+        return (
+            f"model.batch_size = {self.batch_size}: the GPU's memory is full; in the {free / 2**30:.1f} GiB "
+            f"beside the weights about {max(1, int(0.7 * free / each))} sequences of {tokens} tokens fit"
+        )
 
     @torch.inference_mode()
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:

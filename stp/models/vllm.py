@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from stp.errors import MachineryError, UsageError
 from stp.models.base import Sample
 from stp.models.codec import Codec, config_of, first_line, precision, prompt_seed
-from stp.models.hf import HfGenerator
+from stp.models.hf import HfGenerator, check_room
 from stp.models.prompts import Prompt
 
 #: What a model's training may change in config.json without making it another model to the engine.
@@ -108,11 +108,20 @@ class VllmGenerator:
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
         try:
             from vllm import LLM
+            from vllm.platforms import current_platform
         except ImportError as error:
             raise UsageError(
                 f"model.backend vllm: vLLM is not installed ({first_line(error)}); run: "
                 "pip install 'stp-prover[vllm]', or set model.backend to transformers"
             ) from None
+        if current_platform.is_unspecified():
+            raise UsageError(
+                "model.backend vllm: vLLM finds no GPU here: run where nvidia-smi shows one, or set "
+                "model.backend to transformers or openai"
+            )
+        if self._can_sleep:
+            weights = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+            check_room(folder, weights, self._gpus * torch.cuda.mem_get_info()[0])
         try:
             return LLM(
                 model=str(folder.absolute()),

@@ -68,10 +68,11 @@ class Cost:
         return max(stages, key=lambda name: stages[name])
 
 
-def workloads(settings: Settings, rates: Rates) -> list[Workload]:
-    """STP's published run, one round of it, and one round of these settings."""
+def workloads(settings: Settings, rates: Rates, statements: int = 0) -> list[Workload]:
+    """STP's published run, one round of it, and one round of these settings, where it is known how many
+    statements that is: `statements` where they take all."""
     published = Workload("STP's published run", PUBLISHED_PROOFS, PUBLISHED_TOKENS, PUBLISHED_ROUNDS)
-    statements = settings.data.statements
+    statements = settings.data.statements or statements
     conjectures = settings.conjecture.keep if settings.conjecture.mode != "off" else 0
     proofs = settings.attempt.samples * (statements + min(conjectures, statements))
     sampled = settings.conjecture.samples_total if conjectures else 0

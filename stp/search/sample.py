@@ -8,8 +8,10 @@ kill costs the batch in flight; a proof sampled many times is checked once and c
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
+from queue import SimpleQueue
 
 from tqdm import tqdm
 
@@ -22,9 +24,10 @@ from stp.store.store import Store
 from stp.types import CheckResult, Job, Limits, Statement
 from stp.verify.pool import Pool
 
-_SAMPLES_A_BATCH = 512
-#: Samples that may wait for their checks before generation does.
-_SAMPLES_AHEAD = 16 * _SAMPLES_A_BATCH
+#: Samples asked for at once, for each one that the generator writes at a time: the longest hold it up.
+_SAMPLES_A_SLOT = 4
+#: Batches whose samples may wait for their checks before generation does.
+_BATCHES_AHEAD = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +72,8 @@ def attempt(
     """
     done = store.attempted(round, stage)
     todo = [statement for statement in statements if statement.key not in done]
-    chunk = max(1, _SAMPLES_A_BATCH // budget.samples)
+    at_once = _SAMPLES_A_SLOT * prover.model.batch_size * max(1, prover.model.replicas)
+    chunk = max(1, at_once // budget.samples)
     pending = _Pending(store, prover)
     pending.submit(round, stage)
     with tqdm(total=len(todo) * budget.samples, desc=f"round {round} {stage}", unit="proof") as bar:
@@ -86,16 +90,17 @@ def attempt(
             store.add_attempts(round, stage, _rows(prover.style, batch, sampled, budget.samples))
             pending.submit(round, stage)
             pending.collect()
-            while len(pending.futures) > _SAMPLES_AHEAD:  # checking is slower: generation waits for it
+            # Where checking is slower, generation waits for it.
+            while pending.open > _BATCHES_AHEAD * at_once:
                 pending.collect(block=True)
             tokens += sum(sample.tokens for samples in sampled for sample in samples)
             bar.update(len(batch) * budget.samples)
             elapsed = bar.format_dict["elapsed"]
             bar.set_postfix({"tokens/s": _whole(tokens / max(elapsed, 1e-3)), "checked": pending.checked})
         bar.set_description(f"round {round} {stage}: last checks")
-        while pending.futures:
+        while pending.open:
             pending.collect(block=True)
-            bar.set_postfix({"to check": len(pending.futures), "checked": pending.checked})
+            bar.set_postfix({"to check": pending.open, "checked": pending.checked})
 
 
 def _whole(rate: float) -> int:
@@ -122,18 +127,30 @@ class _Pending:
 
     def __init__(self, store: Store, prover: Prover) -> None:
         self.store, self.prover = store, prover
-        self.futures: dict[Future[CheckResult], str] = {}
+        self.done: SimpleQueue[tuple[str, Future[CheckResult]]] = SimpleQueue()
         self.submitted: set[str] = set()
         self.checked = 0
+
+    @property
+    def open(self) -> int:
+        """Checks that were submitted and not collected."""
+        return len(self.submitted) - self.checked
 
     def submit(self, round: int, stage: AttemptStage) -> None:
         for key, statement, text in self.store.unchecked(round, stage):
             if key not in self.submitted:
                 self.submitted.add(key)
                 job = self.prover.job(statement, text, id=key, premises=stage != "evaluate")
-                self.futures[self.prover.pool.submit(job)] = key
+                future = self.prover.pool.submit(job)
+                future.add_done_callback(partial(self._put, key))
 
     def collect(self, *, block: bool = False) -> None:
-        done, _ = wait(self.futures, timeout=None if block else 0, return_when=FIRST_COMPLETED)
-        self.store.add_checks([(self.futures.pop(future), future.result()) for future in done])
-        self.checked += len(done)
+        """Stores what is checked; with `block` at least one."""
+        found = [self.done.get()] if block else []
+        while not self.done.empty():
+            found.append(self.done.get())
+        self.store.add_checks([(key, future.result()) for key, future in found])
+        self.checked += len(found)
+
+    def _put(self, key: str, future: Future[CheckResult]) -> None:
+        self.done.put((key, future))

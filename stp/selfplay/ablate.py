@@ -29,7 +29,7 @@ from stp.report.compare import write_comparison
 from stp.report.experiment import comparable, read_data, write_record
 from stp.selfplay.round import selfplay
 from stp.settings import Section, Settings, load, read_toml, validate_as
-from stp.verify.pool import start_ray
+from stp.verify.cluster import start_ray
 
 _LOSSES = 2
 

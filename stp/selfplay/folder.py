@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from stp.errors import StoreError, UsageError
-from stp.settings import Settings
+from stp.settings import PLACEMENT, Settings
 from stp.store.store import Store
 
 
@@ -26,7 +26,7 @@ def make_folder(folder: Path) -> None:
 
 
 def settle(store: Store, folder: Path, settings: Settings) -> None:
-    """Writes the settings of a new run; refuses to go on with others.
+    """Writes the settings of a new run; refuses to go on with others, but for where its work is done.
 
     Raises:
         UsageError: the run began with other settings; names them.
@@ -40,12 +40,16 @@ def settle(store: Store, folder: Path, settings: Settings) -> None:
             for section, keys in values.items()
             if isinstance(keys, dict)
             for key, value in keys.items()
-            if not isinstance(began.get(section), dict) or began[section].get(key) != value
+            if f"{section}.{key}" not in PLACEMENT
+            and (not isinstance(began.get(section), dict) or began[section].get(key) != value)
         ]
-        raise UsageError(
-            f"{folder}: the run began with other settings ({'; '.join(changed) or 'seed'}); go on "
-            "with those, or choose another RUN"
-        )
+        if began.get("seed") != values["seed"]:
+            changed.append(f"seed: began with {began.get('seed')!r}, now {values['seed']!r}")
+        if changed:
+            raise UsageError(
+                f"{folder}: the run began with other settings ({'; '.join(changed)}); go on with those, or "
+                "choose another RUN"
+            )
     with store.atomic():
         store.set_meta("settings", values)
         store.set_meta("settings_digest", digest)

@@ -128,12 +128,13 @@ def train_final(
 
 def _train(model: Path, out: Path, examples: list[Example], settings: Settings, seed: int) -> dict[str, Any]:
     """Without examples the model stays as it is."""
+    from stp.training.remote import train_on_cluster
     from stp.training.sft import train
 
     if not examples:
         copy_model(model, out)
         return {"examples": 0}
-    report = train(
+    report = (train_on_cluster if settings.model.replicas else train)(
         model,
         out,
         examples,

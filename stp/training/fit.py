@@ -24,6 +24,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 from transformers import (
@@ -100,7 +101,10 @@ def fit(task: Task) -> None:
     batches = plan(encoded, settings.epochs, settings.batch_size, task.seed)
     started = time.monotonic()
     trainer = _SftTrainer(_with_loss(model, settings), batches, settings, _arguments(task, len(batches)))
-    with _full_disk_told(task.work):
+    if torch.cuda.is_available():
+        sharded = trainer.accelerator.num_processes if trainer.is_fsdp_enabled else 1
+        check_room(trainer.model, settings, torch.cuda.mem_get_info()[1], sharded)
+    with _full_disk_told(task.work), _full_gpu_told(settings):
         trainer.train(resume_from_checkpoint=_last_whole_checkpoint(task.work))
         trainer.look_back()
         _save(trainer, task)
@@ -116,6 +120,24 @@ def fit(task: Task) -> None:
     )
     if trainer.is_world_process_zero():
         (task.work / "model" / REPORT).write_text(json.dumps(dataclasses.asdict(report)))
+
+
+def check_room(model: nn.Module, settings: TrainSettings, bytes_of_gpu: int, gpus: int) -> None:
+    """Do the weights, and what the optimizer keeps of those that are trained, fit so many GPUs?
+
+    Raises:
+        UsageError: no; says what would fit.
+    """
+    kept = 16 if settings.average_decay else 12  # 32 bits each: gradient, two moments, the average
+    weights = list(model.parameters())
+    needed = sum(w.numel() * (w.element_size() + kept * w.requires_grad) for w in weights)
+    if needed > gpus * bytes_of_gpu:
+        count, fit = sum(w.numel() for w in weights), gpus * bytes_of_gpu
+        raise UsageError(
+            f"training takes {needed / 2**30:.1f} GiB of GPU memory before the first token, found "
+            f"{fit / 2**30:.1f} GiB on {gpus} GPUs: of these {count / 1e9:.1f} billion weights "
+            f"{fit / needed:.0%} would fit; set train.lora_rank, or spread them with train.launch"
+        )
 
 
 def weighted_loss(
@@ -177,7 +199,9 @@ class _SftTrainer(Trainer):
     ) -> None:
         super().__init__(model=model, args=arguments)
         self.batches, self.settings = batches, settings
+        self.average = _Average(settings.average_decay, self.args.process_index)
         self.remove_callback(PrinterCallback)  # a dictionary on stdout at every step
+        self.add_callback(self.average)
         self.add_callback(_Progress(batches))
 
     def get_train_dataloader(self) -> DataLoader[Any]:
@@ -223,9 +247,54 @@ class _SftTrainer(Trainer):
                 "lower train.learning_rate"
             )
 
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        super()._save_checkpoint(model, trial)
+        self.average.save(_checkpoint(self.args, self.state))
+        self.accelerator.wait_for_everyone()  # or the checkpoint would be called whole before it is
+
     def floating_point_ops(self, inputs: Any) -> int:
         """Not counted: it would look for one tensor of ids."""
         return 0
+
+
+class _Average(TrainerCallback):
+    """The moving average of what is trained, each process's of its own shards; at the end it takes its place.
+
+    A step t keeps min(decay, (1 + t) / (10 + t)) of it, so that a short training forgets where it began.
+    """
+
+    def __init__(self, decay: float, rank: int) -> None:
+        self.decay, self._name = decay, f"average-{rank}.pt"
+        self._mean: list[Tensor] = []
+
+    def on_train_begin(
+        self, args: Any, state: TrainerState, control: Any, model: Any = None, **_: Any
+    ) -> None:
+        if self.decay:
+            self._mean = [weight.clone() for weight in _trained(model)]
+            if state.global_step:
+                stored = _checkpoint(args, state) / self._name
+                torch._foreach_copy_(self._mean, torch.load(stored, map_location="cpu", weights_only=True))
+
+    def on_step_end(self, args: Any, state: TrainerState, control: Any, model: Any = None, **_: Any) -> None:
+        if self.decay:
+            kept = min(self.decay, (1 + state.global_step) / (10 + state.global_step))
+            torch._foreach_lerp_(self._mean, _trained(model), 1 - kept)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+        if self.decay:
+            torch._foreach_copy_(_trained(model), self._mean)
+
+    def save(self, checkpoint: Path) -> None:
+        """Adds it to a checkpoint."""
+        if self.decay:
+            torch.save(self._mean, checkpoint / self._name)
+
+
+def _trained(model: nn.Module) -> list[Tensor]:
+    """The weights that a training changes; where they are spread over processes, this one's shards."""
+    weights = [weight.detach() for weight in model.parameters() if weight.requires_grad]
+    return [weight.to_local() if isinstance(weight, DTensor) else weight for weight in weights]
 
 
 class _Progress(TrainerCallback):
@@ -251,7 +320,7 @@ class _Progress(TrainerCallback):
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: Any, **_: Any) -> None:
         if state.is_world_process_zero:
-            (Path(str(args.output_dir)) / f"checkpoint-{state.global_step}" / _WHOLE).touch()
+            (_checkpoint(args, state) / _WHOLE).touch()
 
     def on_train_end(self, args: Any, state: TrainerState, control: Any, **_: Any) -> None:
         self.bar.close()
@@ -321,6 +390,23 @@ def _full_disk_told(work: Path) -> Iterator[None]:
         if shutil.disk_usage(work).free < _LITTLE_BYTES:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(work)) from error
         raise
+
+
+@contextlib.contextmanager
+def _full_gpu_told(settings: TrainSettings) -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise UsageError(
+            f"train.tokens_per_pass = {settings.tokens_per_pass} (0: a whole step): GPU memory is full: "
+            f"set fewer, {'' if settings.gradient_checkpointing else 'train.gradient_checkpointing=true, '}"
+            "or spread the weights over more GPUs with train.launch; the run then goes on"
+        ) from error
+
+
+def _checkpoint(args: TrainingArguments, state: TrainerState) -> Path:
+    """The folder of the step that was just done."""
+    return Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
 
 
 def _last_whole_checkpoint(work: Path) -> str | None:

@@ -57,8 +57,10 @@ def train(
 
 
 def _digest(model_dir: Path, examples: Sequence[Example], settings: TrainSettings, seed: int) -> str:
-    """Names everything that the resulting weights depend on, and not how often to save."""
-    digest = hashlib.sha256(repr((settings.model_copy(update={"save_steps": 1}), seed)).encode())
+    """Names everything that the resulting weights depend on, and not how often to save or how much to compute
+    at a time. What was launched in other processes has checkpoints of its own."""
+    free = {"save_steps": 1, "tokens_per_pass": 0, "gradient_checkpointing": False}
+    digest = hashlib.sha256(repr((settings.model_copy(update=free), seed)).encode())
     for path in sorted(model_dir.glob("*.safetensors")):
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())

@@ -9,16 +9,17 @@ first counts.
 
 from __future__ import annotations
 
-import logging
 import os
+import socket
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, InvalidStateError, wait
+from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, Protocol
 
 import psutil
@@ -27,6 +28,7 @@ from stp.errors import MachineryError, StpError, ToolchainError, WorkerError
 from stp.settings import VerifySettings
 from stp.store.cache import ResultCache, cache_key
 from stp.types import CheckResult, Job, System, Verdict
+from stp.verify.cluster import settle, start_ray
 from stp.verify.isabelle import toolchain as isabelle
 from stp.verify.isabelle.toolchain import IsabelleToolchain
 from stp.verify.isabelle.worker import IsabelleWorker
@@ -76,11 +78,11 @@ class LocalHost:
 class RayHost:
     """A worker in a Ray actor; an actor that dies is made again and its batch repeated."""
 
-    def __init__(self, prover: Prover, memory_mb: int) -> None:
+    def __init__(self, worker: Callable[..., Host], *arguments: Any) -> None:
         import ray
 
-        remote: Any = ray.remote(num_cpus=1, max_restarts=0)(_worker_class(prover))
-        self._make: Callable[[], Any] = lambda: remote.remote(prover, memory_mb)
+        remote: Any = ray.remote(num_cpus=1, max_restarts=0)(worker)
+        self._make: Callable[[], Any] = lambda: remote.remote(*arguments)
         self._renewing = threading.Lock()
         self._closed = False
         self._actor: Any = self._make()
@@ -91,14 +93,11 @@ class RayHost:
         for _ in range(_REVIVALS + 1):
             actor = self._actor
             try:
-                results: list[CheckResult] = ray.get(actor.check.remote(list(jobs)))
+                results: list[CheckResult] = settle(actor.check.remote(list(jobs)))
                 return results
             except ray.exceptions.RayActorError as error:
                 last = error
                 self._renew(actor)
-            except ray.exceptions.RayTaskError as error:
-                cause = error.cause
-                raise (cause if isinstance(cause, StpError) else error) from None
         raise WorkerError(f"a Ray worker died {_REVIVALS + 1} times on one batch: {last}")
 
     def close(self) -> None:
@@ -114,6 +113,23 @@ class RayHost:
                 raise WorkerError("the pool is closed")
             if self._actor is dead:
                 self._actor = self._make()
+
+
+class NodeWorker:
+    """A worker on whatever node its actor is on; the first batch's sender is told what is wrong there."""
+
+    def __init__(self, prover: Prover, memory_mb: int) -> None:
+        self._worker: Host | None = None
+        try:
+            self._worker = _worker_class(prover)(_same_here(prover), memory_mb)
+        except StpError as error:
+            self._failure = error
+
+    def check(self, jobs: Sequence[Job]) -> list[CheckResult]:
+        """See `Host`."""
+        if self._worker is None:
+            raise self._failure
+        return self._worker.check(jobs)
 
 
 @dataclass(eq=False)
@@ -192,16 +208,16 @@ class Pool:
     def check(self, jobs: Iterable[Job]) -> Iterator[CheckResult]:
         """Results as they come, in any order. Takes jobs from the iterable only as fast as they are
         checked, a few seconds ahead."""
-        pending: set[Future[CheckResult]] = set()
-        ahead = 4 * _MAX_BATCH * max(1, self.workers)
+        done: SimpleQueue[Future[CheckResult]] = SimpleQueue()
+        pending, ahead = 0, 4 * _MAX_BATCH * max(1, self.workers)
         for job in jobs:
-            pending.add(self.submit(job))
-            if len(pending) >= ahead:
-                done, pending = wait(pending, return_when=FIRST_COMPLETED)
-                yield from (future.result() for future in done)
-        while pending:
-            done, pending = wait(pending, return_when=FIRST_COMPLETED)
-            yield from (future.result() for future in done)
+            self.submit(job).add_done_callback(done.put)
+            pending += 1
+            if pending >= ahead:
+                yield done.get().result()
+                pending -= 1
+        for _ in range(pending):
+            yield done.get().result()
 
     def close(self) -> None:
         """Ends the workers; jobs still queued are cancelled."""
@@ -349,9 +365,33 @@ def open_pool(settings: VerifySettings, *, cache: Path | None = None) -> Pool:
         )
     if settings.pool == "ray":
         start_ray()
-    host = RayHost if settings.pool == "ray" else LocalHost
-    hosts = [lambda: host(prover, settings.memory_mb)] * worker_count(settings)
+
+    def host() -> Host:
+        if settings.pool == "ray":
+            return RayHost(NodeWorker, prover, settings.memory_mb)
+        return LocalHost(prover, settings.memory_mb)
+
+    hosts = [host] * worker_count(settings)
     return Pool(hosts, prover.digest, ResultCache(cache) if cache else None, settings.system)
+
+
+def _same_here(prover: Prover) -> Prover:
+    """That prover, as this node has it.
+
+    Raises:
+        ToolchainError: there is none here, or another version.
+    """
+    here: Prover
+    if isinstance(prover, IsabelleToolchain):
+        here = isabelle.find(prover.session, allow_tainted_heap=prover.allow_tainted_heap)
+    else:
+        here = toolchain.find(prover.kind)
+    if here.digest != prover.digest:
+        raise ToolchainError(
+            f"node {socket.gethostname()}: expected the {prover.kind} prover and checker {prover.digest}, "
+            f"found {here.digest}: install the same STP there and, where Lean is native, run make lean"
+        )
+    return here
 
 
 def _worker_class(prover: Prover) -> Callable[[Any, int], Any]:
@@ -361,29 +401,3 @@ def _worker_class(prover: Prover) -> Callable[[Any, int], Any]:
 def default_cache() -> Path:
     """The user's result cache, shared by all runs."""
     return install.cache_dir() / "checks.sqlite"
-
-
-def start_ray() -> None:
-    """Starts Ray here, or joins the cluster that RAY_ADDRESS names.
-
-    Raises:
-        MachineryError: the cluster has no core to work on.
-    """
-    import ray
-
-    if ray.is_initialized():
-        return
-    logging.getLogger("ray").setLevel(logging.ERROR)
-    local: dict[str, Any] = {"num_cpus": os.cpu_count(), "object_store_memory": 128 << 20}
-    ray.init(
-        address=os.environ.get("RAY_ADDRESS", "local"),  # not one that somebody else started here
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        **({} if os.environ.get("RAY_ADDRESS") else local),
-    )
-    if ray.cluster_resources().get("CPU", 0) < 1:
-        raise MachineryError(
-            "the Ray cluster has no node with a core for checkers: start some with "
-            "ray start --address=HEAD:6379"
-        )

@@ -6,6 +6,8 @@ import os
 import random
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,12 +16,17 @@ import pytest
 import torch
 
 from stp.datasets import lean_core
+from stp.errors import UsageError
 from stp.models.backend import open_generator
-from stp.models.prompts import prompt_format
+from stp.models.prompts import FORMATS, prompt_format
 from stp.search.sample import Budget, Prover, attempt
 from stp.selfplay.seed_model import seed_model
-from stp.settings import ModelSettings, VerifySettings
+from stp.settings import ModelSettings, TrainSettings, VerifySettings
 from stp.store.store import Store
+from stp.training.examples import Example
+from stp.training.remote import train_on_cluster
+from stp.training.sft import train
+from stp.verify.cluster import start_ray
 from stp.verify.pool import Pool, open_pool
 
 pytestmark = pytest.mark.programs
@@ -101,3 +108,71 @@ def test_a_head_without_workers_is_said(cluster: Any, tmp_path: Path) -> None:
         _, errors = child.communicate(timeout=120)
     assert child.returncode
     assert "no node with a core" in errors.splitlines()[-1], errors[-2000:]
+
+
+def test_where_no_cluster_is_it_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    for address in ("127.0.0.1:9", "nonsense"):
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        with pytest.raises(UsageError, match=rf"RAY_ADDRESS={address}: .*`ray start --head`"):
+            start_ray()
+
+
+@pytest.fixture
+def joined(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The cluster, which this process joins when it needs to."""
+    import ray
+
+    monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+    yield cluster
+    ray.shutdown()
+
+
+def test_another_version_and_too_few_gpus_are_said_in_one_line(
+    joined: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    joined.add_node(num_cpus=1, num_gpus=1, object_store_memory=80 << 20)
+    with monkeypatch.context() as other:
+        other.setattr(ray, "__version__", "2.0.0")
+        with pytest.raises(UsageError, match=r"Version mismatch: .*Ray: 2\.0\.0.* of this machine, or unset"):
+            start_ray()
+    with pytest.raises(UsageError, match=r"model\.gpus: an engine is to have 2 GPUs, and the cluster has 1"):
+        open_generator(ModelSettings(replicas=3, gpus=2), seed_model(ModelSettings()))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_training_whose_node_is_lost_goes_on_on_another(
+    joined: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Beside generators that sleep: GPUs are made up, what runs on them is real."""
+    prompts = [FORMATS["tiny"].prover(f"theorem t (a : Nat) : a + {i} = {i} + a") for i in range(60)]
+    plan = [Example(prompt, "by omega") for prompt in prompts]
+    settings = TrainSettings(epochs=2, batch_size=2, save_steps=10)
+    how: dict[str, Any] = {"prompt_format": "tiny", "seed": 0}
+    model = seed_model(ModelSettings())
+    calm = train(model, tmp_path / "calm", plan, settings, **how)
+    nodes = [joined.add_node(num_cpus=1, num_gpus=gpus, object_store_memory=80 << 20) for gpus in (2, 1)]
+    generator = open_generator(ModelSettings(replicas=3), model)
+    generator.release()
+
+    def kill() -> None:
+        while not list(tmp_path.glob("stormy.work/checkpoint-*/whole")):
+            time.sleep(0.02)
+        joined.remove_node(nodes[0], allow_graceful=False)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    stormy = train_on_cluster(model, tmp_path / "stormy", plan, settings, **how)
+    killer.join()
+    assert (stormy.steps, stormy.tokens) == (calm.steps, calm.tokens)
+    assert stormy.loss == pytest.approx(calm.loss, abs=1e-2)
+    said = capsys.readouterr().err
+    assert "was lost: another goes on" in said
+    assert "train:" in said, "the bar of the trainer, wherever that is"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["calm", "stormy"]
+    generator.use(tmp_path / "stormy")
+    [samples] = generator.generate([plan[0].prompt], n=2, temperature=1.0, max_tokens=8, seed=0)
+    assert len(samples) == 2
+    generator.close()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -20,7 +22,8 @@ from stp.errors import MachineryError, UsageError
 from stp.models.hf import load
 from stp.models.tiny import make_tiny
 from stp.settings import TinySettings, TrainSettings
-from stp.training.examples import Encoded, Example, collate, encode, pack, split, step_tensors
+from stp.training import fit
+from stp.training.examples import Encoded, Example, collate, encode, pack, plan, split, step_tensors
 from stp.training.fit import weighted_loss
 from stp.training.launch import launcher
 
@@ -96,6 +99,43 @@ def test_how_a_step_is_computed_changes_nothing(
     assert distance(tmp_path / "a", tmp_path / "b") < 1e-2 < distance(folder, tmp_path / "a")
 
 
+@pytest.mark.parametrize("decay", [0.0, 0.9])
+def test_a_training_is_that_of_a_plain_loop(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, decay: float
+) -> None:
+    """The reference: torch's own AdamW, one unpadded example after the other, a schedule written out."""
+    monkeypatch.setattr(fit, "_bf16_pays", lambda: False)
+    settings = changed(average_decay=decay, warmup_frac=0.25)
+    report = run(folder, tmp_path / "out", EXAMPLES, settings)
+    model, tokenizer = load(folder, "tiny")
+    encoded, _ = encode(EXAMPLES, tokenizer, 96)
+    batches = plan(encoded, settings.epochs, settings.batch_size, 0)
+    optimizer = torch.optim.AdamW(model.parameters(), weight_decay=0.0)
+    mean, losses = [weight.detach().clone() for weight in model.parameters()], []
+    warmup = math.ceil(len(batches) / 4)
+    for step, batch in enumerate(batches):
+        share = (step - warmup) / (len(batches) - warmup)
+        rate = step / warmup if step < warmup else (1 + math.cos(math.pi * share)) / 2
+        optimizer.param_groups[0]["lr"] = rate * settings.learning_rate
+        total = torch.zeros(())
+        for example in batch:
+            log_probs_TV = model(torch.tensor([example.ids])).logits[0].log_softmax(-1)
+            for t in range(example.prompt_tokens, len(example.ids)):
+                total = total - example.weight * log_probs_TV[t - 1, example.ids[t]]
+        loss = total / sum(e.weight * (len(e.ids) - e.prompt_tokens) for e in batch)
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+        kept = min(decay, (2 + step) / (11 + step))
+        mean = [kept * m + (1 - kept) * w.detach() for m, w in zip(mean, model.parameters(), strict=True)]
+    assert report.loss == pytest.approx(sum(losses) / len(losses), abs=1e-5)
+    trained, _ = load(tmp_path / "out", "tiny")
+    off = [(w - m).abs().max().item() for w, m in zip(trained.parameters(), mean, strict=True)]
+    assert max(off) < 1e-4
+
+
 def test_adapters_are_merged_into_a_whole_model(folder: Path, tmp_path: Path) -> None:
     pytest.importorskip("peft")
     run(folder, tmp_path / "out", EXAMPLES, changed(lora_rank=4))
@@ -109,11 +149,56 @@ def test_adapters_are_merged_into_a_whole_model(folder: Path, tmp_path: Path) ->
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["ddp", "fsdp"])
 def test_two_processes_train_what_one_does(folder: Path, tmp_path: Path, kind: str) -> None:
-    plain = run(folder, tmp_path / "a", EXAMPLES)
-    other = run(folder, tmp_path / "b", EXAMPLES, changed(launch=TWO.format(kind)))
+    plain = run(folder, tmp_path / "a", EXAMPLES, changed(average_decay=0.5))
+    other = run(folder, tmp_path / "b", EXAMPLES, changed(average_decay=0.5, launch=TWO.format(kind)))
     assert other.loss == pytest.approx(plain.loss, abs=1e-2)
     assert distance(tmp_path / "a", tmp_path / "b") < 1e-2
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+
+
+def test_a_gpu_that_is_too_small_is_told_what_fits(folder: Path) -> None:
+    model, _ = load(folder, "tiny", dtype="float32")
+    needed = 16 * sum(weight.numel() for weight in model.parameters())
+    fit.check_room(model, changed(), needed, 1)
+    fit.check_room(model, changed(), needed // 2, 2)
+    fit.check_room(model, changed(average_decay=0.9), needed * 5 // 4, 1)
+    with pytest.raises(UsageError, match=r"on 1 GPUs: .* 50% would fit; set train\.lora_rank"):
+        fit.check_room(model, changed(), needed // 2, 1)
+
+
+def test_a_full_gpu_names_what_to_lower(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(fit, "weighted_loss", full)
+    with pytest.raises(UsageError, match=r"train\.tokens_per_pass = 500 .* set fewer, train\.gradient_check"):
+        run(folder, tmp_path / "out", EXAMPLES, changed(tokens_per_pass=500))
+
+
+#: Two launchers that find each other as they would on two machines.
+_TWO_MACHINES = """
+for machine in 1 0; do
+  {python} -m accelerate.commands.launch --config_file {accelerate}/fsdp.yaml --cpu --num_machines 2 \\
+    --num_processes 2 --machine_rank $machine --main_process_ip 127.0.0.1 --main_process_port {port} "$@" &
+done
+wait $! && wait
+"""
+
+
+@pytest.mark.slow
+def test_two_machines_train_what_one_does(folder: Path, tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    script = tmp_path / "launch.sh"
+    [accelerate] = launcher("{accelerate}")
+    script.write_text(_TWO_MACHINES.format(python=sys.executable, accelerate=accelerate, port=port))
+    plain = run(folder, tmp_path / "a", EXAMPLES)
+    other = run(folder, tmp_path / "b", EXAMPLES, changed(launch=f"sh {script}"))
+    assert other.loss == pytest.approx(plain.loss, abs=1e-2)
+    assert distance(tmp_path / "a", tmp_path / "b") < 1e-2
 
 
 @pytest.mark.programs

@@ -25,6 +25,7 @@ EXAMPLES = [
     for i, proof in enumerate(PROOFS)
 ]
 SETTINGS = TrainSettings(epochs=4, learning_rate=1e-2, batch_size=2, save_steps=3)
+AVERAGED = SETTINGS.model_copy(update={"average_decay": 0.9})
 
 
 @pytest.fixture(scope="module")
@@ -135,13 +136,13 @@ def slow(*args, **kwargs):
     time.sleep(0.15)
     return plain(*args, **kwargs)
 fit.weighted_loss = slow
-test_sft.run(Path({folder!r}), Path({out!r}), test_sft.EXAMPLES)
+test_sft.run(Path({folder!r}), Path({out!r}), test_sft.EXAMPLES, test_sft.AVERAGED)
 """
 
 
 @pytest.mark.programs
 def test_a_killed_training_goes_on_to_the_same_weights(folder: Path, tmp_path: Path) -> None:
-    undisturbed = run(folder, tmp_path / "a", EXAMPLES)
+    undisturbed = run(folder, tmp_path / "a", EXAMPLES, AVERAGED)
     out = tmp_path / "b"
     script = KILLED.format(tests=str(Path(__file__).parent), folder=str(folder), out=str(out))
     process = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.DEVNULL)
@@ -155,7 +156,7 @@ def test_a_killed_training_goes_on_to_the_same_weights(folder: Path, tmp_path: P
     torn = tmp_path / "b.work" / "checkpoint-9"  # as if the kill had come while it was written
     torn.mkdir(exist_ok=True)
     (torn / "whole").unlink(missing_ok=True)
-    resumed = run(folder, out, EXAMPLES)
+    resumed = run(folder, out, EXAMPLES, AVERAGED)
     assert weights(out) == weights(tmp_path / "a")
     assert (resumed.steps, resumed.tokens, resumed.loss) == (
         undisturbed.steps,

@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import signal
 import time
+from dataclasses import replace
 
 import psutil
 import pytest
 
+from stp.errors import ToolchainError
 from stp.settings import VerifySettings
 from stp.types import Job, Limits, Verdict
 from stp.verify.lean import toolchain
 from stp.verify.lean.worker import LeanWorker
-from stp.verify.pool import open_pool
+from stp.verify.pool import NodeWorker, open_pool
 
 pytestmark = pytest.mark.lean
 COMM = "theorem foo (a b : Nat) : a + b = b + a"
@@ -46,6 +48,13 @@ def test_kills_and_stalls_cost_nobody_else_anything() -> None:
         worker.close()
     time.sleep(0.2)
     assert not psutil.pid_exists(pid)
+
+
+def test_a_node_with_another_checker_is_refused_and_says_why() -> None:
+    expected = replace(toolchain.find("embedded"), digest="0123")
+    worker = NodeWorker(expected, memory_mb=4096)
+    with pytest.raises(ToolchainError, match=r"node .*: expected the embedded prover .*0123, found"):
+        worker.check(jobs(1))
 
 
 def checkers() -> set[psutil.Process]:

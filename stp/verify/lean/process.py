@@ -53,6 +53,18 @@ def _bounded() -> None:
         resource.setrlimit(limit, (0, 0))
 
 
+def own_memory_mb(pid: int) -> int:
+    """Resident memory of a process and its children, without the files that they map: all workers of a
+    machine share those, and a native Mathlib's are gigabytes."""
+    total = 0
+    with contextlib.suppress(psutil.Error):
+        child = psutil.Process(pid)
+        for process in (child, *child.children(recursive=True)):
+            memory = process.memory_info()
+            total += memory.rss - memory.shared
+    return total >> 20
+
+
 class LeanProcess:
     """A running program of `lean_project`. Not for several threads at once. The owner calls `kill`."""
 
@@ -107,12 +119,7 @@ class LeanProcess:
 
     def memory_mb(self) -> int:
         """Resident memory of the child and of what it started."""
-        total = 0
-        with contextlib.suppress(psutil.Error):
-            child = psutil.Process(self._child.pid)
-            for process in (child, *child.children(recursive=True)):
-                total += process.memory_info().rss
-        return total >> 20
+        return own_memory_mb(self._child.pid)
 
     def send(self, value: object) -> None:
         """Queues a request; it leaves while `receive` waits, so that neither side can block the other."""
