@@ -7,7 +7,6 @@ from the cache that `stp data fetch NAME` fills, in this order.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import tomllib
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from pathlib import Path
 from stp.datasets import lean_core
 from stp.datasets.files import data_dir
 from stp.datasets.problems import Problem, read_problems
+from stp.download import digest
 from stp.errors import UsageError
 from stp.types import System
 from stp.verify.lean import install
@@ -114,12 +114,6 @@ def load(name: str, split: str | None = None, source: Path | None = None) -> Dat
         raise UsageError(f"--split {split!r}: {found.entry.name} has {', '.join(splits)}")
     chosen = [problem for problem in found.problems if split in (None, problem.split)]
     return Dataset(found.entry, found.path, chosen)
-
-
-def digest(path: Path) -> str:
-    """sha256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def problem_with(entry: Entry, path: Path) -> str | None:
