@@ -87,6 +87,7 @@ class DataSettings(Section):
     """The statements to prove. `statements` and `held_out` are how many are drawn; 0: all."""
 
     dataset: str = "lean-core"
+    """A name of `stp data list`, or a file or folder of your own."""
     pool: str = ""
     """A file of statement keys, one a line, to draw from (`stp data pool`); "": all without a seed proof."""
     statements: int = Field(320, ge=0)

@@ -16,7 +16,7 @@ from random import Random
 
 from tqdm import tqdm
 
-from stp.datasets import lean_core
+from stp.datasets import registry
 from stp.models.prompts import signature_of, statement_of
 from stp.settings import GateSettings, Settings
 from stp.store.rows import Conjecture, Outcome
@@ -37,7 +37,7 @@ def gate(
     written in one transaction, which the caller may widen.
     """
     rows = store.conjectures(round, Outcome.SAMPLED)
-    judged, statements = _read(store, rows, settings.gates)
+    judged, statements = _read(store, rows, settings)
     kept = {key: s for key, (s, _) in statements.items()}
     checker = _Checker(pool, settings)
     for outcome, judge in _JUDGES:
@@ -59,7 +59,7 @@ def gate(
 
 
 def _read(
-    store: Store, rows: list[Conjecture], settings: GateSettings
+    store: Store, rows: list[Conjecture], settings: Settings
 ) -> tuple[list[Conjecture], dict[str, tuple[Statement, Conjecture]]]:
     """Those that do not parse, repeat something or are bloated, and the others by key; the first of equals
     stands. To restate a held-out statement, drawn for this run or not, is to repeat it."""
@@ -76,13 +76,13 @@ def _read(
             statement_of(signature, name), seed.header, Source.CONJECTURE, parents=(row.seed,)
         )
         found.append((statement, row))
-    held_out = {s.key for s in lean_core.load("test")}
+    held_out = {s.key for s in registry.sides(settings.data.dataset)[1]}
     known = store.known_keys([statement.key for statement, _ in found]) | held_out
     fresh: dict[str, tuple[Statement, Conjecture]] = {}
     for statement, row in found:
         if statement.key in known or statement.key in fresh:
             judged.append(replace(row, outcome=Outcome.DUPLICATE))
-        elif _bloated(statement, store.statement(row.seed), settings):
+        elif _bloated(statement, store.statement(row.seed), settings.gates):
             judged.append(replace(row, outcome=Outcome.BLOATED))
         else:
             fresh[statement.key] = (statement, row)

@@ -7,7 +7,7 @@ from random import Random
 
 from tqdm import tqdm
 
-from stp.datasets import lean_core
+from stp.datasets import registry
 from stp.datasets.seeds import PORTFOLIO
 from stp.datasets.seeds import load as load_seeds
 from stp.models.prompts import prompt_format
@@ -30,7 +30,7 @@ def build(path: Path, settings: Settings, candidates: int) -> None:
     from stp.models.backend import open_generator
 
     proved = {seed.statement.key for seed in load_seeds()}
-    unproved = [s for s in lean_core.load("train") if s.key not in proved]
+    unproved = [s for s in registry.sides(settings.data.dataset)[0] if s.key not in proved]
     drawn = Random(settings.seed).sample(unproved, min(candidates or len(unproved), len(unproved)))
     style, model = prompt_format(settings.model.prompt_format), settings.model
     with open_pool(settings.verify, cache=default_cache()) as pool, Store() as store:

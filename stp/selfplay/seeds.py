@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from random import Random
 
-from stp.datasets import lean_core, pool_file, seeds
+from stp.datasets import lean_core, pool_file, registry, seeds
 from stp.datasets.seeds import Seed
 from stp.errors import UsageError
 from stp.settings import DataSettings, Settings
@@ -69,9 +69,8 @@ def draw(data: DataSettings, seed: int, proved: set[str]) -> tuple[list[Statemen
     Raises:
         UsageError: no such dataset, or nothing in it to prove.
     """
-    if data.dataset != "lean-core":
-        raise UsageError(f"data.dataset: expected lean-core, found {data.dataset!r}")
-    unproved = [s for s in lean_core.load("train") if s.key not in proved]
+    train, held_out = registry.sides(data.dataset)
+    unproved = [s for s in train if s.key not in proved]
     if data.pool:
         wanted = set(pool_file.read(Path(data.pool)))
         if missing := wanted - {s.key for s in unproved}:
@@ -84,7 +83,6 @@ def draw(data: DataSettings, seed: int, proved: set[str]) -> tuple[list[Statemen
         raise UsageError(
             f"data.dataset: {data.dataset} has no statement without a seed proof: nothing to prove"
         )
-    held_out = lean_core.load("test")
     rng = Random(f"{seed}/data")
     pool = sorted(rng.sample(unproved, min(data.statements or len(unproved), len(unproved))), key=_key)
     return pool, sorted(rng.sample(held_out, min(data.held_out or len(held_out), len(held_out))), key=_key)
