@@ -237,7 +237,7 @@ def make_strategy(names: Sequence[str], settings: Settings, temperature: float, 
         from stp.models.backend import open_generator
         from stp.models.cores import share_cores
 
-        model = settings.model
+        model = settings.model.model_copy(update={"logprobs": "tree" in names})
         share_cores(pool.workers)
         sampling = Sampling(
             open_generator(model, seed_model(model)),

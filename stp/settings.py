@@ -69,6 +69,8 @@ class ModelSettings(Section):
     """A name in `stp.models.prompts.FORMATS`."""
     batch_size: int = Field(128, gt=0)
     """Sequences sampled together."""
+    logprobs: bool = False
+    """Samples come with the log-probability of each token; the tree search asks for them itself."""
     max_proof_tokens: int = Field(96, gt=0)
     max_statement_tokens: int = Field(160, gt=0)
 

@@ -71,8 +71,10 @@ class HfGenerator:
     """
 
     def __init__(
-        self, folder: Path, format_name: str, batch_size: int = 128, context_tokens: int = 0
-    ) -> None:
+        self, folder: Path, format_name: str, batch_size: int = 128, context_tokens: int = 0,
+        logprobs: bool = False,
+    ) -> None:  # fmt: skip
+        self._logprobs = logprobs
         self._format, self.batch_size, self._context = format_name, batch_size, context_tokens
         self.use(folder)
 
@@ -98,11 +100,13 @@ class HfGenerator:
     ) -> list[list[Sample]]:
         """See `Generator.generate`."""
         fitting = self.codec.fit(prompts, n, temperature, max_tokens)
-        how = decode.Decoding(temperature, max_tokens, seed, self.codec.end_id, self.batch_size)
+        how = decode.Decoding(
+            temperature, max_tokens, seed, self.codec.end_id, self.batch_size, self._logprobs
+        )
         sampled = decode.sample(self.model, list(fitting.values()), n, how)
         results: list[list[Sample]] = [[] for _ in prompts]
         for place, samples in zip(fitting, sampled, strict=True):
-            results[place] = [self.codec.read(ids) for ids in samples]
+            results[place] = [self.codec.read(ids, logprobs) for ids, logprobs in samples]
         return results
 
     @torch.inference_mode()

@@ -63,7 +63,8 @@ class Tree:
         return found
 
     def _written(self, tasks: Sequence[Task], best: Sequence[Node | None]) -> list[list[Draft]]:
-        """For each task what the model writes for the first goal of its best node, as steps."""
+        """For each task what the model writes for the first goal of its best node, as steps, the likeliest
+        first: a node takes only some children in a visit."""
         sampling, generator = self.sampling, self.sampling.generator
         asked = [node for node in best if node is not None and node.goals]
         if not asked:
@@ -78,7 +79,7 @@ class Tree:
         return [
             [
                 Draft("\n".join(steps), sample.tokens)
-                for sample in next(samples)
+                for sample in sorted(next(samples), key=lambda sample: -sample.logprob)
                 if sample.finished and (steps := lines_of(sample.text))
             ]
             if node is not None and node.goals
