@@ -66,6 +66,8 @@ def _metrics(run: RunRecord, record: RoundRecord) -> dict[str, Any]:
         **{f"stopped_{name}": record.stopped[name] if record.stopped else None for name in GATES},
         "generated_tokens": record.generated_tokens,
         "barely_provable": record.barely_provable,
+        "training_examples": record.examples,
+        "training_loss": record.loss,
         "distinct_proofs": record.distinct_proofs,
         "attempts": record.attempts,
         "conjecture_pass_rate": _mean([tally.pass_rate for tally in conjectures]),
