@@ -233,6 +233,13 @@ class EvaluateSettings(Section):
     temperature: float = Field(1.0, gt=0)
 
 
+class ReportSettings(Section):
+    """Beside the table, the page and `metrics.jsonl`."""
+
+    logs: tuple[Literal["tensorboard", "wandb"], ...] = ()
+    """Also told the numbers of each round: files in the run's folder `tensorboard`, Weights & Biases."""
+
+
 class Settings(Section):
     """All settings of a run."""
 
@@ -247,6 +254,7 @@ class Settings(Section):
     train: TrainSettings = TrainSettings()
     refresh: RefreshSettings = RefreshSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
+    report: ReportSettings = ReportSettings()
 
     @model_validator(mode="after")
     def _can_be_met(self) -> Settings:

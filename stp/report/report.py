@@ -50,8 +50,13 @@ def write_metrics(store: Store, path: Path) -> None:
     Raises:
         StoreError: the file cannot be written there.
     """
+    write_file(path, "".join(json.dumps(line) + "\n" for line in metrics(store)))
+
+
+def metrics(store: Store) -> list[dict[str, Any]]:
+    """The lines of `write_metrics`."""
     run = read_run(store)
-    write_file(path, "".join(json.dumps(_metrics(run, record)) + "\n" for record in run.rounds))
+    return [_metrics(run, record) for record in run.rounds]
 
 
 def _metrics(run: RunRecord, record: RoundRecord) -> dict[str, Any]:
