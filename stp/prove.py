@@ -15,6 +15,7 @@ from typing import Any
 
 from stp.datasets import registry
 from stp.datasets.registry import Dataset
+from stp.download import digest
 from stp.errors import UsageError
 from stp.models.prompts import prompt_format
 from stp.report.proofs import ProveRecord, read_proofs, results_json
@@ -258,7 +259,7 @@ def make_strategy(names: Sequence[str], settings: Settings, temperature: float, 
         from stp.models.backend import open_generator
         from stp.models.cores import share_cores
 
-        model = settings.model
+        model = settings.model.model_copy(update={"logprobs": "tree" in names})
         if model.backend != "chat":
             share_cores(pool.workers)
         sampling = Sampling(
@@ -294,7 +295,7 @@ def _values(settings: Settings, request: Request, dataset: Dataset) -> dict[str,
     return {
         "dataset": request.dataset,
         "split": request.split,
-        "sha256": registry.digest(dataset.path) if dataset.path and dataset.path.is_file() else "",
+        "sha256": digest(dataset.path) if dataset.path and dataset.path.is_file() else "",
         "strategy": request.strategy,
         "model": settings.model.base if sampled else "none",
         "prompt_format": settings.model.prompt_format if sampled else "",

@@ -71,6 +71,8 @@ class ModelSettings(Section):
     """A name in `stp/models/formats.toml`, or the path of a TOML file with the keys of one."""
     batch_size: int = Field(128, gt=0)
     """Sequences sampled together."""
+    logprobs: bool = False
+    """Samples come with the log-probability of each token; the tree search asks for them itself."""
     max_proof_tokens: int = Field(96, gt=0)
     max_statement_tokens: int = Field(160, gt=0)
 
@@ -89,6 +91,7 @@ class DataSettings(Section):
     """The statements to prove. `statements` and `held_out` are how many are drawn; 0: all."""
 
     dataset: str = "lean-core"
+    """A name of `stp data list`, or a file or folder of your own."""
     pool: str = ""
     """A file of statement keys, one a line, to draw from (`stp data pool`); "": all without a seed proof."""
     benchmarks: tuple[str, ...] = ()
@@ -238,6 +241,13 @@ class EvaluateSettings(Section):
     temperature: float = Field(1.0, gt=0)
 
 
+class ReportSettings(Section):
+    """Beside the table, the page and `metrics.jsonl`."""
+
+    logs: tuple[Literal["tensorboard", "wandb"], ...] = ()
+    """Also told the numbers of each round: files in the run's folder `tensorboard`, Weights & Biases."""
+
+
 #: What may change while a run goes on: where and how its work is done, not what comes out but for rounding.
 PLACEMENT = frozenset(
     {
@@ -263,6 +273,7 @@ class Settings(Section):
     train: TrainSettings = TrainSettings()
     refresh: RefreshSettings = RefreshSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
+    report: ReportSettings = ReportSettings()
 
     @model_validator(mode="after")
     def _can_be_met(self) -> Settings:

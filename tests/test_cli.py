@@ -92,6 +92,7 @@ def test_the_version_is_the_package_s() -> None:
         (["prove", "--dataset", "lean-core", "-k", "0"], "-k"),
         (["prove", "theory.thy"], "theory.thy"),
         (["data", "fetch", "minif3f"], "minif3f"),
+        (["sft", "nowhere", "out"], "nowhere"),
     ],
 )
 def test_what_cannot_be_done_as_asked_is_one_line_and_exit_code_2(arguments: list[str], named: str) -> None:

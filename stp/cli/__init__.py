@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from stp import __version__
-from stp.cli import data, experiment, machine, prove, selfplay, serve, sft, toolchain, verify
+from stp.cli import data, experiment, export, machine, prove, selfplay, serve, sft, toolchain, verify
 from stp.errors import StpError
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__)
@@ -20,6 +20,7 @@ app.command()(experiment.ablate)
 app.command()(experiment.plan)
 app.command()(prove.prove)
 app.command()(sft.sft)
+app.command()(export.export)
 app.command()(verify.verify)
 app.add_typer(toolchain.app, name="toolchain")
 app.add_typer(data.app, name="data")

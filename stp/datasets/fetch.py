@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import httpx
-from tqdm import tqdm
-
-from stp.datasets.registry import Entry, cached, digest
+from stp.datasets.registry import Entry, cached
+from stp.download import digest, download
 from stp.errors import MachineryError, UsageError
-
-_CHUNK_BYTES = 1 << 18
 
 
 def fetch(entry: Entry) -> tuple[Path, str]:
@@ -34,14 +30,7 @@ def fetch(entry: Entry) -> tuple[Path, str]:
     part = target.with_name(target.name + ".part")
     try:
         part.parent.mkdir(parents=True, exist_ok=True)
-        _download(entry, part)
-        found = digest(part)
-        if entry.download_sha256 and found != entry.download_sha256:
-            part.unlink()
-            raise MachineryError(
-                f"{entry.address}: expected sha256 {entry.download_sha256[:12]}…, got {found[:12]}…: another "
-                "file than the pinned one; nothing was kept"
-            )
+        found = download(entry.address, part, entry.download_sha256, title=entry.name)
         target.with_name(target.name + ".sha256").write_text(found + "\n", encoding="ascii")
         part.replace(target)
     except OSError as error:
@@ -49,30 +38,3 @@ def fetch(entry: Entry) -> tuple[Path, str]:
             f"{part}: {error.strerror or error}; make room or choose another folder with STP_CACHE_DIR"
         ) from None
     return target, found
-
-
-def _download(entry: Entry, part: Path) -> None:
-    have = part.stat().st_size if part.exists() else 0
-    headers = {"Range": f"bytes={have}-"} if have else {}
-    try:
-        with httpx.stream(
-            "GET", entry.address, headers=headers, follow_redirects=True, timeout=60
-        ) as response:
-            if have and response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
-                return  # it was whole already
-            response.raise_for_status()
-            resumed = response.status_code == httpx.codes.PARTIAL_CONTENT
-            size = int(response.headers.get("Content-Length", 0)) + (have if resumed else 0)
-            with (
-                part.open("ab" if resumed else "wb") as file,
-                tqdm(total=size or None, initial=have if resumed else 0, unit="B", unit_scale=True,
-                     desc=entry.name, leave=False) as bar,
-            ):  # fmt: skip
-                for chunk in response.iter_bytes(_CHUNK_BYTES):
-                    file.write(chunk)
-                    bar.update(len(chunk))
-    except httpx.HTTPError as error:
-        raise MachineryError(
-            f"cannot download {entry.address}: {error}; check the network, then run the same command again: "
-            "the download goes on where it stopped"
-        ) from None

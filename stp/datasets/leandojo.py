@@ -1,8 +1,9 @@
 """Seeds from real libraries: what LeanDojo traced, read without LeanDojo, and the command that traces.
 
 The format is that of the LeanDojo Benchmark 4: `corpus.jsonl`, a source file a line with its theorems and
-definitions, and JSON lists of theorems with their places in the files and the premises of each tactic. The
-sources themselves lie beside it in `source/`, since a list of tactics is not yet a proof. A theorem that
+definitions, and JSON lists of theorems with their places in the files and the premises of each tactic,
+beside it or, in the published benchmark, in `random/`. The sources lie in `source/`, since a list of tactics
+is not yet a proof; the published benchmark has none, so the traced repository is cloned there. A theorem that
 cannot be cut out of its file as one command, statement and proof, is left out.
 
 `import lean_dojo` asks GitHub about its token at once, so only `trace` does it.
@@ -34,11 +35,18 @@ def read(folder: Path) -> list[list[Seed]]:
     """
     premises = _premises(folder / "corpus.jsonl")
     theorems: dict[tuple[str, str], Row] = {}
-    for list_file in sorted(folder.glob("*.json")):
-        for row in _json(list_file, _source(list_file)):
-            theorems[row["file_path"], row["full_name"]] = row
+    for list_file in sorted([*folder.glob("*.json"), *folder.glob("random/*.json")]):
+        if list_file.name != "metadata.json":
+            for row in _json(list_file, _source(list_file)):
+                theorems[row["file_path"], row["full_name"]] = row
     if not theorems:
         raise UsageError(f"{folder}: expected LeanDojo's lists of theorems (*.json), found no theorem")
+    if not (folder / "source").is_dir():
+        first = next(iter(theorems.values()))
+        raise UsageError(
+            f"{folder / 'source'}: expected the sources, found none: clone {first['url']} there and check "
+            f"out {first['commit']}"
+        )
     files: dict[str, list[Row]] = defaultdict(list)
     for (path, _), row in theorems.items():
         files[path].append(row)

@@ -8,13 +8,12 @@ ProofNet, PutnamBench and LeanWorkbook are published, in Lean and in Isabelle, a
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
+from stp.datasets.tables import Row, json_rows
 from stp.errors import UsageError
 from stp.syntax.lean import make_statement, split_theorem
 from stp.syntax.lean_file import theorems
@@ -72,30 +71,17 @@ def read_problems(path: Path, system: System, header: str) -> list[Problem]:
     return list(_renamed(found))
 
 
-def _rows(file: Path, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def _rows(file: Path, text: str) -> Iterator[tuple[str, Row]]:
     """Each object with where it stands."""
-    try:
-        values = list(enumerate(json.loads(text), 1)) if text.lstrip().startswith("[") else None
-    except json.JSONDecodeError as error:
-        raise UsageError(f"{file}: expected a JSON list: {error}") from None
-    if values is None:
-        values = []
-        for number, line in enumerate(text.splitlines(), 1):
-            if line.strip():
-                try:
-                    values.append((number, json.loads(line)))
-                except json.JSONDecodeError as error:
-                    raise UsageError(f"{file}:{number}: expected one JSON object: {error}") from None
-    for number, value in values:
-        if not isinstance(value, dict) or not isinstance(value.get("formal_statement"), str):
-            raise UsageError(f"{file}:{number}: expected an object with the field 'formal_statement'")
-        yield f"{file}:{number}", value
+    for where, row in json_rows(file, text):
+        if not isinstance(row.get("formal_statement"), str):
+            raise UsageError(f"{where}: expected an object with the field 'formal_statement'")
+        yield where, row
 
 
-def _from_row(row: dict[str, Any], where: str, system: System, header: str) -> Problem:
-    name = next((row[field] for field in _NAMES if isinstance(row.get(field), str)), "")
-    if not name:
-        raise UsageError(f"{where}: expected a name in one of the fields {', '.join(_NAMES)}")
+def _from_row(row: Row, where: str, system: System, header: str) -> Problem:
+    named = (row[field] for field in _NAMES if isinstance(row.get(field), str))
+    name = next(named, "") or _name_of(row["formal_statement"]) or Path(where).name
     split = str(row.get("split", "all"))
     before = str(row.get("header", header))
     for own in ("helper", "preamble"):
@@ -106,6 +92,14 @@ def _from_row(row: dict[str, Any], where: str, system: System, header: str) -> P
     if before and not before.endswith("\n"):
         before += "\n\n"
     return _lean(name, split, before, row["formal_statement"])
+
+
+def _name_of(text: str) -> str:
+    """The theorem's own name: LeanWorkbook's rows have no other."""
+    try:
+        return split_theorem(text).name or ""
+    except UsageError:
+        return ""
 
 
 def _lean(name: str, split: str, before: str, text: str) -> Problem:

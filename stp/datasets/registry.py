@@ -7,7 +7,7 @@ from the cache that `stp data fetch NAME` fills, in this order.
 
 from __future__ import annotations
 
-import hashlib
+import functools
 import os
 import tomllib
 from dataclasses import dataclass, field
@@ -16,8 +16,9 @@ from pathlib import Path
 from stp.datasets import lean_core
 from stp.datasets.files import data_dir
 from stp.datasets.problems import Problem, read_problems
+from stp.download import digest
 from stp.errors import UsageError
-from stp.types import System
+from stp.types import Statement, System
 from stp.verify.lean import install
 
 MANIFEST = "datasets.toml"
@@ -116,10 +117,29 @@ def load(name: str, split: str | None = None, source: Path | None = None) -> Dat
     return Dataset(found.entry, found.path, chosen)
 
 
-def digest(path: Path) -> str:
-    """sha256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+@functools.cache
+def sides(name: str) -> tuple[list[Statement], list[Statement]]:
+    """A dataset's statements for self-play, to train on and held out, each key once and sorted by key: its
+    own split `test` is held out, or, where it has none, a tenth by the hash of the key.
+
+    Raises:
+        UsageError: no such dataset, or one that is not Lean's.
+    """
+    if name == LEAN_CORE:
+        return lean_core.load("train"), lean_core.load("test")
+    dataset = load(name)
+    if dataset.entry.system is not System.LEAN:
+        raise UsageError(f"data.dataset: {name} is {dataset.entry.system.title()}'s: the models write Lean")
+    has_test = any(problem.split == "test" for problem in dataset.problems)
+    train: dict[str, Statement] = {}
+    held_out: dict[str, Statement] = {}
+    for problem in dataset.problems:
+        if (found := problem.statement) and problem.name not in dataset.entry.bad:
+            is_test = problem.split == "test" if has_test else lean_core.split_of(found.key) == "test"
+            (held_out if is_test else train).setdefault(found.key, found)
+    return [train[key] for key in sorted(train.keys() - held_out.keys())], [
+        held_out[key] for key in sorted(held_out)
+    ]
 
 
 def problem_with(entry: Entry, path: Path) -> str | None:

@@ -23,14 +23,15 @@ def open_generator(settings: ModelSettings, folder: Path) -> Generator:
 
         return Fleet(settings, folder)
     style, batch, context = settings.prompt_format, settings.batch_size, settings.context_tokens
+    logprobs = settings.logprobs
     if settings.backend == "vllm":
         from stp.models.vllm import VllmGenerator
 
-        return VllmGenerator(folder, style, batch, context, settings.gpus)
+        return VllmGenerator(folder, style, batch, context, settings.gpus, logprobs)
     if settings.backend == "openai":
         from stp.models.openai import OpenAiGenerator
 
-        return OpenAiGenerator(folder, style, settings.url, batch, context)
+        return OpenAiGenerator(folder, style, settings.url, batch, context, logprobs)
     from stp.models.hf import HfGenerator
 
-    return HfGenerator(folder, style, batch, context)
+    return HfGenerator(folder, style, batch, context, logprobs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -21,6 +21,14 @@ class Sample:
     text: str
     tokens: int
     finished: bool
+    logprobs: tuple[float, ...] = field(default=(), compare=False)
+    """Of each token, the end token included, under the model itself, whatever the temperature; empty unless
+    the generator was opened with `model.logprobs`. They differ in rounding: equality looks past them."""
+
+    @property
+    def logprob(self) -> float:
+        """Of the whole text; 0 where nobody asked."""
+        return sum(self.logprobs)
 
 
 class Generator(Protocol):

@@ -80,9 +80,10 @@ class Codec:
         encoded = enumerate(encode_prompt(self.tokenizer, prompt) for prompt in prompts)
         return {place: ids for place, ids in encoded if len(ids) <= room}
 
-    def read(self, ids: list[int]) -> Sample:
+    def read(self, ids: list[int], logprobs: Sequence[float] = ()) -> Sample:
         """The sample of sampled ids, the end token included where the model wrote one."""
-        return Sample(decode_sample(self.tokenizer, ids), len(ids), finished=ids[-1:] == [self.end_id])
+        text = decode_sample(self.tokenizer, ids)
+        return Sample(text, len(ids), finished=ids[-1:] == [self.end_id], logprobs=tuple(logprobs))
 
 
 def prompt_seed(seed: int, ids: list[int]) -> int:

@@ -39,6 +39,7 @@ _SHRINK_FRAC = 1 / 4
 _SPARE_COLUMNS = 64
 
 Ids = list[int]
+Written = tuple[Ids, list[float]]  # ids, and the log-probability of each where they were asked for
 Item = tuple[int, int]  # (index of the prompt, index of the sample)
 
 
@@ -51,10 +52,12 @@ class Decoding:
     seed: int
     end_id: int
     batch_size: int
+    logprobs: bool = False
+    """Also give the log-probability of each token, at temperature 1."""
 
 
 @torch.inference_mode()
-def sample(model: PreTrainedModel, prompts: Sequence[Ids], n: int, how: Decoding) -> list[list[Ids]]:
+def sample(model: PreTrainedModel, prompts: Sequence[Ids], n: int, how: Decoding) -> list[list[Written]]:
     """`n` sampled id lists for each prompt's ids; a finished one ends with `how.end_id`.
 
     Each token is drawn by inverse CDF from one uniform number that depends on (seed, prompt, index
@@ -62,7 +65,7 @@ def sample(model: PreTrainedModel, prompts: Sequence[Ids], n: int, how: Decoding
     within rounding (about 1e-6 in fp32) of the border between two tokens: the shape of a matrix
     product changes its last bits.
     """
-    samples: list[list[Ids]] = [[[] for _ in range(n)] for _ in prompts]
+    samples: list[list[Written]] = [[([], []) for _ in range(n)] for _ in prompts]
     longest_first = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
     pending = deque((index, k) for index in longest_first for k in range(n))
     slots = _Slots(model, prompts, n, how, min(how.batch_size, len(pending)))
@@ -139,16 +142,19 @@ class _Slots:
         self.written_B = np.zeros(size, dtype=np.int64)  # sampled tokens, the last one not yet stored
         self.tokens_BS = np.zeros((size, how.max_tokens), dtype=np.int64)
         self.noise_BS = np.zeros((size, how.max_tokens), dtype=np.float32)
+        self.logprobs_BS = np.zeros((size, how.max_tokens if how.logprobs else 0), dtype=np.float32)
         self.longest = max(map(len, prompts), default=0)  # of the prompts admitted last and still to come
         self.columns = _Columns(self.longest + how.max_tokens + _SPARE_COLUMNS)
         self.columns.end = self.longest
         self.layers: list[_SlotLayer] = []
 
-    def harvest(self, samples: list[list[Ids]]) -> None:
+    def harvest(self, samples: list[list[Written]]) -> None:
         """Hands over what the finished slots wrote and forgets whose they were."""
         for row in np.flatnonzero(~self.live_B):
             if (item := self.items[row]) is not None:
-                samples[item[0]][item[1]] = self.tokens_BS[row, : self.written_B[row]].tolist()
+                written = slice(self.written_B[row])
+                ids, logprobs = self.tokens_BS[row, written], self.logprobs_BS[row, written]
+                samples[item[0]][item[1]] = (ids.tolist(), logprobs.tolist())
                 self.items[row] = None
 
     def admit(self, rows: NDArray[np.int64], items: list[Item]) -> None:
@@ -192,7 +198,7 @@ class _Slots:
         """Drops the dead slots."""
         keep = np.flatnonzero(self.live_B)
         self.size, self.items = len(keep), [self.items[row] for row in keep]
-        for name in ("live_B", "length_B", "written_B", "tokens_BS", "noise_BS"):
+        for name in ("live_B", "length_B", "written_B", "tokens_BS", "noise_BS", "logprobs_BS"):
             setattr(self, name, getattr(self, name)[keep])
         index_B = torch.from_numpy(keep).to(self.model.device)
         for layer in self.layers:
@@ -241,8 +247,14 @@ class _Slots:
     def _write(self, rows: NDArray[np.int64], logits_RV: Tensor) -> None:
         """Draws the rows' next tokens and finishes those that ended or used up their tokens."""
         noise_R = torch.from_numpy(self.noise_BS[rows, self.written_B[rows]]).to(self.model.device)
-        drawn_R = draw(logits_RV, self.how.temperature, noise_R).cpu().numpy()
+        drawn = draw(logits_RV, self.how.temperature, noise_R)
+        drawn_R = drawn.cpu().numpy()
         self.tokens_BS[rows, self.written_B[rows]] = drawn_R
+        if self.how.logprobs:
+            all_RV = torch.log_softmax(logits_RV.float(), dim=-1)
+            self.logprobs_BS[rows, self.written_B[rows]] = (
+                all_RV.gather(1, drawn[:, None])[:, 0].cpu().numpy()
+            )
         self.written_B[rows] += 1
         self.live_B[rows] = (drawn_R != self.how.end_id) & (self.written_B[rows] < self.how.max_tokens)
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.utils.logging import disable_progress_bar
 
@@ -41,7 +42,7 @@ def load(
         raise UsageError(
             f"train.attention = {attention}: {first_line(error)}; install what it needs, or take sdpa"
         ) from error
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise UsageError(f"{folder}: not a model that transformers can load: {first_line(error)}") from error
     return model.to(_device(model) if place else "cpu").eval(), tokenizer
 
@@ -83,8 +84,10 @@ class HfGenerator:
     """
 
     def __init__(
-        self, folder: Path, format_name: str, batch_size: int = 128, context_tokens: int = 0
-    ) -> None:
+        self, folder: Path, format_name: str, batch_size: int = 128, context_tokens: int = 0,
+        logprobs: bool = False,
+    ) -> None:  # fmt: skip
+        self._logprobs = logprobs
         self._format, self.batch_size, self._context = format_name, batch_size, context_tokens
         self.use(folder)
 
@@ -110,14 +113,16 @@ class HfGenerator:
     ) -> list[list[Sample]]:
         """See `Generator.generate`."""
         fitting = self.codec.fit(prompts, n, temperature, max_tokens)
-        how = decode.Decoding(temperature, max_tokens, seed, self.codec.end_id, self.batch_size)
+        how = decode.Decoding(
+            temperature, max_tokens, seed, self.codec.end_id, self.batch_size, self._logprobs
+        )
         try:
             sampled = decode.sample(self.model, list(fitting.values()), n, how)
         except torch.OutOfMemoryError:
             raise UsageError(self._too_many(max(map(len, fitting.values())) + max_tokens)) from None
         results: list[list[Sample]] = [[] for _ in prompts]
         for place, samples in zip(fitting, sampled, strict=True):
-            results[place] = [self.codec.read(ids) for ids in samples]
+            results[place] = [self.codec.read(ids, logprobs) for ids, logprobs in samples]
         return results
 
     def _too_many(self, tokens: int) -> str:

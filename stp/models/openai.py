@@ -30,9 +30,11 @@ class OpenAiGenerator:
     """`Generator` on a server."""
 
     def __init__(
-        self, folder: Path, format_name: str, url: str, batch_size: int = 128, context_tokens: int = 0
-    ) -> None:
+        self, folder: Path, format_name: str, url: str, batch_size: int = 128, context_tokens: int = 0,
+        logprobs: bool = False,
+    ) -> None:  # fmt: skip
         self._format, self._batch, self._context = format_name, batch_size, context_tokens
+        self._logprobs = logprobs
         self._server = Server(url)
         self.use(folder)
 
@@ -83,6 +85,7 @@ class OpenAiGenerator:
                 "model": self._name, "prompt": ids, "n": n, "temperature": temperature, "top_p": 1.0,
                 "top_k": 0, "max_tokens": max_tokens, "seed": prompt_seed(seed, ids), "ignore_eos": True,
                 "stop_token_ids": [self.codec.end_id], "return_token_ids": True,
+                "logprobs": 0 if self._logprobs else None,
             }  # fmt: skip
             choices = self._server.ask("POST", "/completions", asked)["choices"]
             if any(choice.get("token_ids") is None for choice in choices):
@@ -91,7 +94,10 @@ class OpenAiGenerator:
                     "text only: take a server that gives them, such as vllm serve"
                 )
             by_index = sorted(choices, key=lambda choice: choice["index"])
-            return [self.codec.read(choice["token_ids"]) for choice in by_index]
+            return [
+                self.codec.read(choice["token_ids"], (choice.get("logprobs") or {}).get("token_logprobs", ()))
+                for choice in by_index
+            ]
 
         results: list[list[Sample]] = [[] for _ in prompts]
         with ThreadPoolExecutor(max(2, -(-self._batch // n))) as threads:

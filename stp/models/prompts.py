@@ -224,7 +224,9 @@ def check_tokenizer(tokenizer: PreTrainedTokenizerFast, style: PromptFormat, whe
         UsageError: no end token, or one of the format's special tokens is missing; names `where`.
     """
     if tokenizer.eos_token_id is None:
-        raise UsageError(f"{where}: its tokenizer has no end token (eos_token)")
+        raise UsageError(
+            f"{where}: its tokenizer has no end token: name its eos_token in tokenizer_config.json"
+        )
     missing = [token for token in style.special_tokens if token not in tokenizer.all_special_tokens]
     if missing:
         raise UsageError(f"{where}: its tokenizer lacks {', '.join(missing)}: choose another prompt_format")

@@ -35,8 +35,10 @@ class VllmGenerator:
     """`Generator` on an engine of its own."""
 
     def __init__(
-        self, folder: Path, format_name: str, batch_size: int = 128, context_tokens: int = 0, gpus: int = 1
-    ) -> None:
+        self, folder: Path, format_name: str, batch_size: int = 128, context_tokens: int = 0, gpus: int = 1,
+        logprobs: bool = False,
+    ) -> None:  # fmt: skip
+        self._logprobs = logprobs
         self._format, self._batch, self._context, self._gpus = format_name, batch_size, context_tokens, gpus
         self._engine: Any = None
         self.codec = Codec(folder, format_name, context_tokens)
@@ -80,7 +82,7 @@ class VllmGenerator:
             SamplingParams(
                 n=n, temperature=temperature, top_p=1.0, top_k=0, max_tokens=max_tokens,
                 seed=prompt_seed(seed, ids), ignore_eos=True, stop_token_ids=[self.codec.end_id],
-                detokenize=False,
+                detokenize=False, logprobs=0 if self._logprobs else None,
             )
             for ids in fitting.values()
         ]  # fmt: skip
@@ -89,7 +91,9 @@ class VllmGenerator:
             asked = [{"prompt_token_ids": ids} for ids in fitting.values()]
             for place, answer in zip(fitting, self._engine.generate(asked, how, use_tqdm=False), strict=True):
                 written = sorted(answer.outputs, key=lambda output: output.index)
-                results[place] = [self.codec.read(list(output.token_ids)) for output in written]
+                results[place] = [
+                    self.codec.read(list(output.token_ids), _logprobs(output)) for output in written
+                ]
         return results
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -139,6 +143,12 @@ class VllmGenerator:
                 "VLLM_LOGGING_LEVEL=INFO; where memory is short, take a smaller model, more model.gpus or a "
                 "smaller model.context_tokens"
             ) from error
+
+
+def _logprobs(output: Any) -> list[float]:
+    """Those of the tokens written; the engine gives those of the likeliest ones beside them where asked."""
+    ids = output.token_ids
+    return [of[token].logprob for token, of in zip(ids, output.logprobs or [], strict=False)]
 
 
 def _shape(folder: Path) -> dict[str, Any]:

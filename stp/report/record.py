@@ -49,6 +49,10 @@ class RoundRecord:
     """What each statement attempted in this round got."""
     verdicts: dict[Verdict, int]
     """Attempts, repeats included."""
+    examples: int
+    """What the round trained on."""
+    loss: float | None
+    """The training's last; None where nothing was trained."""
     stage_s: dict[str, float]
     """Wall clock of each stage begun, in seconds."""
     samples: dict[str, list[tuple[int, int]]]
@@ -92,8 +96,11 @@ class RunRecord:
 def read_run(store: Store) -> RunRecord:
     """Read everything that the report counts; the store may be one that another process writes to."""
     marks = defaultdict[int, list[StageMark]](list)
+    trained = defaultdict[int, dict[str, Any]](dict)
     for mark in store.stages():
         marks[mark.round].append(mark)
+        if mark.name == "train":
+            trained[mark.round] = mark.stats
     funnels = {row["round"]: {name: row[name] for name in FUNNEL} for row in store.view("rounds_summary")}
     rates, totals = _rates(store)
     barely = defaultdict[int, int](int)
@@ -118,6 +125,8 @@ def read_run(store: Store) -> RunRecord:
                 dataset_proved_total=totals.get(number),
                 rates=rates.get(number, {}),
                 verdicts=store.verdicts(number, "attempt"),
+                examples=int(trained[number].get("examples", 0)),
+                loss=trained[number].get("loss"),
                 stage_s={mark.name: mark.elapsed_s for mark in marks[number]},
                 samples=samples.get(number, {}),
             )

@@ -50,8 +50,13 @@ def write_metrics(store: Store, path: Path) -> None:
     Raises:
         StoreError: the file cannot be written there.
     """
+    write_file(path, "".join(json.dumps(line) + "\n" for line in metrics(store)))
+
+
+def metrics(store: Store) -> list[dict[str, Any]]:
+    """The lines of `write_metrics`."""
     run = read_run(store)
-    write_file(path, "".join(json.dumps(_metrics(run, record)) + "\n" for record in run.rounds))
+    return [_metrics(run, record) for record in run.rounds]
 
 
 def _metrics(run: RunRecord, record: RoundRecord) -> dict[str, Any]:
@@ -66,6 +71,8 @@ def _metrics(run: RunRecord, record: RoundRecord) -> dict[str, Any]:
         **{f"stopped_{name}": record.stopped[name] if record.stopped else None for name in GATES},
         "generated_tokens": record.generated_tokens,
         "barely_provable": record.barely_provable,
+        "training_examples": record.examples,
+        "training_loss": record.loss,
         "distinct_proofs": record.distinct_proofs,
         "attempts": record.attempts,
         "conjecture_pass_rate": _mean([tally.pass_rate for tally in conjectures]),

@@ -60,7 +60,8 @@ class Tree:
         return found
 
     def _written(self, tasks: Sequence[Task], best: Sequence[Node | None]) -> list[list[Draft]]:
-        """For each task what the model writes for the first goal of its best node, as steps."""
+        """For each task what the model writes for the first goal of its best node, as steps, the likeliest
+        first: a node takes only some children in a visit."""
         sampling, found = self.sampling, [list[Draft]() for _ in tasks]
         goals = {at: node.goals[0].statement for at, node in enumerate(best) if node and node.goals}
         if goals:
@@ -70,7 +71,8 @@ class Tree:
                 seed=stream(sampling.seed, tasks[0].tries),
             )  # fmt: skip
             for (at, goal), texts in zip(goals.items(), samples, strict=True):
-                proofs = [(lines_of(written(sampling.style, text, goal)), text.tokens) for text in texts]
+                likeliest = sorted(texts, key=lambda text: -text.logprob)
+                proofs = [(lines_of(written(sampling.style, text, goal)), text.tokens) for text in likeliest]
                 found[at] = [Draft("\n".join(steps), tokens) for steps, tokens in proofs if steps]
         return found
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from stp.errors import StoreError, UsageError
 from stp.settings import PLACEMENT, Settings
+from stp.store.metadata import metadata
 from stp.store.store import Store
 
 
@@ -54,4 +55,5 @@ def settle(store: Store, folder: Path, settings: Settings) -> None:
         store.set_meta("settings", values)
         store.set_meta("settings_digest", digest)
         store.set_meta("band_high", settings.select.band_high)
-    (folder / "settings.json").write_text(json.dumps({"digest": digest, **values}, indent=2) + "\n")
+    for name, content in (("settings", {"digest": digest, **values}), ("metadata", metadata(folder.name))):
+        (folder / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n")

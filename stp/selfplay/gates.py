@@ -16,6 +16,7 @@ from random import Random
 
 from tqdm import tqdm
 
+from stp.datasets import registry
 from stp.datasets.decontaminate import held_out
 from stp.errors import UsageError
 from stp.models.prompts import signature_of, statement_of
@@ -38,7 +39,7 @@ def gate(
     written in one transaction, which the caller may widen.
     """
     rows = store.conjectures(round, Outcome.SAMPLED)
-    judged, statements = _read(store, rows, settings.gates)
+    judged, statements = _read(store, rows, settings)
     kept = {key: s for key, (s, _) in statements.items()}
     checker = _Checker(pool, settings)
     for outcome, judge in _JUDGES:
@@ -60,7 +61,7 @@ def gate(
 
 
 def _read(
-    store: Store, rows: list[Conjecture], settings: GateSettings
+    store: Store, rows: list[Conjecture], settings: Settings
 ) -> tuple[list[Conjecture], dict[str, tuple[Statement, Conjecture]]]:
     """Those that do not parse, repeat something, copy something held out or are bloated, and the others by
     key; the first of equals stands."""
@@ -83,14 +84,16 @@ def _read(
             statement_of(signature, name), seed.header, Source.CONJECTURE, parents=(row.seed,)
         )
         found.append((statement, row))
-    known, index = store.known_keys([statement.key for statement, _ in found]), held_out().index
+    tests = {s.key for s in registry.sides(settings.data.dataset)[1]}
+    known = store.known_keys([statement.key for statement, _ in found]) | tests
+    index = held_out().index
     fresh: dict[str, tuple[Statement, Conjecture]] = {}
     for statement, row in found:
         if statement.key in known or statement.key in fresh:
             judged.append(replace(row, outcome=Outcome.DUPLICATE))
         elif index.copy(statement):
             judged.append(replace(row, outcome=Outcome.CONTAMINATED))
-        elif _bloated(statement, store.statement(row.seed), settings):
+        elif _bloated(statement, store.statement(row.seed), settings.gates):
             judged.append(replace(row, outcome=Outcome.BLOATED))
         else:
             fresh[statement.key] = (statement, row)

@@ -107,8 +107,8 @@ def train_round(
     """Step 9: one pass over both sets with a fresh optimiser. `models` are the seed model and the last one:
     a refresh starts from the seed model and its own data, any other round from the last one."""
     style = two_roles(settings.model)
-    examples = [_prover_example(style, e) for e in store.prover_texts(round)]
-    examples += [_conjecturer_example(style, e) for e in store.conjecturer_texts(round)]
+    examples = [prover_example(style, e) for e in store.prover_texts(round)]
+    examples += [conjecturer_example(style, e) for e in store.conjecturer_texts(round)]
     base, last = models
     if is_refresh(round, settings.refresh):
         return _train(base, out, examples + seed_data(style), settings, seed)
@@ -122,7 +122,7 @@ def train_final(
     style = two_roles(settings.model)
     texts = {s.key: s for s in store.statements()}
     found = [rows.ProverText(texts[p.key], p.proof, p.weight) for p in refreshed(store, round, settings)]
-    examples = [_prover_example(style, e) for e in found]
+    examples = [prover_example(style, e) for e in found]
     return _train(base, out, examples + seed_data(style), settings, seed)
 
 
@@ -158,13 +158,15 @@ def copy_model(model: Path, out: Path) -> None:
         work.rename(out)
 
 
-def _prover_example(style: PromptFormat, e: rows.ProverText) -> Example:
+def prover_example(style: PromptFormat, e: rows.ProverText) -> Example:
+    """What the prover is asked and what it is to write."""
     from stp.training.examples import Example
 
     return Example(style.prover(e.statement.text), e.proof, e.weight)
 
 
-def _conjecturer_example(style: PromptFormat, e: rows.ConjecturerText) -> Example:
+def conjecturer_example(style: PromptFormat, e: rows.ConjecturerText) -> Example:
+    """What the conjecturer is asked and what it is to write."""
     from stp.training.examples import Example
 
     prompt = style.conjecturer(e.lemma_statement, e.seed.text, e.seed_proof)

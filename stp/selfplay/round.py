@@ -31,6 +31,7 @@ from stp.selfplay.disprove import disprove, disproved
 from stp.selfplay.folder import make_folder, settle
 from stp.selfplay.gates import gate
 from stp.selfplay.learn import Readers, choose_examples, copy_model, train_final, train_round
+from stp.selfplay.logs import check_logs, log_round
 from stp.selfplay.salvage import salvage
 from stp.selfplay.seed_model import seed_model
 from stp.selfplay.select import Tally, attempt_targets
@@ -52,12 +53,13 @@ def selfplay(settings: Settings, folder: Path, rounds: int, tokens: int = 0) -> 
         UsageError: the run began with other settings.
         StoreError: the folder cannot be used, or another process plays this run.
     """
+    check_logs(settings.report.logs)
     make_folder(folder)
     with Store(folder / "stp.sqlite") as store:
         settle(store, folder, settings)
         play = Play(store, folder, settings)
         try:
-            play.round(0, {"seeds": play.fill, "train": play.seed_model, "evaluate": play.evaluate})
+            play.round(0, play.first_stages())
             number = 0
             while number < rounds and not (tokens and store.tokens_before(number + 1) >= tokens):
                 number += 1
@@ -91,6 +93,10 @@ class Play:
                 stats = run(number)
                 self.store.finish_stage(number, name, stats)
 
+    def first_stages(self) -> dict[str, Callable[[int], Stats]]:
+        """Round 0."""
+        return {"seeds": self.fill, "train": self.seed_model, "evaluate": self.evaluate, **self._logging()}
+
     def stages(self) -> dict[str, Callable[[int], Stats]]:
         """What a round does; a baseline is a round that does less, by its settings."""
         conjecture = {"conjecture": self.conjecture, "gate": self.gate}
@@ -100,7 +106,11 @@ class Play:
             "attempt": self.attempt,
             **(learn if self.settings.train.enabled else {}),
             "evaluate": self.evaluate,
+            **self._logging(),
         }
+
+    def _logging(self) -> dict[str, Callable[[int], Stats]]:
+        return {"log": self.log} if self.settings.report.logs else {}
 
     def fill(self, number: int) -> Stats:
         """Round 0: statements and seed proofs into the store."""
@@ -219,6 +229,11 @@ class Play:
             if first.get(s.key) == number
         ]
         return {"portfolio_proves": sorted(proved_by_portfolio(self.prover(number), new)) if new else []}
+
+    def log(self, number: int) -> Stats:
+        """Tells the round's numbers to whoever else is to show them."""
+        log_round(self.store, self.folder, self.settings.report.logs, number)
+        return {}
 
     def tallies(self, number: int) -> list[Tally]:
         """What the dataset's training statements got in the rounds before this one; false ones left out."""

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections import defaultdict
 from itertools import pairwise
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
-from stp.datasets import lean_core, leandojo, seeds
+from stp.datasets import lean_core, leandojo, published, seeds
 from stp.datasets.decontaminate import held_out
 from stp.datasets.files import data_dir
 from stp.datasets.seeds import Seed, related
@@ -77,17 +78,40 @@ def seed_data(style: PromptFormat) -> list[Example]:
     return seed_examples(held_out().clean_seeds(seeds.load())[0], style)
 
 
-def first_training(model: Path, out: Path, settings: Settings, traces: list[Path]) -> TrainReport:
-    """Teaches a pretrained model both roles, from the seed corpus or from traces of real libraries."""
+def first_training(model: Path, out: Path, settings: Settings, data: list[Path]) -> TrainReport:
+    """Teaches a pretrained model both roles, from the seed corpus or from traces of real libraries and
+    published corpora.
+
+    Raises:
+        UsageError: the model cannot be loaded, or one of `data` cannot be read.
+    """
+    from stp.models.codec import load_tokenizer
     from stp.training.sft import train
 
     style = two_roles(settings.model)
-    examples = [example for trace in traces for example in traced_examples(leandojo.read(trace), style)]
+    load_tokenizer(model, settings.model.prompt_format)  # before an hour of reading
+    examples = [example for path in data for example in examples_of(path, style)]
     return train(
         model, out, examples or seed_data(style), settings.train,
         prompt_format=settings.model.prompt_format, seed=settings.seed,
         context_tokens=settings.model.context_tokens,
     )  # fmt: skip
+
+
+def examples_of(path: Path, style: PromptFormat) -> list[Example]:
+    """The examples of one trace or of one published corpus.
+
+    Raises:
+        UsageError: it is neither, or cannot be read.
+    """
+    from stp.training.examples import Example
+
+    if (path / "corpus.jsonl").exists():
+        return traced_examples(leandojo.read(path), style)
+    proofs, unread = published.read(path)
+    if unread:
+        print(f"{path}: {unread} rows are no theorem with its proof and were left out", file=sys.stderr)
+    return [Example(style.prover(one.statement.text), one.proof, one.weight) for one in proofs]
 
 
 def traced_examples(files: list[list[Seed]], style: PromptFormat) -> list[Example]:

@@ -79,9 +79,7 @@ def open_statements(data: DataSettings, proved: set[str]) -> tuple[list[Statemen
     Raises:
         UsageError: no such dataset or benchmark, or it is not here.
     """
-    if data.dataset != registry.LEAN_CORE:
-        raise UsageError(f"data.dataset: expected {registry.LEAN_CORE}, found {data.dataset!r}")
-    found = {s.key: s for s in lean_core.load("train")}
+    found = {s.key: s for s in registry.sides(data.dataset)[0]}
     for name in data.benchmarks:
         if name not in registry.entries():
             known = ", ".join(registry.entries())
@@ -121,7 +119,7 @@ def draw(data: DataSettings, seed: int, proved: set[str]) -> tuple[list[Statemen
 
 def draw_tests(data: DataSettings, seed: int) -> list[Statement]:
     """The held-out statements that the run is evaluated on."""
-    tests = lean_core.load("test")
+    tests = registry.sides(data.dataset)[1]
     size = min(data.held_out or len(tests), len(tests))
     return sorted(Random(f"{seed}/held-out").sample(tests, size), key=lambda s: s.key)
 

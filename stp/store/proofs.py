@@ -134,6 +134,17 @@ class Proofs(Connection):
         )
         return [(key, to_statement(columns), text) for key, text, *columns in rows]
 
+    def failures(self) -> list[tuple[str, str, str]]:
+        """(statement, text, verdict) of the attempts that are no proofs, of statements to train on; those of
+        a statement together, the most often sampled first."""
+        return self._rows(
+            "SELECT p.statement, p.text, c.verdict FROM attempts a CROSS JOIN checks c ON c.proof = a.proof"
+            " CROSS JOIN proofs p ON p.key = a.proof CROSS JOIN statements s ON s.key = a.statement"
+            " WHERE a.stage IN ('probe', 'attempt') AND c.verdict IN ('rejected', 'incomplete', 'cheated')"
+            " AND p.text != '' AND s.split IS NOT 'test'"
+            " GROUP BY p.key ORDER BY p.statement, SUM(a.count) DESC, p.key"
+        )
+
     def verdicts(self, round: int, stage: AttemptStage) -> dict[Verdict, int]:
         """How many attempts got each verdict."""
         rows = self._rows(

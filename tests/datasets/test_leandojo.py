@@ -105,6 +105,22 @@ def test_tuples_are_two_users_of_one_lemma_the_earlier_first(folder: Path) -> No
     assert leandojo.tuples(file) == [(file[0], file[0].premises[0], file[1])]
 
 
+def test_the_published_benchmark_is_read_beside_a_clone_of_what_was_traced(folder: Path) -> None:
+    """Its lists lie in two splits of the same theorems, with a file of where they come from."""
+    trace = leandojo.read(folder)
+    for split in ("random", "novel_premises"):
+        (folder / split).mkdir()
+        for name in ("train.json", "val.json"):
+            (folder / split / name).write_text((folder / name).read_text())
+    for name in ("train.json", "val.json"):
+        (folder / name).unlink()
+    (folder / "metadata.json").write_text('{"leandojo_version": "4.0.0", "from_repo": {"url": "…"}}')
+    assert leandojo.read(folder) == trace
+    (folder / "source").rename(folder / "elsewhere")
+    with pytest.raises(UsageError, match=r"clone https://example\.org/lib there and check out 0000"):
+        leandojo.read(folder)
+
+
 def test_what_is_no_trace_is_named(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"nowhere/corpus\.jsonl"):
         leandojo.read(tmp_path / "nowhere")

@@ -68,7 +68,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 )
 def generator(request: pytest.FixtureRequest, folders: list[Path]) -> Iterator[Generator]:
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
-    settings = ModelSettings(backend=request.param, batch_size=16)
+    settings = ModelSettings(backend=request.param, batch_size=16, logprobs=True)
     if request.param == "openai":
         with served(folders[0]) as url:
             yield from _opened(settings.model_copy(update={"url": url}), folders[0])
@@ -172,6 +172,40 @@ def test_drawing_follows_the_model_and_nothing_else(generator: Generator, folder
         expected[text] += chance  # type: ignore[assignment]
     off = sum(abs(drawn[text] / n - expected[text]) for text in drawn | expected) / 2
     assert off < 0.1, (drawn.most_common(5), expected.most_common(5))
+
+
+def test_logprobs_are_the_model_s_own_of_each_token_written(
+    generator: Generator, folders: list[Path]
+) -> None:
+    """So cold that the likeliest token is drawn, which tells the ids; the log-probabilities are those of
+    temperature 1 all the same."""
+    written = generator.generate(PROMPTS, n=2, temperature=0.01, max_tokens=8, seed=0)
+    model, tokenizer = hf.load(folders[0], "tiny")
+    same = 0
+    for prompt, samples in zip(PROMPTS, written, strict=True):
+        ids, expected = encode_prompt(tokenizer, prompt), []
+        for _ in range(8):
+            with torch.inference_mode():
+                logprobs_V = model(torch.tensor([ids])).logits[0, -1].float().log_softmax(-1)
+            ids.append(int(logprobs_V.argmax()))
+            expected.append(float(logprobs_V.max()))
+            if ids[-1] == tokenizer.eos_token_id:
+                break
+        text = tokenizer.decode(ids[-len(expected) :], skip_special_tokens=True)
+        for sample in samples:
+            assert len(sample.logprobs) == sample.tokens
+            if sample.text == text:
+                assert sample.logprobs == pytest.approx(expected, abs=1e-3)
+                assert sample.logprob == pytest.approx(sum(expected), abs=1e-2)
+                same += 1
+    assert same >= 14
+
+
+def test_logprobs_of_warm_samples_are_probabilities_below_the_likeliest(generator: Generator) -> None:
+    samples = [sample for samples in write(generator, PROMPTS, n=16) for sample in samples]
+    assert all(len(sample.logprobs) == sample.tokens for sample in samples)
+    assert all(logprob <= 0 for sample in samples for logprob in sample.logprobs)
+    assert len({round(sample.logprob, 3) for sample in samples}) > len(samples) / 2
 
 
 def test_a_cut_sample_is_unfinished_and_a_finished_one_counts_its_end(generator: Generator) -> None:

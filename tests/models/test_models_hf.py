@@ -38,7 +38,7 @@ def test_slots_sample_what_a_plain_loop_samples(generator: HfGenerator) -> None:
     sampled = decode.sample(generator.model, ids, 2, how)
     slots = decode._Slots(generator.model, ids, 2, how, 1)
     for prompt, samples in zip(ids[::4], sampled[::4], strict=True):
-        for noise_S, expected in zip(slots._noise(prompt), samples, strict=True):
+        for noise_S, expected in zip(slots._noise(prompt), (ids for ids, _ in samples), strict=True):
             text = list(prompt)
             for noise in noise_S:
                 with torch.inference_mode():
@@ -47,6 +47,11 @@ def test_slots_sample_what_a_plain_loop_samples(generator: HfGenerator) -> None:
                 if text[-1] == how.end_id:
                     break
             assert text[len(prompt) :] == expected
+
+
+def test_logprobs_come_only_where_they_were_asked_for(generator: HfGenerator) -> None:
+    [[sample]] = generator.generate(PROMPTS[:1], n=1, temperature=1.0, max_tokens=4, seed=0)
+    assert (sample.logprobs, sample.logprob) == ((), 0)
 
 
 def test_drawing_follows_the_distribution() -> None:

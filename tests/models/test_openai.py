@@ -49,7 +49,9 @@ class Handler(BaseHTTPRequestHandler):
         if self.server.plan and (status := self.server.plan.pop(0)) != 200:
             return self.answer(status, {"error": "not now"})
         ids = [body["stop_token_ids"][0]] if self.server.ids else None
-        self.answer(200, {"choices": [{"index": i, "token_ids": ids, "text": ""} for i in range(body["n"])]})
+        logprobs = {"token_logprobs": [-0.5]} if body["logprobs"] is not None else None
+        one = {"token_ids": ids, "text": "", "logprobs": logprobs}
+        self.answer(200, {"choices": [{**one, "index": i} for i in range(body["n"])]})
 
     def answer(self, status: int, body: object) -> None:
         data = json.dumps(body).encode()
@@ -72,8 +74,9 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         made.shutdown()
 
 
-def client(server: Server, folder: Path = TINY) -> OpenAiGenerator:
-    return OpenAiGenerator(folder, "tiny", f"http://127.0.0.1:{server.server_port}/v1/", batch_size=8)
+def client(server: Server, folder: Path = TINY, logprobs: bool = False) -> OpenAiGenerator:
+    url = f"http://127.0.0.1:{server.server_port}/v1/"
+    return OpenAiGenerator(folder, "tiny", url, batch_size=8, logprobs=logprobs)
 
 
 def test_a_prompt_goes_as_its_ids_and_is_asked_once_for_all_samples(server: Server) -> None:
@@ -83,6 +86,14 @@ def test_a_prompt_goes_as_its_ids_and_is_asked_once_for_all_samples(server: Serv
     [asked] = server.asked
     assert asked["prompt"] == encode_prompt(generator.codec.tokenizer, PROMPT)
     assert (asked["n"], asked["temperature"], asked["max_tokens"]) == (4, 0.5, 7)
+
+
+def test_logprobs_are_asked_for_and_read(server: Server) -> None:
+    for asked, expected in ((True, (-0.5,)), (False, ())):
+        [[sample]] = client(server, logprobs=asked).generate(
+            [PROMPT], n=1, temperature=1.0, max_tokens=7, seed=0
+        )
+        assert sample.logprobs == expected
 
 
 def test_a_busy_server_is_asked_again_with_the_same_request(server: Server) -> None:

