@@ -10,11 +10,13 @@ published prompts differ by a header and a blank between the two).
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from string import Formatter
 from typing import TYPE_CHECKING
 
 from stp.errors import UsageError
+from stp.types import System
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -45,35 +47,46 @@ class Prompt:
 
 
 @dataclass(frozen=True, slots=True)
+class Templates:
+    """Of the two roles, over the fields statement, signature (name-free), proof and lemma."""
+
+    prover: str
+    conjecturer: str
+    target: str
+    """Asks for a step towards a statement that nobody has proved yet."""
+    trivial_lemma: str
+    """Stands where there is no lemma: the model is then free to conjecture."""
+
+
+@dataclass(frozen=True, slots=True)
 class PromptFormat:
-    """Templates of the two roles over the fields statement, signature (name-free), proof and lemma.
+    """Templates of each system.
 
     The prover's target is the proof, the conjecturer's the signature of a new statement: names are
     the caller's to give, so the model spends no tokens on them.
     """
 
-    prover_template: str
-    conjecturer_template: str
-    target_template: str
-    """Asks for a step towards a statement that nobody has proved yet."""
-    trivial_lemma: str
-    """Stands where there is no lemma: the model is then free to conjecture."""
+    templates: Mapping[System, Templates]
     special_tokens: tuple[str, ...] = ()
     """What the tokenizer must know as single tokens."""
 
-    def prover(self, statement: str) -> Prompt:
+    def prover(self, statement: str, system: System = System.LEAN) -> Prompt:
         """Asks for a proof of `theorem NAME SIGNATURE`."""
-        return _fill(self.prover_template, statement=statement, signature=signature_of(statement))
+        template = self.templates[system].prover
+        return _fill(template, statement=statement, signature=signature_of(statement))
 
-    def conjecturer(self, lemma: str | None, statement: str, proof: str | None) -> Prompt:
+    def conjecturer(
+        self, lemma: str | None, statement: str, proof: str | None, system: System = System.LEAN
+    ) -> Prompt:
         """Asks for a new statement after a proved one (STP, section 3.1), or towards one without a proof.
 
         `lemma` is a statement used by `proof`, as the checker prints it, name included: names of the
         library carry its structure. None asks for a free conjecture.
         """
+        templates = self.templates[system]
         return _fill(
-            self.target_template if proof is None else self.conjecturer_template,
-            lemma=self.trivial_lemma if lemma is None else lemma,
+            templates.target if proof is None else templates.conjecturer,
+            lemma=templates.trivial_lemma if lemma is None else lemma,
             statement=statement,
             signature=signature_of(statement),
             proof=proof or "",
@@ -89,32 +102,54 @@ def _fill(template: str, **fields: str) -> Prompt:
     return Prompt(tuple(piece for piece in pieces if piece.text))
 
 
+_TINY = Templates(
+    prover="<|theorem|>{signature}<|proof|>",
+    conjecturer="<|lemma|>{lemma}<|theorem|>{signature}<|proof|>{proof}<|conjecture|>",
+    target="<|lemma|><|theorem|>{signature}<|proof|><|conjecture|>",
+    trivial_lemma="",
+)
 FORMATS = {
     "tiny": PromptFormat(
-        prover_template="<|theorem|>{signature}<|proof|>",
-        conjecturer_template="<|lemma|>{lemma}<|theorem|>{signature}<|proof|>{proof}<|conjecture|>",
-        target_template="<|lemma|><|theorem|>{signature}<|proof|><|conjecture|>",
-        trivial_lemma="",
+        dict.fromkeys(System, _TINY),  # an Isabelle signature tells by its colon and its quotes
         special_tokens=("<|theorem|>", "<|proof|>", "<|lemma|>", "<|conjecture|>"),
     ),
-    "stp": PromptFormat(
-        prover_template="Write a complete Lean 4 proof of this theorem.\n\n{statement} :=\n",
-        conjecturer_template=(
-            "Here are a lemma and an easy theorem with its proof, in Lean 4. "
-            "State a harder theorem whose proof uses the lemma.\n\n"
-            "-- Lemma\n{lemma}\n\n"
-            "-- Easy theorem\n{statement} :=\n{proof}\n\n"
-            "-- Hard theorem\ntheorem hard\n"
+    "stp": PromptFormat({
+        System.LEAN: Templates(
+            prover="Write a complete Lean 4 proof of this theorem.\n\n{statement} :=\n",
+            conjecturer=(
+                "Here are a lemma and an easy theorem with its proof, in Lean 4. "
+                "State a harder theorem whose proof uses the lemma.\n\n"
+                "-- Lemma\n{lemma}\n\n"
+                "-- Easy theorem\n{statement} :=\n{proof}\n\n"
+                "-- Hard theorem\ntheorem hard\n"
+            ),
+            target=(
+                "Here is a theorem in Lean 4 that has no proof yet. "
+                "State a simpler theorem that is a useful step towards it.\n\n"
+                "-- Open theorem\n{statement}\n\n"
+                "-- Step\ntheorem step\n"
+            ),
+            trivial_lemma="theorem trivial_lemma : True",
         ),
-        target_template=(
-            "Here is a theorem in Lean 4 that has no proof yet. "
-            "State a simpler theorem that is a useful step towards it.\n\n"
-            "-- Open theorem\n{statement}\n\n"
-            "-- Step\ntheorem step\n"
+        System.ISABELLE: Templates(
+            prover="Write a complete Isabelle/HOL proof of this theorem.\n\n{statement}\n",
+            conjecturer=(
+                "Here are a lemma and an easy theorem with its proof, in Isabelle/HOL. "
+                "State a harder theorem whose proof uses the lemma.\n\n"
+                "(* Lemma *)\nlemma {lemma}\n\n"
+                "(* Easy theorem *)\n{statement}\n{proof}\n\n"
+                "(* Hard theorem *)\ntheorem hard\n"
+            ),
+            target=(
+                "Here is a theorem in Isabelle/HOL that has no proof yet. "
+                "State a simpler theorem that is a useful step towards it.\n\n"
+                "(* Open theorem *)\n{statement}\n\n"
+                "(* Step *)\ntheorem step\n"
+            ),
+            trivial_lemma='trivial_lemma: "True"',
         ),
-        trivial_lemma="theorem trivial_lemma : True",
-    ),
-}
+    }),
+}  # fmt: skip
 
 
 def prompt_format(name: str) -> PromptFormat:
@@ -130,7 +165,8 @@ def prompt_format(name: str) -> PromptFormat:
 
 
 def signature_of(statement: str) -> str:
-    """SIGNATURE of `theorem NAME SIGNATURE`: what the conjecturer is trained to write.
+    """SIGNATURE of `theorem NAME SIGNATURE`: what the conjecturer is trained to write. Of Isabelle's
+    `theorem NAME: "…"` it begins with the colon.
 
     Raises:
         UsageError: the text does not begin with `theorem NAME`.

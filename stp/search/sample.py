@@ -19,7 +19,7 @@ from stp.settings import ModelSettings, VerifySettings
 from stp.store.rows import AttemptStage
 from stp.store.store import Store
 from stp.types import CheckResult, Job, Limits, Statement
-from stp.verify.pool import Pool
+from stp.verify.pool import Checkers
 
 _SAMPLES_A_BATCH = 512
 #: Samples that may wait for their checks before generation does.
@@ -32,7 +32,7 @@ class Prover:
 
     generator: Generator
     style: PromptFormat
-    pool: Pool
+    pool: Checkers
     model: ModelSettings
     verify: VerifySettings
 
@@ -76,7 +76,7 @@ def attempt(
         for first in range(0, len(todo), chunk):
             batch = todo[first : first + chunk]
             sampled = prover.generator.generate(
-                [prover.style.prover(statement.text) for statement in batch],
+                [prover.style.prover(s.text, s.system) for s in batch],
                 n=budget.samples,
                 temperature=budget.temperature,
                 max_tokens=prover.model.max_proof_tokens,

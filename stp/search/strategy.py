@@ -75,7 +75,7 @@ class Sampling:
 
     def propose(self, tasks: Sequence[Task], most: int) -> list[list[Draft]]:
         """See `Strategy.propose`; a prompt that the model has no room for gets nothing."""
-        prompts = [self.style.prover(task.statement.text) for task in tasks]
+        prompts = [self.style.prover(task.statement.text, task.statement.system) for task in tasks]
         return [
             # An unfinished text is cut anywhere: it counts as an empty proof.
             [Draft(sample.text.strip() if sample.finished else "", sample.tokens) for sample in samples]

@@ -7,16 +7,15 @@ from random import Random
 
 from tqdm import tqdm
 
-from stp.datasets import lean_core
-from stp.datasets.seeds import PORTFOLIO
-from stp.datasets.seeds import load as load_seeds
+from stp.datasets.corpora import corpora
 from stp.models.prompts import prompt_format
+from stp.search.portfolio import fixed
 from stp.search.sample import Budget, Prover, attempt
 from stp.selfplay.seed_model import seed_model
 from stp.settings import Settings
 from stp.store.store import Store
 from stp.types import Statement
-from stp.verify.pool import default_cache, open_pool
+from stp.verify.pool import default_cache, open_pools
 
 _SAMPLES, _EASY_RATE = 8, 0.25
 
@@ -29,11 +28,12 @@ def build(path: Path, settings: Settings, candidates: int) -> None:
     """
     from stp.models.backend import open_generator
 
-    proved = {seed.statement.key for seed in load_seeds()}
-    unproved = [s for s in lean_core.load("train") if s.key not in proved]
+    chosen = corpora(settings.data.dataset)
+    unproved = [s for corpus in chosen for s in corpus.unproved()]
     drawn = Random(settings.seed).sample(unproved, min(candidates or len(unproved), len(unproved)))
     style, model = prompt_format(settings.model.prompt_format), settings.model
-    with open_pool(settings.verify, cache=default_cache()) as pool, Store() as store:
+    systems = [corpus.system for corpus in chosen]
+    with open_pools(settings.verify, systems, cache=default_cache()) as pool, Store() as store:
         generator = open_generator(model, seed_model(model))
         prover = Prover(generator, style, pool, model, settings.verify)
         hard = _beyond_portfolio(prover, sorted(drawn, key=lambda s: s.key))
@@ -46,8 +46,7 @@ def build(path: Path, settings: Settings, candidates: int) -> None:
 
 
 def _beyond_portfolio(prover: Prover, statements: list[Statement]) -> list[Statement]:
-    jobs = (prover.job(s, proof, id=s.key) for s in statements for proof in PORTFOLIO)
-    total = len(statements) * len(PORTFOLIO)
-    results = tqdm(prover.pool.check(jobs), total=total, desc="portfolio", unit="proof")
+    jobs = [prover.job(s, proof, id=s.key) for s in statements for proof in fixed(s.system)]
+    results = tqdm(prover.pool.check(jobs), total=len(jobs), desc="portfolio", unit="proof")
     easy = {result.id for result in results if result.proved}
     return [s for s in statements if s.key not in easy]

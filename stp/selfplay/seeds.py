@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from random import Random
 
-from stp.datasets import lean_core, pool_file, seeds
+from stp.datasets import lean_core, pool_file
+from stp.datasets.corpora import Corpus, corpora
 from stp.datasets.seeds import Seed
 from stp.errors import UsageError
 from stp.settings import DataSettings, Settings
 from stp.store.store import Store
 from stp.types import CheckResult, Premise, Statement, Verdict
+from stp.verify.pool import find_prover
 
 #: Library parts that carry proofs of tactics and logic itself: no lemma to conjecture from.
 MACHINERY = (
@@ -19,6 +21,11 @@ MACHINERY = (
     "Init.Classical", "Init.ByCases", "Init.WF", "Init.Ext", "Init.Meta", "Init.Simproc", "Init.Data.Bool",
     *lean_core.DECISION_PROCEDURES,
 )  # fmt: skip
+#: The same of Isabelle's theories.
+_LOGIC = frozenset(
+    """Pure HOL Meson Metis ATP SAT SMT Argo Code_Generator Code_Evaluation Fun_Def Num Numeral_Simprocs
+       Semiring_Normalization Groebner_Basis Presburger Set_Interval_Simprocs Simpdata""".split()  # noqa: SIM905
+)
 #: Outside those parts, what `omega` and `grind` cite for any goal of arithmetic.
 _CITED_ANYWHERE = frozenset(
     """Int.add_one_le_of_lt Int.lt_or_gt_of_ne Int.natCast_add Int.natCast_nonneg Int.sub_eq_zero_of_eq
@@ -34,6 +41,7 @@ def lemmas(premises: Iterable[Premise]) -> list[Premise]:
         for p in premises
         if p.statement
         and not p.module.startswith(MACHINERY)
+        and p.module not in _LOGIC
         and p.name not in _CITED_ANYWHERE
         and not p.name.startswith("Lean.")
         and not p.name.rpartition(".")[2].startswith("inst")
@@ -41,16 +49,24 @@ def lemmas(premises: Iterable[Premise]) -> list[Premise]:
 
 
 def fill(store: Store, settings: Settings) -> dict[str, int]:
-    """Puts statements and seed proofs into the store; counts what the run starts from."""
-    corpus = seeds.load()
-    proved = {seed.statement.key: seed.statement for seed in corpus}
-    pool, held_out = draw(settings.data, settings.seed, set(proved))
+    """Puts statements and seed proofs into the store; counts what the run starts from.
+
+    Raises:
+        UsageError: no such dataset, or nothing in it to prove.
+        ToolchainError: the prover of one of its systems is absent: said before anything is trained.
+    """
+    chosen = corpora(settings.data.dataset)
+    for corpus in chosen:
+        find_prover(settings.verify.model_copy(update={"system": corpus.system}))
+    found = [seed for corpus in chosen for seed in corpus.seeds()]
+    proved = {seed.statement.key: seed.statement for seed in found}
+    pool, held_out = draw(chosen, settings.data, settings.seed)
     with store.atomic():
         store.add_statements(held_out, 0, "test")
         store.add_statements(pool, 0, "train")
         store.add_statements(proved.values(), 0, None)
-        store.add_attempts(0, "seed", [(seed.statement.key, seed.proof, 1, 0) for seed in corpus])
-        by_proof = {(seed.statement.key, seed.proof): seed for seed in corpus}
+        store.add_attempts(0, "seed", [(seed.statement.key, seed.proof, 1, 0) for seed in found])
+        by_proof = {(seed.statement.key, seed.proof): seed for seed in found}
         store.add_checks([
             (key, _check(by_proof[statement.key, text])) 
             for key, statement, text in store.unchecked(0, "seed")
@@ -59,35 +75,38 @@ def fill(store: Store, settings: Settings) -> dict[str, int]:
         "pool": len(pool),
         "held_out": len(held_out),
         "seed_statements": len(proved),
-        "seeds": len(corpus),
+        "seeds": len(found),
     }
 
 
-def draw(data: DataSettings, seed: int, proved: set[str]) -> tuple[list[Statement], list[Statement]]:
-    """The statements to conquer (training side, without a seed proof) and the held-out ones.
+def draw(chosen: Sequence[Corpus], data: DataSettings, seed: int) -> tuple[list[Statement], list[Statement]]:
+    """The statements to conquer (training side, without a seed proof) and the held-out ones, as many of each
+    corpus as the settings say.
 
     Raises:
-        UsageError: no such dataset, or nothing in it to prove.
+        UsageError: nothing to prove.
     """
-    if data.dataset != "lean-core":
-        raise UsageError(f"data.dataset: expected lean-core, found {data.dataset!r}")
-    unproved = [s for s in lean_core.load("train") if s.key not in proved]
-    if data.pool:
-        wanted = set(pool_file.read(Path(data.pool)))
-        if missing := wanted - {s.key for s in unproved}:
+    wanted = set(pool_file.read(Path(data.pool))) if data.pool else None
+    pool: list[Statement] = []
+    held_out: list[Statement] = []
+    for corpus in chosen:
+        unproved = [s for s in corpus.unproved() if wanted is None or s.key in wanted]
+        if wanted is not None:
+            wanted -= {s.key for s in unproved}
+        elif not unproved:
             raise UsageError(
-                f"data.pool: {data.pool}: {len(missing)} of {len(wanted)} keys are of no statement of "
-                f"{data.dataset} without a seed proof, {min(missing)!r} among them: make the pool again"
+                f"data.dataset: {corpus.name} has no statement without a seed proof: nothing to prove"
             )
-        unproved = [s for s in unproved if s.key in wanted]
-    if not unproved:
+        rng = Random(f"{seed}/data")
+        pool += rng.sample(unproved, min(data.statements or len(unproved), len(unproved)))
+        others = corpus.statements("test")
+        held_out += rng.sample(others, min(data.held_out or len(others), len(others)))
+    if wanted:
         raise UsageError(
-            f"data.dataset: {data.dataset} has no statement without a seed proof: nothing to prove"
+            f"data.pool: {data.pool}: {len(wanted)} keys are of no statement of {data.dataset} without a "
+            f"seed proof, {min(wanted)!r} among them: make the pool again"
         )
-    held_out = lean_core.load("test")
-    rng = Random(f"{seed}/data")
-    pool = sorted(rng.sample(unproved, min(data.statements or len(unproved), len(unproved))), key=_key)
-    return pool, sorted(rng.sample(held_out, min(data.held_out or len(held_out), len(held_out))), key=_key)
+    return sorted(pool, key=_key), sorted(held_out, key=_key)
 
 
 def _check(seed: Seed) -> CheckResult:
