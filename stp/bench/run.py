@@ -13,9 +13,9 @@ from typing import Any
 
 import psutil
 
-from stp.bench import checking, playing, scale, serving
+from stp.bench import checking, isabelle, playing, scale, serving
 from stp.bench.plot import checking_plot
-from stp.errors import UsageError
+from stp.errors import ToolchainError, UsageError
 
 BENCHES: dict[str, Callable[[], dict[str, Any]]] = {
     "start": checking.start,
@@ -26,6 +26,7 @@ BENCHES: dict[str, Callable[[], dict[str, Any]]] = {
     "rounds": partial(playing.play, 3),
     "scale": scale.measure,
     "serve": serving.measure,
+    "isabelle": isabelle.measure,
 }
 
 
@@ -42,7 +43,12 @@ def run_bench(name: str, output: Path | None) -> None:
     print(numbers["machine"])
     for key, measure in BENCHES.items():
         if name in ("all", key):
-            numbers[key] = measure()
+            try:
+                numbers[key] = measure()
+            except ToolchainError as error:
+                if name != "all":
+                    raise
+                numbers[key] = {"absent": str(error)}
             print(f"{key}: {json.dumps(numbers[key])}", flush=True)
     if output:
         output.write_text(json.dumps(numbers, indent=2) + "\n")
