@@ -50,8 +50,11 @@ def selfplay(settings: Settings, folder: Path, rounds: int, tokens: int = 0) -> 
 
     Raises:
         UsageError: the run began with other settings.
+        ToolchainError: a prover is absent.
         StoreError: the folder cannot be used, or another process plays this run.
     """
+    if not folder.exists():
+        seeds.require_provers(settings)  # or the folder would be of a run that nobody could play
     make_folder(folder)
     with Store(folder / "stp.sqlite") as store:
         settle(store, folder, settings)

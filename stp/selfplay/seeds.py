@@ -53,11 +53,10 @@ def fill(store: Store, settings: Settings) -> dict[str, int]:
 
     Raises:
         UsageError: no such dataset, or nothing in it to prove.
-        ToolchainError: the prover of one of its systems is absent: said before anything is trained.
+        ToolchainError: see `require_provers`.
     """
+    require_provers(settings)
     chosen = corpora(settings.data.dataset)
-    for corpus in chosen:
-        find_prover(settings.verify.model_copy(update={"system": corpus.system}))
     found = [seed for corpus in chosen for seed in corpus.seeds()]
     proved = {seed.statement.key: seed.statement for seed in found}
     pool, held_out = draw(chosen, settings.data, settings.seed)
@@ -77,6 +76,17 @@ def fill(store: Store, settings: Settings) -> dict[str, int]:
         "seed_statements": len(proved),
         "seeds": len(found),
     }
+
+
+def require_provers(settings: Settings) -> None:
+    """Looks for the provers of the run's systems, before anything is trained or sampled.
+
+    Raises:
+        UsageError: no such dataset.
+        ToolchainError: a prover is absent; says what to do.
+    """
+    for corpus in corpora(settings.data.dataset):
+        find_prover(settings.verify.model_copy(update={"system": corpus.system}))
 
 
 def draw(chosen: Sequence[Corpus], data: DataSettings, seed: int) -> tuple[list[Statement], list[Statement]]:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from stp.errors import UsageError
 from stp.models.prompts import (
     FORMATS,
+    PromptFormat,
     check_tokenizer,
     decode_sample,
     encode_content,
@@ -17,6 +18,7 @@ from stp.models.prompts import (
     statement_of,
 )
 from stp.models.tiny import END, train_tokenizer
+from stp.types import System
 
 TINY = FORMATS["tiny"]
 THEOREM = "theorem add_swap (a b : Nat) : a + b = b + a"
@@ -48,6 +50,21 @@ def test_stp_prompts_read_as_they_always_did() -> None:
         "-- Easy theorem\ntheorem add_swap (a b : Nat) : a + b = b + a :=\nby omega\n\n"
         "-- Hard theorem\ntheorem hard\n"
     )
+
+
+ISABELLE = 'theorem rev_twice: "rev (rev xs) = xs"'
+
+
+@pytest.mark.parametrize("style", FORMATS.values(), ids=FORMATS)
+def test_each_system_has_its_own_words_and_the_same_fields(style: PromptFormat) -> None:
+    lean, isabelle = style.prover(ISABELLE).text, style.prover(ISABELLE, System.ISABELLE).text
+    assert signature_of(ISABELLE) == ': "rev (rev xs) = xs"'
+    assert "rev (rev xs) = xs" in isabelle
+    assert ("Isabelle" in isabelle) == ("Lean" in lean)
+    asked = style.conjecturer('List.rev_append: "x"', ISABELLE, "by simp", System.ISABELLE).text
+    assert all(part in asked for part in ('List.rev_append: "x"', "rev (rev xs) = xs", "by simp"))
+    assert "Lean" not in asked
+    assert "Lean" not in style.conjecturer(None, ISABELLE, None, System.ISABELLE).text
 
 
 def test_an_unknown_format_is_refused_with_the_known_ones() -> None:

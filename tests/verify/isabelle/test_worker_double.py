@@ -281,7 +281,7 @@ def test_a_ray_pool_answers_like_a_local_one_and_leaves_no_server(make_double: M
 
 
 FAULTS = {
-    "seed": 7, "fragment": 0.05, "lost_finished": 0.02, "lost_interrupt": 0.3, "die": 0.001,
+    "seed": 7, "fragment": 0.05, "alien": 0.05, "lost_finished": 0.02, "lost_interrupt": 0.3, "die": 0.001,
     "garbage": 0.0005, "failed": 0.02, "partial": 0.03, "wrong_password": 0.1,
 }  # fmt: skip
 
