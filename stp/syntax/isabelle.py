@@ -93,8 +93,13 @@ def split_theorem(text: str) -> TheoremText:
 
 
 def normalise(signature: str) -> str:
-    """The signature without comments, on one line with single blanks."""
-    return " ".join(" ".join(token.text.split()) for token in tokens(signature))
+    """The signature without comments, on one line with single blanks, and with none where there was none:
+    `::` is one word to Isabelle."""
+    pieces, end = [], 0
+    for token in tokens(signature):
+        pieces += [" " if pieces and token.start > end else "", " ".join(token.text.split())]
+        end = token.end
+    return "".join(pieces)
 
 
 def statement_text(name: str, signature: str) -> str:
