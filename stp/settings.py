@@ -84,9 +84,10 @@ class TinySettings(Section):
 
 
 class DataSettings(Section):
-    """The statements to prove. `statements` and `held_out` are how many are drawn; 0: all."""
+    """The statements to prove. `statements` and `held_out` are how many are drawn of each corpus; 0: all."""
 
     dataset: str = "lean-core"
+    """A name in `stp.datasets.corpora`, or several with `+` between them: each is of one system."""
     pool: str = ""
     """A file of statement keys, one a line, to draw from (`stp data pool`); "": all without a seed proof."""
     statements: int = Field(320, ge=0)
@@ -122,8 +123,9 @@ class GateSettings(Section):
     """What a conjecture must pass before K samples are spent on it."""
 
     refute: bool = True
-    """Try small values of the variables."""
+    """Try small values of the variables; Lean's only."""
     trivial_tactics: tuple[str, ...] = ("rfl", "trivial", "simp", "omega")
+    """All are tried in each system; one that a system does not know proves nothing."""
     vacuous_tactics: tuple[str, ...] = ()
     """Tried at `False` from the hypotheses alone."""
     library_tactics: tuple[str, ...] = ()
