@@ -70,6 +70,36 @@ struct
   fun record file nonce thy axioms submissions job =
     File.append (Path.explode file) (verdict nonce thy axioms submissions job ^ "\n\n");
 
+  (*facts of other theories that a proof rests on, each with what it says; lemmas of the submission stand for
+    what they rest on themselves*)
+  fun used thy submission =
+    let
+      fun named (name, index) = if index = 0 then name else name ^ "(" ^ string_of_int index ^ ")";
+      fun chosen (name, index) =
+        (case facts thy name of
+          SOME ths => if index = 0 then ths else [nth ths (index - 1)]
+        | NONE => []);
+      fun collect ths (seen, found) =
+        fold (fn key => fn (seen, found) =>
+          if Symtab.defined seen (named key) then (seen, found)
+          else
+            let val seen' = Symtab.update (named key, ()) seen in
+              if within [submission] (#1 key) then collect (chosen key) (seen', found)
+              else (seen', (named key, chosen key) :: found)
+            end) (map #2 (Thm_Deps.thm_deps thy ths)) (seen, found);
+    in fn ths => rev (#2 (collect ths (Symtab.empty, []))) end;
+
+  fun stated thy th =
+    let val prop = Thm.prop_of th
+    in Syntax.string_of_term_global thy (Logic.unvarify_global prop handle TERM _ => prop) end;
+
+  (*an entry's lines may be broken where it is printed: each begins with the nonce*)
+  fun premises nonce thy (id, submission, fact) =
+    let
+      val ths = these (facts thy (submission ^ "." ^ fact));
+      fun entry (name, by) = line nonce (space_implode " " (name :: map (stated thy) by));
+    in writeln (lines nonce (id ^ " premises") (map entry (used thy submission ths))) end;
+
   (*which words are commands here*)
   fun commands nonce thy =
     writeln (lines nonce "commands" (Keyword.dest_commands (Thy_Header.get_keywords thy)));

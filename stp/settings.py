@@ -88,10 +88,10 @@ class TinySettings(Section):
 
 
 class DataSettings(Section):
-    """The statements to prove. `statements` and `held_out` are how many are drawn; 0: all."""
+    """The statements to prove. `statements` and `held_out` are how many are drawn of each corpus; 0: all."""
 
     dataset: str = "lean-core"
-    """A name of `stp data list`, or a file or folder of your own."""
+    """A name of `stp data list`, a file or folder of your own, or isabelle-main; several with `+` between."""
     pool: str = ""
     """A file of statement keys, one a line, to draw from (`stp data pool`); "": all without a seed proof."""
     benchmarks: tuple[str, ...] = ()
@@ -129,8 +129,9 @@ class GateSettings(Section):
     """What a conjecture must pass before K samples are spent on it."""
 
     refute: bool = True
-    """Try small values of the variables."""
+    """Try small values of the variables; Lean's only."""
     trivial_tactics: tuple[str, ...] = ("rfl", "trivial", "simp", "omega")
+    """All are tried in each system; one that a system does not know proves nothing."""
     vacuous_tactics: tuple[str, ...] = ()
     """Tried at `False` from the hypotheses alone."""
     library_tactics: tuple[str, ...] = ()

@@ -13,9 +13,9 @@ from typing import Any
 
 import psutil
 
-from stp.bench import checking, placing, playing, scale, serving
+from stp.bench import checking, isabelle, placing, playing, scale, serving
 from stp.bench.plot import checking_plot
-from stp.errors import UsageError
+from stp.errors import ToolchainError, UsageError
 
 BENCHES: dict[str, Callable[[], dict[str, Any]]] = {
     "start": checking.start,
@@ -28,6 +28,7 @@ BENCHES: dict[str, Callable[[], dict[str, Any]]] = {
     "cluster": placing.cluster,
     "scale": scale.measure,
     "serve": serving.measure,
+    "isabelle": isabelle.measure,
 }
 
 
@@ -45,7 +46,12 @@ def run_bench(name: str, output: Path | None, attempts: int | None = None) -> No
     for key, measure in BENCHES.items():
         if name in ("all", key):
             sized = partial(scale.measure, attempts) if key == "scale" and attempts else measure
-            numbers[key] = sized()
+            try:
+                numbers[key] = sized()
+            except ToolchainError as error:
+                if name != "all":
+                    raise
+                numbers[key] = {"absent": str(error)}
             print(f"{key}: {json.dumps(numbers[key])}", flush=True)
     if output:
         output.write_text(json.dumps(numbers, indent=2) + "\n")

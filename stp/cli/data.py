@@ -19,17 +19,19 @@ app = typer.Typer(no_args_is_help=True, help="Datasets and the seed corpus.")
 
 @app.command("build")
 def build(
-    what: Annotated[str, typer.Argument(help="lean-core, seeds or tiny")],
+    what: Annotated[str, typer.Argument(help="lean-core, seeds, isabelle-main or tiny")],
 ) -> None:
-    """Make again what comes with STP: the lean-core index, the seed corpus, the tiny model."""
+    """Make again what comes with STP: the lean-core index, the seed corpora, the tiny model."""
     if what == "lean-core":
         from stp.datasets.lean_core import build as make
     elif what == "seeds":
         from stp.datasets.seeds import build as make
+    elif what == "isabelle-main":
+        from stp.datasets.isabelle_main import build as make
     elif what == "tiny":
         from stp.selfplay.seed_model import build as make
     else:
-        raise UsageError(f"expected lean-core, seeds or tiny, found {what!r}")
+        raise UsageError(f"expected lean-core, seeds, isabelle-main or tiny, found {what!r}")
     print(make())
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import re
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from stp.errors import UsageError
 from stp.syntax.lean import split_theorem
 from stp.syntax.lean_file import preamble_end, theorems
+from stp.types import System
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -62,40 +64,43 @@ class Prompt:
 
 
 @dataclass(frozen=True, slots=True)
+class Templates:
+    """Of the roles, over the fields header, statement, signature (name-free), proof, lemma and conjecture."""
+
+    prover: str
+    conjecturer: str = ""
+    """Empty, like the next one: for proof search alone, no self-play."""
+    target: str = ""
+    """Asks for a step towards a statement that nobody has proved yet."""
+    judge: str = ""
+    """Asks what a conjecture is worth to the statement that it was made from; empty: no judge."""
+    trivial_lemma: str = ""
+    """Stands where there is no lemma: the model is then free to conjecture."""
+
+
+@dataclass(frozen=True, slots=True)
 class PromptFormat:
-    """Templates of the two roles over the fields header, statement, signature (name-free), proof and lemma.
+    """Templates of each system, and how the prover's answer is read.
 
     The prover's target is the proof, the conjecturer's the signature of a new statement: names are
     the caller's to give, so the model spends no tokens on them.
     """
 
-    prover_template: str
-    conjecturer_template: str = ""
-    """Empty, like the next one: for proof search alone, no self-play."""
-    target_template: str = ""
-    """Asks for a step towards a statement that nobody has proved yet."""
-    trivial_lemma: str = ""
-    """Stands where there is no lemma: the model is then free to conjecture."""
-    judge_template: str = (
-        "Rate a conjecture in Lean 4 as a step towards a theorem: is it relevant to it, simple, and more "
-        "than the theorem said again? Answer with a whole number from 0 (of no use) to 10.\n\n"
-        "-- Theorem\n{statement}\n\n-- Conjecture\n{conjecture}\n\nScore: "
-    )
+    templates: Mapping[System, Templates]
     special_tokens: tuple[str, ...] = ()
     """What the tokenizer must know as single tokens."""
     answer: Answer = "proof"
     """What the prover writes: what follows `:=`; what follows `:= by`, up to a fence; or prose with Lean code
     between fences, the last of which counts."""
     chat: bool = False
-    system: str = ""
+    system_message: str = ""
 
-    def prover(self, statement: str, header: str = "") -> Prompt:
+    def prover(self, statement: str, system: System = System.LEAN, header: str = "") -> Prompt:
         """Asks for a proof of `theorem NAME SIGNATURE` behind a header."""
         header = f"{header.rstrip()}\n\n" if header.strip() else ""
-        prompt = _fill(
-            self.prover_template, statement=statement, signature=signature_of(statement), header=header
+        return self._asked(
+            self._of(system).prover, statement=statement, signature=signature_of(statement), header=header
         )
-        return replace(prompt, chat=self.chat, system=self.system)
 
     def proof(self, answer: str, statement: str) -> str:
         """The proof of `theorem NAME SIGNATURE` in what the prover wrote, or "" where there is none.
@@ -110,23 +115,36 @@ class PromptFormat:
         blocks = _CODE.findall(answer)
         return _proof_in(blocks[-1], statement) if blocks else ""
 
-    def conjecturer(self, lemma: str | None, statement: str, proof: str | None) -> Prompt:
+    def conjecturer(
+        self, lemma: str | None, statement: str, proof: str | None, system: System = System.LEAN
+    ) -> Prompt:
         """Asks for a new statement after a proved one (STP, section 3.1), or towards one without a proof.
 
         `lemma` is a statement used by `proof`, as the checker prints it, name included: names of the
         library carry its structure. None asks for a free conjecture.
         """
-        return _fill(
-            self.target_template if proof is None else self.conjecturer_template,
-            lemma=self.trivial_lemma if lemma is None else lemma,
+        templates = self._of(system)
+        return self._asked(
+            templates.target if proof is None else templates.conjecturer,
+            lemma=templates.trivial_lemma if lemma is None else lemma,
             statement=statement,
             signature=signature_of(statement),
             proof=proof or "",
         )
 
-    def judge(self, statement: str, conjecture: str) -> Prompt:
+    def judge(self, statement: str, conjecture: str, system: System = System.LEAN) -> Prompt:
         """Asks what a conjecture is worth to the statement that it was made from, or is to lead to."""
-        return replace(_fill(self.judge_template, statement=statement, conjecture=conjecture), chat=self.chat)
+        if not (template := self._of(system).judge):
+            raise UsageError("judge.prompt_format: this format has no words for a judge: take chat or stp")
+        return self._asked(template, statement=statement, conjecture=conjecture)
+
+    def _of(self, system: System) -> Templates:
+        if system not in self.templates:
+            raise UsageError(f"this prompt format has no words for {system.title()}: take stp")
+        return self.templates[system]
+
+    def _asked(self, template: str, **fields: str) -> Prompt:
+        return replace(_fill(template, **fields), chat=self.chat, system=self.system_message)
 
 
 def _fill(template: str, **fields: str) -> Prompt:
@@ -161,7 +179,7 @@ def two_roles(model: ModelSettings) -> PromptFormat:
     style = prompt_format(name)
     if model.backend == "chat":
         raise UsageError('model.backend "chat": for stp prove alone; to train, take another')
-    if style.answer != "proof" or not (style.conjecturer_template and style.target_template):
+    if style.answer != "proof" or not all(t.conjecturer and t.target for t in style.templates.values()):
         raise UsageError(f"model.prompt_format {name}: for stp prove alone; to train, take stp")
     return style
 
@@ -187,10 +205,14 @@ def prompt_format(name: str) -> PromptFormat:
 
 
 def _format(values: dict[str, Any]) -> PromptFormat:
-    made = PromptFormat(**{**values, "special_tokens": tuple(values.get("special_tokens", ()))})
+    plain = {key: value for key, value in values.items() if key not in list(System)}
+    plain["special_tokens"] = tuple(plain.get("special_tokens", ()))
+    templates = {system: Templates(**values[system]) for system in System if system in values}
+    made = PromptFormat(templates, **plain)
+    if not templates:
+        raise ValueError(f"expected a table {' or '.join(System)} of templates, found none")
     fields = {"header", "statement", "signature", "lemma", "proof", "conjecture"}
-    templates = [value for key, value in values.items() if key.endswith("_template")]
-    for template in templates:
+    for template in (text for system in templates for text in values[system].values()):
         if unknown := {field for _, field, _, _ in Formatter().parse(template) if field} - fields:
             raise ValueError(f"unknown field {{{min(unknown)}}}, expected {', '.join(sorted(fields))}")
     if made.answer not in (known := get_args(Answer)):
@@ -199,7 +221,8 @@ def _format(values: dict[str, Any]) -> PromptFormat:
 
 
 def signature_of(statement: str) -> str:
-    """SIGNATURE of `theorem NAME SIGNATURE`: what the conjecturer is trained to write.
+    """SIGNATURE of `theorem NAME SIGNATURE`: what the conjecturer is trained to write. Of Isabelle's
+    `theorem NAME: "…"` it begins with the colon.
 
     Raises:
         UsageError: the text does not begin with `theorem NAME`.

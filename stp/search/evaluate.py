@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from tqdm import tqdm
 
-from stp.datasets.seeds import PORTFOLIO
+from stp.search.portfolio import fixed
 from stp.search.sample import Budget, Prover, attempt
 from stp.store.rows import Evaluation
 from stp.store.store import Store
@@ -31,17 +31,13 @@ def evaluate(
 def evaluate_portfolio(
     prover: Prover, round: int, dataset: str, statements: Sequence[Statement], checks: int
 ) -> list[Evaluation]:
-    """What the first `checks` tactics of the seed portfolio prove, one try each."""
-    jobs = (
-        prover.job(statement, proof, id=statement.key)
-        for statement in statements
-        for proof in PORTFOLIO[:checks]
-    )
-    total = len(statements) * min(checks, len(PORTFOLIO))
-    results = tqdm(prover.pool.check(jobs), total=total, desc="portfolio", unit="proof")
+    """What the first `checks` tactics of the system's portfolio prove, one try each."""
+    tries = {s.key: fixed(s.system)[:checks] for s in statements}
+    jobs = [prover.job(s, proof, id=s.key) for s in statements for proof in tries[s.key]]
+    results = tqdm(prover.pool.check(jobs), total=len(jobs), desc="portfolio", unit="proof")
     proved = Counter(result.id for result in results if result.proved)
     return [
-        Evaluation(round, f"{dataset}/portfolio", s.key, min(checks, len(PORTFOLIO)), proved[s.key], tokens=0)
+        Evaluation(round, f"{dataset}/portfolio", s.key, len(tries[s.key]), proved[s.key], tokens=0)
         for s in statements
     ]
 
@@ -49,7 +45,13 @@ def evaluate_portfolio(
 def proved_by_portfolio(prover: Prover, statements: Sequence[Statement]) -> set[str]:
     """Keys of the statements that some tactic of the seed portfolio proves."""
     proved: set[str] = set()
-    for proof in tqdm(PORTFOLIO, desc="portfolio", unit="tactic"):
-        jobs = [prover.job(s, proof, id=s.key) for s in statements if s.key not in proved]
+    most = max((len(fixed(s.system)) for s in statements), default=0)
+    for at in tqdm(range(most), desc="portfolio", unit="tactic"):
+        jobs = [
+            prover.job(s, proof, id=s.key)
+            for s in statements
+            if s.key not in proved
+            for proof in fixed(s.system)[at : at + 1]
+        ]
         proved |= {result.id for result in prover.pool.check(jobs) if result.proved}
     return proved

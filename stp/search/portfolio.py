@@ -17,12 +17,14 @@ from stp.syntax.lean_file import definitions
 from stp.syntax.lean_tokens import Kind, Token, tokens
 from stp.types import Statement, System
 
-#: Isabelle's, each tried as the whole proof: the methods that the field tries beside sledgehammer (Jiang
-#: et al. 2023, arXiv 2210.12283) without `eval`, an oracle, and `sos`, not in HOL; the last two are ours.
-ISABELLE_PORTFOLIO = (
+#: What stands for `sledgehammer`, each tried as the whole proof: the eleven methods that the field tries
+#: before it (Jiang et al. 2023, arXiv 2210.12283) without `eval`, an oracle. `sos` is known only where the
+#: header imports HOL-Library.Sum_of_Squares.
+SLEDGEHAMMER = (
     "by simp", "by auto", "by blast", "by fastforce", "by force", "by presburger", "by arith", "by linarith",
-    "by (auto simp: field_simps)", "by (simp add: algebra_simps)", "by (simp add: power2_eq_square)",
+    "by (auto simp: field_simps)", "by sos",
 )  # fmt: skip
+ISABELLE_PORTFOLIO = (*SLEDGEHAMMER, "by (simp add: algebra_simps)", "by (simp add: power2_eq_square)")
 _FIRST = ("by grind", "by omega", "by simp_all", "by decide +kernel")
 #: Where a header defines something.
 _UNFOLDING = (
@@ -58,10 +60,15 @@ class Portfolio:
         ]
 
 
+def fixed(system: System) -> tuple[str, ...]:
+    """A system's closing tactics, the same for every statement."""
+    return ISABELLE_PORTFOLIO if system is System.ISABELLE else PORTFOLIO
+
+
 def closing(statement: Statement) -> list[str]:
     """The proofs that `Portfolio` tries, without repeats."""
     if statement.system is System.ISABELLE:
-        return [*ISABELLE_PORTFOLIO]
+        return [*fixed(statement.system)]
     names = ", ".join(_unfolded(statement))
     unfolding = [form.format(names) for form in _UNFOLDING] if names else []
     suggested = [*_suggested(statement)]

@@ -22,7 +22,7 @@ from stp.settings import ModelSettings, VerifySettings
 from stp.store.rows import AttemptStage
 from stp.store.store import Store
 from stp.types import CheckResult, Job, Limits, Statement
-from stp.verify.pool import Pool
+from stp.verify.pool import Checkers
 
 #: Samples asked for at once, for each one that the generator writes at a time: the longest hold it up.
 _SAMPLES_A_SLOT = 4
@@ -36,7 +36,7 @@ class Prover:
 
     generator: Generator
     style: PromptFormat
-    pool: Pool
+    pool: Checkers
     model: ModelSettings
     verify: VerifySettings
 
@@ -81,7 +81,7 @@ def attempt(
         for first in range(0, len(todo), chunk):
             batch = todo[first : first + chunk]
             sampled = prover.generator.generate(
-                [prover.style.prover(statement.text, statement.header) for statement in batch],
+                [prover.style.prover(s.text, s.system, s.header) for s in batch],
                 n=budget.samples,
                 temperature=budget.temperature,
                 max_tokens=prover.model.max_proof_tokens,

@@ -66,7 +66,10 @@ class Tree:
         goals = {at: node.goals[0].statement for at, node in enumerate(best) if node and node.goals}
         if goals:
             samples = sampling.generator.generate(
-                [sampling.style.prover(goal, tasks[at].statement.header) for at, goal in goals.items()],
+                [
+                    sampling.style.prover(goal, tasks[at].statement.system, tasks[at].statement.header)
+                    for at, goal in goals.items()
+                ],
                 n=_SAMPLES, temperature=sampling.temperature, max_tokens=sampling.max_tokens,
                 seed=stream(sampling.seed, tasks[0].tries),
             )  # fmt: skip

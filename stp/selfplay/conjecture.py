@@ -61,7 +61,7 @@ def conjecture(
                 statement = store.statement(chosen.key)
                 assert statement is not None
                 lemma = texts[chosen.lemma].statement if chosen.lemma else None
-                prompts.append(style.conjecturer(lemma, statement.text, chosen.proof))
+                prompts.append(style.conjecturer(lemma, statement.text, chosen.proof, statement.system))
             sampled = generator.generate(
                 prompts,
                 n=batch[0][1].samples,

@@ -8,13 +8,12 @@ from tqdm import tqdm
 
 from stp.settings import Settings
 from stp.store.store import Store
-from stp.syntax.lean import make_statement
-from stp.syntax.refute import refutation
+from stp.syntax.dialect import DIALECTS
 from stp.types import Job, Limits, Source
-from stp.verify.pool import Pool
+from stp.verify.pool import Checkers
 
 
-def disprove(store: Store, pool: Pool, settings: Settings) -> dict[str, int]:
+def disprove(store: Store, pool: Checkers, settings: Settings) -> dict[str, int]:
     """Tries small values of each statement of the pool; keeps the negations that hold, with their proofs.
 
     A negation may speak of `Nat` where the statement speaks of any type: it contradicts it all the same.
@@ -22,11 +21,14 @@ def disprove(store: Store, pool: Pool, settings: Settings) -> dict[str, int]:
     limits = Limits(settings.verify.wall_s, settings.gates.heartbeats, settings.verify.memory_mb)
     negations, jobs = {}, []
     for s in store.statements(source=Source.DATASET, split="train"):
-        text, proof = refutation(s.text)
-        negations[s.key] = make_statement(
+        dialect = DIALECTS[s.system]
+        if dialect.refutation is None:
+            continue
+        text, proof = dialect.refutation(s.text)
+        negations[s.key] = dialect.make_statement(
             text, s.header, Source.NEGATION, f"negation_of_{s.name}", parents=(s.key,)
         )
-        jobs.append(Job(s.key, s.header, negations[s.key].text, proof, limits=limits))
+        jobs.append(Job(s.key, s.header, negations[s.key].text, proof, s.system, limits=limits))
     proofs = {job.id: job.proof for job in jobs}
     results = tqdm(pool.check(jobs), total=len(jobs), desc="disprove", unit="statement")
     found = {result.id: result for result in results if result.proved}

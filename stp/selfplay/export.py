@@ -133,7 +133,7 @@ def preference_rows(store: Store, settings: Settings, proofs: Iterable[CorrectPr
     for key, text, verdict in store.failures():
         failed[key].append((text, verdict))
     for key in sorted(chosen.keys() & failed.keys()):
-        prompt = style.prover(statements[key].text).text
+        prompt = style.prover(statements[key].text, statements[key].system).text
         shortest = sorted(chosen[key], key=lambda proof: (len(proof.text), proof.text))
         for proof, (text, verdict) in zip(shortest, failed[key], strict=False):
             yield {
@@ -159,8 +159,8 @@ def environment_rows(store: Store, settings: Settings) -> dict[str, list[Row]]:
         del job["proof"]
         tables["test" if s.key in held_out else "train"].append({
             "statement": s.text, "header": s.header, "system": s.system.value, "key": s.key,
-            "source": s.source.value, "prompt": style.prover(s.text).text, "attempts": attempts,
-            "proved": proved, "job": job,
+            "source": s.source.value, "prompt": style.prover(s.text, s.system, s.header).text,
+            "attempts": attempts, "proved": proved, "job": job,
         })  # fmt: skip
     return tables
 

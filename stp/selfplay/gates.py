@@ -16,27 +16,25 @@ from random import Random
 
 from tqdm import tqdm
 
-from stp.datasets import registry
+from stp.datasets.corpora import corpora
 from stp.datasets.decontaminate import held_out
 from stp.errors import UsageError
 from stp.models.prompts import signature_of, statement_of
 from stp.settings import GateSettings, Settings
 from stp.store.rows import Conjecture, Outcome
 from stp.store.store import Store
-from stp.syntax.conclusion import contradiction, disjunctions
-from stp.syntax.lean import cut_conjecture, make_statement
-from stp.syntax.refute import refutation
-from stp.types import CheckResult, Job, Limits, Source, Statement, Verdict
-from stp.verify.pool import Pool
+from stp.syntax.dialect import DIALECTS
+from stp.types import CheckResult, Job, Limits, Source, Statement
+from stp.verify.pool import Checkers
 
 
 def gate(
-    store: Store, pool: Pool, round: int, settings: Settings, wanted: int, seed: int
+    store: Store, pool: Checkers, round: int, settings: Settings, wanted: int, seed: int
 ) -> dict[str, float]:
     """Judges the round's conjectures, keeps at most `wanted` of them, and counts the outcomes.
 
-    `checks` and `verifier_s` of the result are what that took of Lean. Outcomes and kept statements are
-    written in one transaction, which the caller may widen.
+    `checks` and `verifier_s` of the result are what that took of the checkers. Outcomes and kept statements
+    are written in one transaction, which the caller may widen.
     """
     rows = store.conjectures(round, Outcome.SAMPLED)
     judged, statements = _read(store, rows, settings)
@@ -75,16 +73,17 @@ def _read(
     found: list[tuple[Statement, Conjecture]] = []
     for row in rows:
         seed = store.statement(row.seed)
-        signature = cut_conjecture(row.text)
-        if signature is None or seed is None:
+        dialect = DIALECTS[seed.system] if seed else None
+        signature = dialect.cut_conjecture(row.text) if dialect else None
+        if signature is None or seed is None or dialect is None:
             judged.append(replace(row, outcome=Outcome.UNPARSED))
             continue
         name = f"conjecture_{row.round}_{row.input}_{row.sample}"
-        statement = make_statement(
+        statement = dialect.make_statement(
             statement_of(signature, name), seed.header, Source.CONJECTURE, parents=(row.seed,)
         )
         found.append((statement, row))
-    tests = {s.key for s in registry.sides(settings.data.dataset)[1]}
+    tests = {s.key for corpus in corpora(settings.data.dataset) for s in corpus.sides()[1]}
     known = store.known_keys([statement.key for statement, _ in found]) | tests
     index = held_out().index
     fresh: dict[str, tuple[Statement, Conjecture]] = {}
@@ -102,7 +101,7 @@ def _read(
 
 def _bloated(statement: Statement, seed: Statement | None, settings: GateSettings) -> bool:
     """Whether the guards against disjunctions and length hold it back: both are cheap ways to be hard."""
-    if 0 <= settings.disjunctions < disjunctions(statement.text):
+    if 0 <= settings.disjunctions < DIALECTS[statement.system].disjunctions(statement.text):
         return True
     longest = settings.length_ratio * len(signature_of(seed.text)) if seed else 0.0
     return 0 < longest < len(signature_of(statement.text))
@@ -111,7 +110,7 @@ def _bloated(statement: Statement, seed: Statement | None, settings: GateSetting
 class _Checker:
     """Checks under the gates' small budget, and what they took."""
 
-    def __init__(self, pool: Pool, settings: Settings) -> None:
+    def __init__(self, pool: Checkers, settings: Settings) -> None:
         self.pool, self.checks, self.verifier_s = pool, 0, 0.0
         verify = settings.verify
         self.limits = Limits(verify.wall_s, settings.gates.heartbeats, verify.memory_mb)
@@ -131,18 +130,19 @@ class _Checker:
 
 
 def _uncompiled(check: _Checker, statements: dict[str, Statement], _: GateSettings) -> set[str]:
-    """Keys of those that Lean does not elaborate: a hole for a proof must be all that is missing."""
-    jobs = [Job(key, s.header, s.text, "by sorry") for key, s in statements.items()]
-    good = {result.id for result in check(jobs, "compile") if result.verdict is Verdict.INCOMPLETE}
-    return statements.keys() - good
+    """Keys of those that do not elaborate: a hole for a proof must be all that is missing."""
+    dialects = {key: DIALECTS[s.system] for key, s in statements.items()}
+    jobs = [_job(s, s.text, dialects[key].hole) for key, s in statements.items()]
+    found = check(jobs, "compile")
+    return statements.keys() - {r.id for r in found if r.verdict is dialects[r.id].elaborates}
 
 
 def _vacuous(check: _Checker, statements: dict[str, Statement], settings: GateSettings) -> set[str]:
     """Keys of those whose hypotheses give `False`: whatever they conclude says nothing."""
     jobs = [
-        Job(key, s.header, absurd, f"by {tactic}")
-        for key, s in statements.items()
-        if (absurd := contradiction(s.text))
+        _job(s, absurd, f"by {tactic}")
+        for s in statements.values()
+        if (absurd := DIALECTS[s.system].contradiction(s.text))
         for tactic in settings.vacuous_tactics
     ]
     return check.proved(jobs, "vacuous?")
@@ -152,9 +152,12 @@ def _refuted(check: _Checker, statements: dict[str, Statement], settings: GateSe
     """Keys of those that fail for small values of their variables: no prover should spend samples on them."""
     if not settings.refute:
         return set()
-    return check.proved(
-        [Job(key, s.header, *refutation(s.text)) for key, s in statements.items()], "refuted?"
-    )
+    jobs = [
+        _job(s, *refutation(s.text))
+        for s in statements.values()
+        if (refutation := DIALECTS[s.system].refutation)
+    ]
+    return check.proved(jobs, "refuted?")
 
 
 def _trivial(check: _Checker, statements: dict[str, Statement], settings: GateSettings) -> set[str]:
@@ -168,7 +171,12 @@ def _known(check: _Checker, statements: dict[str, Statement], settings: GateSett
 
 
 def _tries(statements: dict[str, Statement], tactics: Iterable[str]) -> list[Job]:
-    return [Job(key, s.header, s.text, f"by {tactic}") for key, s in statements.items() for tactic in tactics]
+    return [_job(s, s.text, f"by {tactic}") for s in statements.values() for tactic in tactics]
+
+
+def _job(s: Statement, text: str, proof: str) -> Job:
+    """A check of a text made from a statement, by the statement's system and behind its header."""
+    return Job(s.key, s.header, text, proof, s.system)
 
 
 #: In this order: each judges what those before it let through.

@@ -5,15 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from random import Random
 
-from stp.datasets.seeds import load as load_seeds
+from stp.datasets.corpora import corpora
 from stp.models.prompts import two_roles
 from stp.search.evaluate import proved_by_portfolio
 from stp.search.sample import Budget, Prover, attempt
 from stp.selfplay.seed_model import seed_model
-from stp.selfplay.seeds import open_statements
 from stp.settings import Settings
 from stp.store.store import Store
-from stp.verify.pool import default_cache, open_pool
+from stp.verify.pool import default_cache, open_pools
 
 _SAMPLES, _EASY_RATE = 8, 0.25
 
@@ -26,13 +25,16 @@ def build(path: Path, settings: Settings, candidates: int) -> None:
     """
     from stp.models.backend import open_generator
 
-    proved = {seed.statement.key for seed in load_seeds()}
-    unproved, _ = open_statements(settings.data, proved)
-    library = [s for s in unproved if s.origin]
-    drawn = Random(settings.seed).sample(library, min(candidates or len(library), len(library)))
-    drawn += [s for s in unproved if not s.origin]
+    chosen = corpora(settings.data.dataset)
+    unproved = [s for corpus in chosen for s in corpus.unproved(settings.data.benchmarks)[0]]
+    drawn = unproved
+    if candidates and candidates < len(unproved):
+        library = [s for s in unproved if s.origin]
+        drawn = Random(settings.seed).sample(library, min(candidates, len(library)))
+        drawn += [s for s in unproved if not s.origin]
     style, model = two_roles(settings.model), settings.model
-    with open_pool(settings.verify, cache=default_cache()) as pool, Store() as store:
+    systems = [corpus.system for corpus in chosen]
+    with open_pools(settings.verify, systems, cache=default_cache()) as pool, Store() as store:
         generator = open_generator(model, seed_model(model))
         prover = Prover(generator, style, pool, model, settings.verify)
         tried = sorted(drawn, key=lambda s: s.key)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from stp.models.prompts import PromptFormat, signature_of, two_roles
 from stp.selfplay.disprove import disproved
 from stp.selfplay.guide import guide_scores, judged_scores, novelty
 from stp.selfplay.reweight import reweight
-from stp.selfplay.seed_model import seed_data
+from stp.selfplay.seed_model import copy_model, seed_data
 from stp.selfplay.select import (
     CorrectProof,
     Outcome,
@@ -111,7 +110,7 @@ def train_round(
     examples += [conjecturer_example(style, e) for e in store.conjecturer_texts(round)]
     base, last = models
     if is_refresh(round, settings.refresh):
-        return _train(base, out, examples + seed_data(style), settings, seed)
+        return _train(base, out, examples + seed_data(settings, style), settings, seed)
     return _train(last, out, examples, settings, seed)
 
 
@@ -123,7 +122,7 @@ def train_final(
     texts = {s.key: s for s in store.statements()}
     found = [rows.ProverText(texts[p.key], p.proof, p.weight) for p in refreshed(store, round, settings)]
     examples = [prover_example(style, e) for e in found]
-    return _train(base, out, examples + seed_data(style), settings, seed)
+    return _train(base, out, examples + seed_data(settings, style), settings, seed)
 
 
 def _train(model: Path, out: Path, examples: list[Example], settings: Settings, seed: int) -> dict[str, Any]:
@@ -149,27 +148,18 @@ def _train(model: Path, out: Path, examples: list[Example], settings: Settings, 
     }  # fmt: skip
 
 
-def copy_model(model: Path, out: Path) -> None:
-    """Copies a model's folder to `out`, which appears whole or not at all; nothing is done where it is."""
-    if not out.exists():
-        work = out.with_name(out.name + ".copy")
-        shutil.rmtree(work, ignore_errors=True)
-        shutil.copytree(model, work)
-        work.rename(out)
-
-
 def prover_example(style: PromptFormat, e: rows.ProverText) -> Example:
     """What the prover is asked and what it is to write."""
     from stp.training.examples import Example
 
-    return Example(style.prover(e.statement.text), e.proof, e.weight)
+    return Example(style.prover(e.statement.text, e.statement.system), e.proof, e.weight)
 
 
 def conjecturer_example(style: PromptFormat, e: rows.ConjecturerText) -> Example:
     """What the conjecturer is asked and what it is to write."""
     from stp.training.examples import Example
 
-    prompt = style.conjecturer(e.lemma_statement, e.seed.text, e.seed_proof)
+    prompt = style.conjecturer(e.lemma_statement, e.seed.text, e.seed_proof, e.seed.system)
     return Example(prompt, signature_of(e.statement.text), e.weight)
 
 

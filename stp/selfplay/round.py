@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from stp.datasets.corpora import Corpus, corpora
 from stp.models.base import Generator
 from stp.models.prompts import prompt_format, two_roles
 from stp.report.report import summary, write_html, write_metrics
@@ -30,16 +31,16 @@ from stp.selfplay.conjecture import conjecture
 from stp.selfplay.disprove import disprove, disproved
 from stp.selfplay.folder import make_folder, settle
 from stp.selfplay.gates import gate
-from stp.selfplay.learn import Readers, choose_examples, copy_model, train_final, train_round
+from stp.selfplay.learn import Readers, choose_examples, train_final, train_round
 from stp.selfplay.logs import check_logs, log_round
 from stp.selfplay.salvage import salvage
-from stp.selfplay.seed_model import seed_model
+from stp.selfplay.seed_model import seed_model, start_model
 from stp.selfplay.select import Tally, attempt_targets
 from stp.settings import ModelSettings, Settings
 from stp.store.rows import Tally as StoredTally
 from stp.store.store import Store
 from stp.types import Source
-from stp.verify.pool import Pool, default_cache, open_pool
+from stp.verify.pool import Checkers, default_cache, open_pools
 
 Stats = dict[str, Any]
 
@@ -51,9 +52,12 @@ def selfplay(settings: Settings, folder: Path, rounds: int, tokens: int = 0) -> 
 
     Raises:
         UsageError: the run began with other settings.
+        ToolchainError: a prover is absent.
         StoreError: the folder cannot be used, or another process plays this run.
     """
     check_logs(settings.report.logs)
+    if not folder.exists():
+        seeds.require_provers(settings)  # or the folder would be of a run that nobody could play
     make_folder(folder)
     with Store(folder / "stp.sqlite") as store:
         settle(store, folder, settings)
@@ -81,7 +85,7 @@ class Play:
     store: Store
     folder: Path
     settings: Settings
-    _pool: Pool | None = None
+    _pool: Checkers | None = None
     _prover: Prover | None = None
     _loaded: int | None = None
     """The round whose model the prover has; None: its generator has given back its memory."""
@@ -121,8 +125,8 @@ class Play:
 
     def seed_model(self, number: int) -> Stats:
         """Round 0: the model that the run starts from."""
-        copy_model(seed_model(self.settings.model), self.model_dir(0))
-        return {}
+        taught = start_model(self.settings, self.model_dir(0), self.stream(number, "train"))
+        return {"examples": taught} if taught else {}
 
     def conjecture(self, number: int) -> Stats:
         """Steps 1 and 2."""
@@ -201,22 +205,25 @@ class Play:
         Every round draws from the same random stream, so that what differs is the model: one that never
         learns keeps the numbers of round 0.
         """
-        settings, dataset = self.settings.evaluate, self.settings.data.dataset
+        settings, names = self.settings.evaluate, {corpus.name for corpus in self.corpora}
         if number and not self.settings.train.enabled:
             rows = [replace(e, round=number, tokens=0) for e in self.store.evaluations(0)
-                    if e.dataset == dataset]  # fmt: skip
+                    if e.dataset in names]  # fmt: skip
             self.store.add_evaluations(rows)
             return {"solved": sum(r.proved > 0 for r in rows), "statements": len(rows), **self.easy(number)}
-        statements = self.store.statements(split="test")
+        held_out = self.store.statements(split="test")
         budget = Budget(settings.samples, settings.temperature, self.stream(0, "evaluate"))
         prover = self.prover(number)
-        rows = evaluate(self.store, prover, number, dataset, statements, budget)
-        if number == 0:
-            rows += evaluate_portfolio(prover, number, dataset, statements, settings.samples)
+        rows = []
+        for corpus in self.corpora:
+            statements = [s for s in held_out if s.system is corpus.system]
+            rows += evaluate(self.store, prover, number, corpus.name, statements, budget)
+            if number == 0:
+                rows += evaluate_portfolio(prover, number, corpus.name, statements, settings.samples)
         self.store.add_evaluations(rows)
         return {
-            "solved": sum(r.proved > 0 for r in rows if r.dataset == dataset),
-            "statements": len(statements),
+            "solved": sum(r.proved > 0 for r in rows if r.dataset in names),
+            "statements": len(held_out),
             **self.easy(number),
         }
 
@@ -271,9 +278,14 @@ class Play:
         return int(hashlib.sha256(text.encode()).hexdigest()[:8], 16)
 
     @property
-    def pool(self) -> Pool:
+    def corpora(self) -> list[Corpus]:
+        return corpora(self.settings.data.dataset)
+
+    @property
+    def pool(self) -> Checkers:
         if self._pool is None:
-            self._pool = open_pool(self.settings.verify, cache=default_cache())
+            systems = [corpus.system for corpus in self.corpora]
+            self._pool = open_pools(self.settings.verify, systems, cache=default_cache())
             self.store.set_meta("toolchain", self._pool.digest)
         return self._pool
 

@@ -10,18 +10,22 @@ import json
 import shutil
 import sys
 from collections import defaultdict
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
-from stp.datasets import lean_core, leandojo, published, seeds
+from stp.datasets import lean_core, leandojo, published
+from stp.datasets.corpora import Corpus, corpora
 from stp.datasets.decontaminate import held_out
 from stp.datasets.files import data_dir
+from stp.datasets.registry import LEAN_CORE
 from stp.datasets.seeds import Seed, related
 from stp.models.prompts import PromptFormat, prompt_format, signature_of, two_roles
 from stp.selfplay.seeds import lemmas
 from stp.settings import ModelSettings, Settings, TinySettings, TrainSettings
+from stp.types import Statement, System
 from stp.verify.lean import install
 
 if TYPE_CHECKING:
@@ -52,11 +56,13 @@ def build() -> Path:
     target = data_dir() / TINY
     work = install.cache_dir() / "models"
     start, trained = work / "tiny.start", work / "tiny.trained"
-    corpus, _ = held_out().clean_seeds(seeds.load())
+    [corpus] = corpora(LEAN_CORE)
     if not start.exists():
         work.mkdir(parents=True, exist_ok=True)
-        texts = [text for seed in corpus for text in (signature_of(seed.statement.text), seed.proof)]
-        texts += [signature_of(s.text) for s in held_out().clean(lean_core.load("train"))[0]]
+        texts = [
+            text for seed in corpus.seeds()[0] for text in (signature_of(seed.statement.text), seed.proof)
+        ]
+        texts += [signature_of(statement.text) for statement in corpus.train()]
         make_tiny(start, texts, TinySettings(), seed=0)
     train(
         start,
@@ -73,14 +79,32 @@ def build() -> Path:
     return target
 
 
-def seed_data(style: PromptFormat) -> list[Example]:
-    """The data of both roles that a run's first model learns from, copies of held-out statements left out."""
-    return seed_examples(held_out().clean_seeds(seeds.load())[0], style)
+def seed_data(settings: Settings, style: PromptFormat) -> list[Example]:
+    """What a seed model learns of a run's corpora, in the run's prompt format."""
+    return [example for corpus in corpora(settings.data.dataset) for example in seed_examples(corpus, style)]
+
+
+def start_model(settings: Settings, out: Path, seed: int) -> int:
+    """Writes the model that the run starts from to `out`; how many examples it was taught for that.
+
+    The tiny model has learnt Lean alone: where the run plays another system, it learns the run's seeds first.
+    Any other base is taken as it is (`stp sft` teaches it).
+    """
+    from stp.training.sft import train
+
+    base = seed_model(settings.model)
+    is_lean = all(corpus.system is System.LEAN for corpus in corpora(settings.data.dataset))
+    if settings.model.base != TINY or is_lean:
+        copy_model(base, out)
+        return 0
+    examples = seed_data(settings, two_roles(settings.model))
+    train(base, out, examples, _TRAINING, prompt_format=settings.model.prompt_format, seed=seed)
+    return len(examples)
 
 
 def first_training(model: Path, out: Path, settings: Settings, data: list[Path]) -> TrainReport:
-    """Teaches a pretrained model both roles, from the seed corpus or from traces of real libraries and
-    published corpora.
+    """Teaches a pretrained model both roles, from the seeds of the run's corpora or from traces of real
+    libraries and published corpora.
 
     Raises:
         UsageError: the model cannot be loaded, or one of `data` cannot be read.
@@ -92,7 +116,7 @@ def first_training(model: Path, out: Path, settings: Settings, data: list[Path])
     load_tokenizer(model, settings.model.prompt_format)  # before an hour of reading
     examples = [example for path in data for example in examples_of(path, style)]
     return train(
-        model, out, examples or seed_data(style), settings.train,
+        model, out, examples or seed_data(settings, style), settings.train,
         prompt_format=settings.model.prompt_format, seed=settings.seed,
         context_tokens=settings.model.context_tokens,
     )  # fmt: skip
@@ -128,51 +152,70 @@ def traced_examples(files: list[list[Seed]], style: PromptFormat) -> list[Exampl
     return examples
 
 
-def seed_examples(corpus: list[Seed], style: PromptFormat) -> list[Example]:
+def seed_examples(corpus: Corpus, style: PromptFormat) -> list[Example]:
     """Supervised fine-tuning data (algorithm.md, SFT): theorem to proof, a statement's proofs sharing one
     weight; (X with proof, lemma) to statement of Y, where the proofs of both use the lemma.
 
-    Few tuples are of that kind, and a model of this size must first learn to state anything: so each
-    library statement without a proof is a Y too, behind the proved X whose name is nearest to its own, and by
-    a coin with no lemma or with the library theorem whose name is nearest, as if that were used.
+    Few tuples are of that kind, and a model of this size must first learn to state anything: so each training
+    statement without a proof is a Y too, behind a proved X (see `_neighbours`).
     """
     from stp.training.examples import Example
 
+    found, system = corpus.seeds()[0], corpus.system
     proofs: dict[str, list[Seed]] = defaultdict(list)
     users: dict[str, dict[str, Seed]] = defaultdict(dict)
     text_of: dict[str, str] = {}
-    for seed in corpus:
+    for seed in found:
         proofs[seed.statement.key].append(seed)
         for lemma in lemmas(seed.premises):
             users[lemma.name].setdefault(seed.statement.key, seed)
             text_of[lemma.name] = lemma.statement
     examples = [
-        Example(style.prover(seed.statement.text), seed.proof, 1 / len(group))
+        Example(style.prover(seed.statement.text, system), seed.proof, 1 / len(group))
         for group in proofs.values()
         for seed in group
     ] * _PROOF_COPIES
     for name, by_key in sorted(users.items()):
         users_of = [by_key[key] for key in sorted(by_key)][: _TUPLES_A_LEMMA + 1]
         for x, y in pairwise(users_of):
-            prompt = style.conjecturer(text_of[name], x.statement.text, x.proof)
+            prompt = style.conjecturer(text_of[name], x.statement.text, x.proof, system)
             examples.append(Example(prompt, signature_of(y.statement.text)))
-    clean, _ = held_out().clean(lean_core.load("train"))
-    unproved = [statement for statement in clean if statement.key not in proofs]
-    rng = Random(0)
-    theorems = lean_core.library()
-    tests = {statement.origin for statement in lean_core.load("test")}
-    nearest = related(unproved, theorems.keys() - tests, 1)
-    proved = {seed.statement.origin: seed for seed in corpus if seed.statement.origin}
-    nearest_proved = related(unproved, proved, 1)
-    for target in unproved:
-        proved_name = next(iter(nearest_proved[target.key]), None)
-        source = proved[proved_name] if proved_name else rng.choice(corpus)
-        named = next(iter(nearest[target.key]), None) if rng.random() < _NAMED_LEMMA_FRAC else None
-        prompt = style.conjecturer(
-            theorems[named].text if named else None, source.statement.text, source.proof
-        )
+    unproved = [statement for statement in corpus.train() if statement.key not in proofs]
+    for source, named, target in _neighbours(found, unproved):
+        prompt = style.conjecturer(named, source.statement.text, source.proof, system)
         examples.append(Example(prompt, signature_of(target.text)))
     return examples
+
+
+def _neighbours(
+    corpus: list[Seed], unproved: list[Statement]
+) -> Iterator[tuple[Seed, str | None, Statement]]:
+    """A proved statement before each unproved one: for a library statement the one whose name is nearest to
+    its own, and by a coin the library theorem whose name is nearest, as if that were used; for a statement
+    without an origin any proved one, and no lemma."""
+    rng = Random(0)
+    named = [statement for statement in unproved if statement.origin]
+    theorems = lean_core.library() if named else {}
+    held_out = {statement.origin for statement in lean_core.load("test")} if named else set()
+    nearest = related(named, theorems.keys() - held_out, 1)
+    proved = {seed.statement.origin: seed for seed in corpus if seed.statement.origin}
+    nearest_proved = related(named, proved, 1)
+    for target in unproved:
+        proved_name = next(iter(nearest_proved.get(target.key, [])), None)
+        source = proved[proved_name] if proved_name else rng.choice(corpus)
+        lemma = None
+        if target.origin and rng.random() < _NAMED_LEMMA_FRAC:
+            lemma = next(iter(nearest[target.key]), None)
+        yield source, theorems[lemma].text if lemma else None, target
+
+
+def copy_model(model: Path, out: Path) -> None:
+    """Copies a model's folder to `out`, which appears whole or not at all; nothing is done where it is."""
+    if not out.exists():
+        work = out.with_name(out.name + ".copy")
+        shutil.rmtree(work, ignore_errors=True)
+        shutil.copytree(model, work)
+        work.rename(out)
 
 
 def _halve(source: Path, target: Path) -> None:

@@ -7,13 +7,15 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from stp.datasets import lean_core, pool_file, registry, seeds
-from stp.datasets.decontaminate import OPEN_SPLITS, Copy, held_out
+from stp.datasets import lean_core, pool_file
+from stp.datasets.corpora import corpora
+from stp.datasets.decontaminate import Copy, held_out
 from stp.datasets.seeds import Seed
 from stp.errors import UsageError
 from stp.settings import DataSettings, Settings
 from stp.store.store import Store
 from stp.types import CheckResult, Premise, Statement, Verdict
+from stp.verify.pool import find_prover
 
 #: Library parts that carry proofs of tactics and logic itself: no lemma to conjecture from.
 MACHINERY = (
@@ -21,6 +23,11 @@ MACHINERY = (
     "Init.Classical", "Init.ByCases", "Init.WF", "Init.Ext", "Init.Meta", "Init.Simproc", "Init.Data.Bool",
     *lean_core.DECISION_PROCEDURES,
 )  # fmt: skip
+#: The same of Isabelle's theories.
+_LOGIC = frozenset(
+    """Pure HOL Meson Metis ATP SAT SMT Argo Code_Generator Code_Evaluation Fun_Def Num Numeral_Simprocs
+       Semiring_Normalization Groebner_Basis Presburger Set_Interval_Simprocs Simpdata""".split()  # noqa: SIM905
+)
 #: Outside those parts, what `omega` and `grind` cite for any goal of arithmetic.
 _CITED_ANYWHERE = frozenset(
     """Int.add_one_le_of_lt Int.lt_or_gt_of_ne Int.natCast_add Int.natCast_nonneg Int.sub_eq_zero_of_eq
@@ -36,6 +43,7 @@ def lemmas(premises: Iterable[Premise]) -> list[Premise]:
         for p in premises
         if p.statement
         and not p.module.startswith(MACHINERY)
+        and p.module not in _LOGIC
         and p.name not in _CITED_ANYWHERE
         and not p.name.startswith("Lean.")
         and not p.name.rpartition(".")[2].startswith("inst")
@@ -44,11 +52,21 @@ def lemmas(premises: Iterable[Premise]) -> list[Premise]:
 
 def fill(store: Store, settings: Settings) -> dict[str, Any]:
     """Puts statements and seed proofs into the store, copies of held-out ones left out; counts what the run
-    starts from."""
-    everything = seeds.load()
-    corpus, seed_copies = held_out().clean_seeds(everything)
-    proved = {seed.statement.key: seed.statement for seed in corpus}
-    pool, pool_copies = draw(settings.data, settings.seed, {seed.statement.key for seed in everything})
+    starts from.
+
+    Raises:
+        UsageError: no such dataset, or nothing in it to prove.
+        ToolchainError: see `require_provers`.
+    """
+    require_provers(settings)
+    found: list[Seed] = []
+    seed_copies: dict[str, Copy] = {}
+    for corpus in corpora(settings.data.dataset):
+        kept, copies = corpus.seeds()
+        found += kept
+        seed_copies |= copies
+    proved = {seed.statement.key: seed.statement for seed in found}
+    pool, pool_copies = draw(settings.data, settings.seed)
     tests = draw_tests(settings.data, settings.seed)
     with store.atomic():
         store.set_meta("decontaminated", {
@@ -58,8 +76,8 @@ def fill(store: Store, settings: Settings) -> dict[str, Any]:
         store.add_statements(tests, 0, "test")
         store.add_statements(pool, 0, "train")
         store.add_statements(proved.values(), 0, None)
-        store.add_attempts(0, "seed", [(seed.statement.key, seed.proof, 1, 0) for seed in corpus])
-        by_proof = {(seed.statement.key, seed.proof): seed for seed in corpus}
+        store.add_attempts(0, "seed", [(seed.statement.key, seed.proof, 1, 0) for seed in found])
+        by_proof = {(seed.statement.key, seed.proof): seed for seed in found}
         store.add_checks([
             (key, _check(by_proof[statement.key, text])) 
             for key, statement, text in store.unchecked(0, "seed")
@@ -68,60 +86,63 @@ def fill(store: Store, settings: Settings) -> dict[str, Any]:
         "pool": len(pool),
         "held_out": len(tests),
         "seed_statements": len(proved),
-        "seeds": len(corpus),
+        "seeds": len(found),
     }
 
 
-def open_statements(data: DataSettings, proved: set[str]) -> tuple[list[Statement], dict[str, Copy]]:
-    """The statements that a pool may have: training ones without a seed proof, those of the open sides of
-    `data.benchmarks`, and no copies of held-out ones; those are given too, by key.
+def require_provers(settings: Settings) -> None:
+    """Looks for the provers of the run's systems, before anything is trained or sampled.
 
     Raises:
-        UsageError: no such dataset or benchmark, or it is not here.
+        UsageError: no such dataset.
+        ToolchainError: a prover is absent; says what to do.
     """
-    found = {s.key: s for s in registry.sides(data.dataset)[0]}
-    for name in data.benchmarks:
-        if name not in registry.entries():
-            known = ", ".join(registry.entries())
-            raise UsageError(f"data.benchmarks: expected some of {known}, found {name!r}")
-        for problem in registry.load(name).problems:
-            if problem.statement and problem.split in OPEN_SPLITS:
-                found.setdefault(problem.statement.key, problem.statement)
-    return held_out().clean(s for key, s in found.items() if key not in proved)
+    for corpus in corpora(settings.data.dataset):
+        find_prover(settings.verify.model_copy(update={"system": corpus.system}))
 
 
-def draw(data: DataSettings, seed: int, proved: set[str]) -> tuple[list[Statement], dict[str, Copy]]:
-    """The statements to conquer, and the copies of held-out ones that would have been among them.
+def draw(data: DataSettings, seed: int) -> tuple[list[Statement], dict[str, Copy]]:
+    """The statements to conquer, as many of each corpus as the settings say, and the copies of held-out ones
+    that would have been among them.
 
     Raises:
         UsageError: no such dataset, or nothing in it to prove.
     """
-    unproved, copies = open_statements(data, proved)
-    if data.pool:
-        wanted = set(pool_file.read(Path(data.pool)))
-        copies = {key: copy for key, copy in copies.items() if key in wanted}
-        if missing := wanted - {s.key for s in unproved} - copies.keys():
-            raise UsageError(
-                f"data.pool: {data.pool}: {len(missing)} of {len(wanted)} keys are of no statement of "
-                f"{', '.join((data.dataset, *data.benchmarks))} without a seed proof, {min(missing)!r} among "
-                "them: name its benchmark in data.benchmarks, or make the pool again"
-            )
-        unproved = [s for s in unproved if s.key in wanted]
-    if not unproved:
+    wanted = set(pool_file.read(Path(data.pool))) if data.pool else None
+    pool: list[Statement] = []
+    left_out: dict[str, Copy] = {}
+    for corpus in corpora(data.dataset):
+        unproved, copies = corpus.unproved(data.benchmarks)
+        if wanted is not None:
+            unproved = [s for s in unproved if s.key in wanted]
+            copies = {key: copy for key, copy in copies.items() if key in wanted}
+        rng = Random(f"{seed}/data")
+        pool += rng.sample(unproved, min(data.statements or len(unproved), len(unproved)))
+        left_out |= copies
+        if wanted is not None:
+            wanted -= {s.key for s in unproved} | copies.keys()
+    if wanted:
+        raise UsageError(
+            f"data.pool: {data.pool}: {len(wanted)} keys are of no statement of "
+            f"{', '.join((data.dataset, *data.benchmarks))} without a seed proof, {min(wanted)!r} among "
+            "them: name its benchmark in data.benchmarks, or make the pool again"
+        )
+    if not pool:
         raise UsageError(
             f"{'data.pool' if data.pool else 'data.dataset'}: {data.pool or data.dataset} has no statement "
             "without a seed proof that is no copy of a held-out one: nothing to prove"
         )
-    rng = Random(f"{seed}/data")
-    size = min(data.statements or len(unproved), len(unproved))
-    return sorted(rng.sample(unproved, size), key=lambda s: s.key), copies
+    return sorted(pool, key=lambda s: s.key), left_out
 
 
 def draw_tests(data: DataSettings, seed: int) -> list[Statement]:
     """The held-out statements that the run is evaluated on."""
-    tests = registry.sides(data.dataset)[1]
-    size = min(data.held_out or len(tests), len(tests))
-    return sorted(Random(f"{seed}/held-out").sample(tests, size), key=lambda s: s.key)
+    drawn: list[Statement] = []
+    for corpus in corpora(data.dataset):
+        tests = corpus.sides()[1]
+        size = min(data.held_out or len(tests), len(tests))
+        drawn += Random(f"{seed}/held-out").sample(tests, size)
+    return sorted(drawn, key=lambda s: s.key)
 
 
 def _by_reason(copies: dict[str, Copy]) -> dict[str, int]:

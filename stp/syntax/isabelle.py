@@ -43,6 +43,8 @@ _SPELLINGS = {
     "==": "≡", "\\<longleftrightarrow>": "⟷", "<->": "⟷", "\\<times>": "×", "\\<union>": "∪",
     "\\<inter>": "∩", "\\<subseteq>": "⊆", "\\<Sum>": "∑", "\\<Prod>": "∏",
 }  # fmt: skip
+_OPENING = frozenset({"(", "[", "{", "⟦", "⟨", "\\<lbrakk>", "\\<langle>"})
+_CLOSING = frozenset({")", "]", "}", "⟧", "⟩", "\\<rbrakk>", "\\<rangle>"})
 _INNER = re.compile(
     r"\\<\^?\w+>|[^\W\d][\w']*(?:\.[^\W\d][\w']*)*|\?\w+|'[^\W\d]\w*|\d+|-->|==>|<->|=>|<=|>=|==|~=|!!|\S"
 )
@@ -91,8 +93,14 @@ def split_theorem(text: str) -> TheoremText:
 
 
 def normalise(signature: str) -> str:
-    """The signature without comments, on one line with single blanks."""
-    return " ".join(" ".join(token.text.split()) for token in tokens(signature))
+    """The signature without comments, on one line with single blanks, and with none where there was none:
+    `::` is one word to Isabelle."""
+    pieces: list[str] = []
+    end = 0
+    for token in tokens(signature):
+        pieces += [" " if pieces and token.start > end else "", " ".join(token.text.split())]
+        end = token.end
+    return "".join(pieces)
 
 
 def statement_text(name: str, signature: str) -> str:
@@ -134,6 +142,59 @@ def make_statement(
     statement = statement_text(name, theorem.signature)
     key = statement_key(theorem.signature)
     return Statement(System.ISABELLE, header, name, statement, key, source, origin, parents)
+
+
+def cut_conjecture(raw: str) -> str | None:
+    """`: SIGNATURE`, normalised, of what a model wrote, cut where a proof begins; None if there is none.
+
+    `raw` is a signature, with or without the colon before it, or begins with a theorem command. Nothing in it
+    is screened here: the worker does that with every statement.
+    """
+    try:
+        first = next(tokens(raw), None)
+        if first is None or first.text not in COMMANDS:
+            raw = f"theorem {UNNAMED}: {raw[first.end :] if first and first.text == ':' else raw}"
+        return f": {normalise(split_theorem(raw).signature)}"
+    except UsageError:
+        return None
+
+
+def contradiction(statement: str) -> str | None:
+    """`theorem contradiction: … shows "False"`, provable where what is assumed cannot all hold; None where
+    nothing is assumed. Assumed is what `assumes` says, or what stands before the last `⟹` of the only
+    proposition.
+
+    Raises:
+        UsageError: no theorem.
+    """
+    signature = split_theorem(statement).signature
+    stream = [*tokens(signature)]
+    shows = next((token for token in stream if token.text in ("shows", "obtains")), None)
+    if shows is not None:
+        assumed = any(token.text == "assumes" for token in stream)
+        return f'theorem contradiction: {signature[: shows.start]}shows "False"' if assumed else None
+    if len(stream) == 1 and (arrow := _last_arrow(stream[0].inner)):
+        return f'theorem contradiction: "{stream[0].inner[:arrow]} False"'
+    return None
+
+
+def disjunctions(statement: str) -> int:
+    """How many `∨` the statement has, assumptions included.
+
+    Raises:
+        UsageError: no theorem.
+    """
+    return sum(part in ("∨", "|") for part in _canonical([*tokens(split_theorem(statement).signature)]))
+
+
+def _last_arrow(proposition: str) -> int:
+    """Where the last `⟹` outside brackets ends; 0: there is none."""
+    depth = end = 0
+    for word in _INNER.finditer(proposition):
+        depth += (word[0] in _OPENING) - (word[0] in _CLOSING)
+        if depth == 0 and _SPELLINGS.get(word[0], word[0]) == "⟹":
+            end = word.end()
+    return end
 
 
 def _canonical(stream: list[Token]) -> Iterator[str]:

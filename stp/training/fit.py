@@ -101,7 +101,7 @@ def fit(task: Task) -> None:
     batches = plan(encoded, settings.epochs, settings.batch_size, task.seed)
     started = time.monotonic()
     trainer = _SftTrainer(_with_loss(model, settings), batches, settings, _arguments(task, len(batches)))
-    if torch.cuda.is_available():
+    if torch.cuda.is_available() and trainer.model is not None:
         sharded = trainer.accelerator.num_processes if trainer.is_fsdp_enabled else 1
         check_room(trainer.model, settings, torch.cuda.mem_get_info()[1], sharded)
     with _full_disk_told(task.work), _full_gpu_told(settings):

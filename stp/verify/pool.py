@@ -13,6 +13,7 @@ import os
 import socket
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, InvalidStateError
@@ -20,7 +21,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import psutil
 
@@ -142,8 +143,61 @@ class _Batch:
     again: bool = False
 
 
-class Pool:
-    """A queue of jobs in front of some hosts. `close`, or leaving the `with`, ends all workers."""
+class Checkers(ABC):
+    """Takes jobs and gives futures. `close`, or leaving the `with`, ends all workers."""
+
+    digest: str
+    """Changes with anything that could change a verdict."""
+    workers: int
+
+    @abstractmethod
+    def submit(self, job: Job) -> Future[CheckResult]:
+        """Queues a job; its future gets the result, or the error of a pool that cannot go on. Cancelling
+        the future takes the job out, unless it has begun."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Ends the workers; jobs still queued are cancelled."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def check(self, jobs: Iterable[Job]) -> Iterator[CheckResult]:
+        """Results as they come, in any order. Takes jobs from the iterable only as fast as they are
+        checked, a few seconds ahead."""
+        done: SimpleQueue[Future[CheckResult]] = SimpleQueue()
+        pending, ahead = 0, 4 * _MAX_BATCH * max(1, self.workers)
+        for job in jobs:
+            self.submit(job).add_done_callback(done.put)
+            pending += 1
+            if pending >= ahead:
+                yield done.get().result()
+                pending -= 1
+        for _ in range(pending):
+            yield done.get().result()
+
+
+class Systems(Checkers):
+    """Pools of several systems: each job goes to that of its own."""
+
+    def __init__(self, pools: Sequence[Pool]) -> None:
+        self._pools = {pool.system: pool for pool in pools}
+        self.digest = "+".join(pool.digest for pool in pools)
+        self.workers = sum(pool.workers for pool in pools)
+
+    def submit(self, job: Job) -> Future[CheckResult]:
+        return self._pools[job.system].submit(job)
+
+    def close(self) -> None:
+        for pool in self._pools.values():
+            pool.close()
+
+
+class Pool(Checkers):
+    """A queue of jobs in front of some hosts of one system."""
 
     def __init__(
         self,
@@ -167,12 +221,6 @@ class Pool:
         for thread in self._threads:
             thread.start()
 
-    def __enter__(self) -> Pool:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     @property
     def ready(self) -> bool:
         """Has a worker started, and can the pool go on?"""
@@ -184,8 +232,6 @@ class Pool:
         return self._failure
 
     def submit(self, job: Job) -> Future[CheckResult]:
-        """Queues a job; its future gets the result, or the error of a pool that cannot go on. Cancelling
-        the future takes the job out, unless it has begun."""
         future: Future[CheckResult] = Future()
         if job.system != self.system:
             reason = f"a {job.system} job, but {self.system} checks here"
@@ -205,22 +251,7 @@ class Pool:
                 self._changed.notify()
         return future
 
-    def check(self, jobs: Iterable[Job]) -> Iterator[CheckResult]:
-        """Results as they come, in any order. Takes jobs from the iterable only as fast as they are
-        checked, a few seconds ahead."""
-        done: SimpleQueue[Future[CheckResult]] = SimpleQueue()
-        pending, ahead = 0, 4 * _MAX_BATCH * max(1, self.workers)
-        for job in jobs:
-            self.submit(job).add_done_callback(done.put)
-            pending += 1
-            if pending >= ahead:
-                yield done.get().result()
-                pending -= 1
-        for _ in range(pending):
-            yield done.get().result()
-
     def close(self) -> None:
-        """Ends the workers; jobs still queued are cancelled."""
         with self._changed:
             self._closing = True
             queued, self._queue = list(self._queue), deque()
@@ -345,13 +376,11 @@ def worker_count(settings: VerifySettings) -> int:
     return max(1, min(os.cpu_count() or 1, (free_mb - _SPARE_MB) // _EMBEDDED_MB))
 
 
-def open_pool(settings: VerifySettings, *, cache: Path | None = None) -> Pool:
-    """A pool as the settings say, for one system; Ray is started here, or joined where RAY_ADDRESS says.
-
-    `cache` is the file of the result cache; None: no cache.
+def find_prover(settings: VerifySettings) -> Prover:
+    """The prover that the settings say. Starts nothing.
 
     Raises:
-        ToolchainError: no prover to use, or none in the sandbox that the settings require.
+        ToolchainError: there is none to use, or none in the sandbox that the settings require.
     """
     prover: Prover
     if settings.system is System.ISABELLE:
@@ -363,6 +392,18 @@ def open_pool(settings: VerifySettings, *, cache: Path | None = None) -> Pool:
             f"verify.require_sandbox: {settings.system} ({prover.kind}) runs without one; install bubblewrap "
             "or take Lean with --toolchain embedded"
         )
+    return prover
+
+
+def open_pool(settings: VerifySettings, *, cache: Path | None = None) -> Pool:
+    """A pool as the settings say, for one system; Ray is started here, or joined where RAY_ADDRESS says.
+
+    `cache` is the file of the result cache; None: no cache.
+
+    Raises:
+        ToolchainError: see `find_prover`.
+    """
+    prover = find_prover(settings)
     if settings.pool == "ray":
         start_ray()
 
@@ -373,6 +414,20 @@ def open_pool(settings: VerifySettings, *, cache: Path | None = None) -> Pool:
 
     hosts = [host] * worker_count(settings)
     return Pool(hosts, prover.digest, ResultCache(cache) if cache else None, settings.system)
+
+
+def open_pools(settings: VerifySettings, systems: Sequence[System], *, cache: Path | None = None) -> Checkers:
+    """A pool for each of the systems behind one door; they share the workers that the settings say.
+
+    Raises:
+        ToolchainError: see `find_prover`.
+    """
+    each = max(1, worker_count(settings) // len(systems))
+    chosen = [settings.model_copy(update={"system": system, "workers": each}) for system in systems]
+    for one in chosen:
+        find_prover(one)  # before any of them has started
+    pools = [open_pool(one, cache=cache) for one in chosen]
+    return pools[0] if len(pools) == 1 else Systems(pools)
 
 
 def _same_here(prover: Prover) -> Prover:

@@ -68,7 +68,7 @@ def settings(server: Server, name: str) -> ModelSettings:
 def test_each_sample_is_a_conversation_of_its_own(server: Server) -> None:
     model = settings(server, "large")
     generator = open_generator(model, seed_model(model))
-    prompts = [STYLE.prover(THEOREM, "open Nat"), STYLE.prover("theorem u : True")]
+    prompts = [STYLE.prover(THEOREM, header="open Nat"), STYLE.prover("theorem u : True")]
     samples = generator.generate(prompts, n=3, temperature=0.7, max_tokens=100, seed=1)
     generator.close()
     assert [len(texts) for texts in samples] == [3, 3]
@@ -78,7 +78,7 @@ def test_each_sample_is_a_conversation_of_its_own(server: Server) -> None:
     first = next(body for body in server.asked if THEOREM in body["messages"][1]["content"])
     assert first["model"] == "large"
     assert first["messages"] == [
-        {"role": "system", "content": STYLE.system},
+        {"role": "system", "content": STYLE.system_message},
         {"role": "user", "content": prompts[0].text},
     ]
 

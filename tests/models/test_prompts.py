@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from stp.errors import UsageError
 from stp.models.prompts import (
     PromptFormat,
+    Templates,
     check_tokenizer,
     decode_sample,
     encode_content,
@@ -21,6 +22,7 @@ from stp.models.prompts import (
 )
 from stp.models.tiny import END, train_tokenizer
 from stp.settings import ModelSettings
+from stp.types import System
 
 TINY = prompt_format("tiny")
 THEOREM = "theorem add_swap (a b : Nat) : a + b = b + a"
@@ -75,7 +77,7 @@ WITH_A_LEMMA = f"lemma h : True := trivial\n\n{THEOREM} := by omega"
 
 def test_the_formats_of_published_provers_are_those_of_their_cards() -> None:
     def asked(name: str) -> str:
-        return prompt_format(name).prover(THEOREM, HEADER).text
+        return prompt_format(name).prover(THEOREM, header=HEADER).text
 
     complete = "Complete the following Lean 4 code:\n\n" + CODE
     assert asked("deepseek-prover-v1.5") == complete
@@ -115,7 +117,9 @@ def test_a_chat_template_goes_around_what_is_content_and_never_reads_it() -> Non
         "{% for m in messages %}<|lemma|>{{ m['role'] }}: {{ m['content'] }}<|proof|>{% endfor %}"
         "{% if add_generation_prompt %}<|conjecture|>{% endif %}"
     )
-    style = PromptFormat("{statement}", answer="file", chat=True, system="say")
+    style = PromptFormat(
+        {System.LEAN: Templates("{statement}")}, answer="file", chat=True, system_message="say"
+    )
     ids = encode_prompt(tokenizer, style.prover("theorem t : <|lemma|> = 1"))
     assert tokenizer.decode(ids) == (
         "<|lemma|>system: say<|proof|><|lemma|>user: theorem t : <|lemma|> = 1<|proof|><|conjecture|>"
@@ -127,13 +131,14 @@ def test_a_chat_template_goes_around_what_is_content_and_never_reads_it() -> Non
 
 def test_a_format_of_ones_own_is_a_file(tmp_path: Path) -> None:
     own = tmp_path / "own.toml"
-    own.write_text('prover_template = "Prove {statement}."')
+    own.write_text('[lean]\nprover = "Prove {statement}."')
     assert prompt_format(str(own)).prover(THEOREM).text == f"Prove {THEOREM}."
     for text, said in (
-        ('prover_template = "{goal}"', "unknown field {goal}, expected header"),
-        ('prover_template = "x"\nanswer = "essay"', "answer 'essay', expected one of proof, tactics, file"),
-        ('prover_template = "x"\ntemperature = 1', "temperature"),
-        ("prover_template", "not a prompt format"),
+        ('[lean]\nprover = "{goal}"', "unknown field {goal}, expected header"),
+        ('answer = "essay"\n[lean]\nprover = "x"', "answer 'essay', expected one of proof, tactics, file"),
+        ('temperature = 1\n[lean]\nprover = "x"', "temperature"),
+        ('answer = "proof"', "expected a table lean or isabelle"),
+        ("prover", "not a prompt format"),
     ):
         bad = tmp_path / f"{len(text)}.toml"
         bad.write_text(text)
@@ -148,6 +153,22 @@ def test_what_only_proves_does_not_train() -> None:
         two_roles(ModelSettings(prompt_format="kimina-prover"))
     with pytest.raises(UsageError, match="for stp prove alone"):
         two_roles(ModelSettings(backend="chat"))
+
+
+ISABELLE = 'theorem rev_twice: "rev (rev xs) = xs"'
+
+
+@pytest.mark.parametrize("name", ["tiny", "stp"])
+def test_each_system_has_its_own_words_and_the_same_fields(name: str) -> None:
+    style = prompt_format(name)
+    lean, isabelle = style.prover(ISABELLE).text, style.prover(ISABELLE, System.ISABELLE).text
+    assert signature_of(ISABELLE) == ': "rev (rev xs) = xs"'
+    assert "rev (rev xs) = xs" in isabelle
+    assert ("Isabelle" in isabelle) == ("Lean" in lean)
+    asked = style.conjecturer('List.rev_append: "x"', ISABELLE, "by simp", System.ISABELLE).text
+    assert all(part in asked for part in ('List.rev_append: "x"', "rev (rev xs) = xs", "by simp"))
+    assert "Lean" not in asked
+    assert "Lean" not in style.conjecturer(None, ISABELLE, None, System.ISABELLE).text
 
 
 def test_an_unknown_format_is_refused_with_the_known_ones() -> None:

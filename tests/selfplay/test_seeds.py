@@ -53,7 +53,7 @@ def benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
 def test_a_pool_has_the_open_side_of_its_benchmarks_and_no_copy_of_the_other(
     tmp_path: Path, proved: set[str]
 ) -> None:
-    pool, copies = draw(DataSettings(statements=0, benchmarks=("minif2f-core",)), 0, proved)
+    pool, copies = draw(DataSettings(statements=0, benchmarks=("minif2f-core",)), 0)
     assert [s.name for s in pool if s.origin is None] == ["of_1"]
     (copy,) = [copy for copy in copies.values() if copy.name == "of_2"]
     assert (copy.of, copy.same_key) == ("minif2f-core/of_0", False)
@@ -63,13 +63,13 @@ def test_a_pool_has_the_open_side_of_its_benchmarks_and_no_copy_of_the_other(
     copied = next(key for key, copy in copies.items() if copy.name == "of_2")
     (tmp_path / "pool.txt").write_text(f"{ours.key}\n{copied}\n")
     chosen = DataSettings(pool=str(tmp_path / "pool.txt"), benchmarks=("minif2f-core",))
-    found, left_out = draw(chosen, 0, proved)
+    found, left_out = draw(chosen, 0)
     assert ([s.name for s in found], [copy.name for copy in left_out.values()]) == (["of_1"], ["of_2"])
     with pytest.raises(UsageError, match=r"data\.benchmarks"):
-        draw(DataSettings(pool=str(tmp_path / "pool.txt")), 0, proved)
+        draw(DataSettings(pool=str(tmp_path / "pool.txt")), 0)
     (tmp_path / "pool.txt").write_text(f"{copied}\n")
     with pytest.raises(UsageError, match="nothing to prove"):
-        draw(chosen, 0, proved)
+        draw(chosen, 0)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_a_pool_has_the_open_side_of_its_benchmarks_and_no_copy_of_the_other(
 )
 def test_what_is_not_there_is_one_line(data: DataSettings, named: str, proved: set[str]) -> None:
     with pytest.raises(UsageError, match=named) as caught:
-        draw(data, 0, proved)
+        draw(data, 0)
     assert "\n" not in str(caught.value)
 
 
@@ -100,7 +100,7 @@ def test_a_hard_pool_has_what_neither_fixed_tactics_nor_the_seed_model_prove_eas
     hard_pool.build(file, settings, 12)
     keys = pool_file.read(file)
     assert 0 < len(keys) < 12
-    chosen, _ = draw(DataSettings(pool=str(file)), 0, proved)
+    chosen, _ = draw(DataSettings(pool=str(file)), 0)
     assert [s.key for s in chosen] == keys
     prover = Prover(None, prompt_format("tiny"), lean_pool, settings.model, settings.verify)  # type: ignore[arg-type]
     assert proved_by_portfolio(prover, chosen) == set()

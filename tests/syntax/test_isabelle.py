@@ -128,6 +128,36 @@ def test_a_statement_is_made_in_its_plain_form() -> None:
     assert made.key == isabelle.statement_key(made.text)
 
 
+@pytest.mark.parametrize(
+    ("raw", "signature"),
+    [
+        (': "x = x"', ': "x = x"'), ('"x  = x"  by simp', ': "x = x"'), ("\\<open>x = x\\<close> (* c", None),
+        (': fixes n :: nat\n shows "n = n" using a by simp', ': fixes n :: nat shows "n = n"'),
+        ('lemma foo [simp]: "x = x" sorry', ': "x = x"'), ("", None), (":", None), ("by simp", None),
+        ("x = x", None), (': "x = x', None), ('theorem foo "x = x"', None),
+    ],
+)  # fmt: skip
+def test_a_conjecture_ends_where_a_proof_would_begin(raw: str, signature: str | None) -> None:
+    found = isabelle.cut_conjecture(raw)
+    assert found == signature
+    if found:
+        assert isabelle.cut_conjecture(found) == found
+        isabelle.make_statement(f"theorem t {found}", "", Source.CONJECTURE)
+
+
+def test_a_contradiction_keeps_what_is_assumed() -> None:
+    text = 'theorem t: fixes n :: nat assumes h: "n < 0" shows "n = 3"'
+    assert isabelle.contradiction(text) == (
+        'theorem contradiction: fixes n :: nat assumes h: "n < 0" shows "False"'
+    )
+    assert isabelle.contradiction('theorem t: "\\<lbrakk>A; B \\<Longrightarrow> C\\<rbrakk> ==> D x"') == (
+        'theorem contradiction: "\\<lbrakk>A; B \\<Longrightarrow> C\\<rbrakk> ==> False"'
+    )
+    for nothing in ('theorem t: "x = x"', 'theorem t: fixes x shows "x = x"', 'theorem t: "(A ⟹ B) = C"'):
+        assert isabelle.contradiction(nothing) is None
+    assert isabelle.disjunctions('theorem t: assumes "A \\<or> B" shows "B | A ∨ C" (* ∨ *)') == 3
+
+
 def test_headers_import_theories_of_sessions_and_state_definitions() -> None:
     assert isabelle_screen.parse_header("") == (("Main",), "")
     text = 'theory X imports Complex_Main "HOL-Library.Multiset" begin definition two where "two = 2"'

@@ -21,7 +21,7 @@ from stp.errors import UsageError
 from stp.syntax.isabelle import COMMANDS, UNNAMED, split_theorem
 from stp.syntax.isabelle_screen import KNOWN, Finding, parse_header, screen
 from stp.syntax.isabelle_tokens import tokens, without_comments
-from stp.types import CheckResult, Job, Message, Verdict
+from stp.types import CheckResult, Job, Message, Premise, Verdict
 
 AUDIT = "STP_Audit"
 #: Theorems of the library on which most of it rests, looked at when a worker starts.
@@ -108,6 +108,13 @@ class Batch:
             f'("{i}", "{spec}.goal{i}", {_ml(proofs[i])}, {_ml(submission.fact)})\\<close>\n'
             for i, submission in enumerate(self.submissions)
         )
+        if not record:
+            jobs += "".join(
+                f"ML \\<open>STP_Audit.premises {_ml(self.nonce)} @{{theory}} "
+                f'("{i}", {_ml(proofs[i])}, {_ml(submission.fact)})\\<close>\n'
+                for i, submission in enumerate(self.submissions)
+                if submission.job.premises
+            )
         texts[self.check] = (
             f"theory {self.check}\n  imports {AUDIT} {spec} {' '.join(proofs)}\nbegin\n"
             f"ML \\<open>\nval stp_axioms = STP_Audit.fresh @{{theory}} {_ml(spec)};\n"
@@ -225,7 +232,20 @@ def results(batch: Batch, answer: Mapping[str, Any], digest: str, note: str) -> 
             yield None
             continue
         reason = "; ".join(filter(None, (finding[1], note)))
-        yield CheckResult(submission.job.id, finding[0], reason, messages, toolchain=digest)
+        proved = finding[0] is Verdict.PROVED
+        premises = tuple(_premises(lines.get(f"{i} premises", []), batch.nonce)) if proved else ()
+        yield CheckResult(
+            submission.job.id, finding[0], reason, messages, premises=premises, toolchain=digest
+        )
+
+
+def _premises(lines: Sequence[str], nonce: str) -> Iterator[Premise]:
+    """Facts of other theories that a proof rests on, of the lines below the audit's `premises`; the module is
+    the theory's name."""
+    mark = f"STP {nonce} "
+    for entry in "\n".join(lines).split(mark)[1:]:
+        name, _, stated = " ".join(entry.split()).partition(" ")
+        yield Premise(name, name.partition(".")[0], f'{name}: "{stated}"')
 
 
 def verdict(lines: Mapping[str, list[str]], index: str, error: str) -> Finding | None:

@@ -63,6 +63,12 @@ class IsabelleWorker:
         return session.server.pid if session else None
 
     @property
+    def memory_mb(self) -> int:
+        """Of the server and all that it started; 0 while there is none."""
+        session = self._checker.session
+        return session.server.memory_mb() if session else 0
+
+    @property
     def restarts(self) -> int:
         """Servers after the first one."""
         return max(0, self._checker.starts - 1)

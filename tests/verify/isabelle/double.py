@@ -69,6 +69,11 @@ class Double:
         writer.close()
 
 
+def framed(text: str) -> bytes:
+    data = text.encode()
+    return data + b"\n" if len(data) <= 100 and b"\n" not in data else b"%d\n%s\n" % (len(data) + 1, data)
+
+
 class Connection:
     """One client: its tasks are its own."""
 
@@ -78,15 +83,16 @@ class Connection:
         self.lock = asyncio.Lock()
 
     async def send(self, text: str) -> None:
-        data = text.encode()
-        frame = (
-            data + b"\n" if len(data) <= 100 and b"\n" not in data else b"%d\n%s\n" % (len(data) + 1, data)
-        )
+        frame = framed(text)
         async with self.lock:  # whole messages are atomic
             if self.double.happens("die"):
                 self.writer.write(frame[: len(frame) // 2])
                 await self.writer.drain()
                 os._exit(1)
+            if self.double.happens("alien"):  # what belongs to a task that nobody waits for any more
+                task = str(uuid.uuid4())
+                for name in ("NOTE", "FINISHED"):
+                    self.writer.write(framed(f"{name} {json.dumps({'task': task, 'ok': True, 'nodes': []})}"))
             if self.double.happens("garbage"):
                 self.writer.write(b"12\n34\n")
             if self.double.happens("fragment"):

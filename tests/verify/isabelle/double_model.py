@@ -22,6 +22,13 @@ _JOB = re.compile(
     r'STP_Audit\.(report|record "([^"]*)") "(\w+)" @\{theory\} \w+ \w+ '
     r'\("(\d+)", "([\w.]+)", "(\w+)", "(\w+)"\)'
 )
+_PREMISES = re.compile(r'STP_Audit\.premises "(\w+)" @\{theory\} \("(\d+)", "(\w+)", "(\w+)"\)')
+#: Facts of the library that a proof of the model may name, and what they say.
+FACTS = {
+    "List.rev_append": "rev (xs @ ys) = rev ys @ rev xs",
+    "List.append_assoc": "(xs @ ys) @ zs = xs @ ys @ zs",
+    "HOL.refl": "t = t",
+}
 _SUM = re.compile(r"([\d+]+)=(\d+)")
 
 
@@ -32,6 +39,7 @@ class Fact:
     statement: str
     oracles: set[str] = field(default_factory=set)
     free: bool = False  # an axiom, or proved from one: proves anything
+    uses: set[str] = field(default_factory=set)
 
 
 @dataclass
@@ -164,6 +172,8 @@ def _statement(theory: Theory, words: list[str], line: int) -> None:
         if used := theory.fact(word):
             fact.oracles |= used.oracles
             fact.free |= used.free or bool(used.oracles)
+            fact.uses |= used.uses
+    fact.uses |= FACTS.keys() & set(proof)
     if {"sorry", "\\<proof>"} & set(proof):
         if not theory.quick_and_dirty:
             theory.say("error", "Cheating requires quick_and_dirty mode!", line)
@@ -211,6 +221,11 @@ def _ml(theory: Theory, source: str, line: int) -> None:
                 record.write(text + "\n\n")
         else:
             theory.say("writeln", text, line)
+    elif match := _PREMISES.search(source):
+        nonce, index, submission, fact = match.groups()
+        uses = sorted(found.uses) if (found := theory.fact(f"{submission}.{fact}")) else []
+        broken = [f"STP {nonce} {name} {FACTS[name]}".replace(" = ", " =\n      ") for name in uses]
+        theory.say("writeln", "\n".join([f"STP {nonce} {index} premises", *broken]), line)
     elif match := re.search(r'writeln "([^"]*)"', source):
         theory.say("writeln", match[1], line)
 

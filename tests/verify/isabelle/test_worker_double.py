@@ -16,7 +16,7 @@ import pytest
 
 from stp.errors import ToolchainError, WorkerError
 from stp.settings import VerifySettings
-from stp.types import Job, Limits, System, Verdict
+from stp.types import Job, Limits, Premise, System, Verdict
 from stp.verify.isabelle import server, session, strict
 from stp.verify.isabelle import worker as worker_module
 from stp.verify.isabelle.worker import IsabelleWorker
@@ -79,6 +79,18 @@ def test_a_refused_proof_comes_with_messages_and_their_lines(worker: IsabelleWor
     (result,) = worker.check([job(proof)])
     assert result.verdict is Verdict.REJECTED  # the theorem stands, but the text has an error
     assert [(m.severity, m.line) for m in result.messages] == [("error", 3)]
+
+
+def test_premises_are_the_librarys_facts_also_behind_a_helper_lemma(worker: IsabelleWorker) -> None:
+    helped = 'lemma helper: "xs @ [] = xs" by (simp add: HOL.refl) '
+    helped += 'theorem rev_twice: "rev (rev xs) = xs" by (simp add: helper List.rev_append)'
+    proofs = ["by (simp add: List.rev_append)", helped, "by simp", "by (fail add: List.rev_append)"]
+    results = worker.check([job(proof, premises=True) for proof in proofs])
+    rev_append = Premise("List.rev_append", "List", 'List.rev_append: "rev (xs @ ys) = rev ys @ rev xs"')
+    assert [r.premises for r in results] == [
+        (rev_append,), (Premise("HOL.refl", "HOL", 'HOL.refl: "t = t"'), rev_append), (), (),
+    ]  # fmt: skip
+    assert worker.check([job(proofs[0])])[0].premises == ()
 
 
 def test_a_stall_costs_its_own_job_and_nobody_else(worker: IsabelleWorker) -> None:
@@ -269,7 +281,7 @@ def test_a_ray_pool_answers_like_a_local_one_and_leaves_no_server(make_double: M
 
 
 FAULTS = {
-    "seed": 7, "fragment": 0.05, "lost_finished": 0.02, "lost_interrupt": 0.3, "die": 0.001,
+    "seed": 7, "fragment": 0.05, "alien": 0.05, "lost_finished": 0.02, "lost_interrupt": 0.3, "die": 0.001,
     "garbage": 0.0005, "failed": 0.02, "partial": 0.03, "wrong_password": 0.1,
 }  # fmt: skip
 

@@ -1,0 +1,73 @@
+"""The corpora that self-play starts from: statements to prove, held-out ones, seeds, each of one system."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from stp.datasets import isabelle_main, registry, seeds
+from stp.datasets.decontaminate import OPEN_SPLITS, Copy, held_out
+from stp.datasets.seeds import Seed
+from stp.errors import UsageError
+from stp.types import Statement, System
+
+_ISABELLE_MAIN = "isabelle-main"
+Sides = tuple[list[Statement], list[Statement]]
+
+
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """A system's statements and proofs to start from. What a model may train on holds no copy of a held-out
+    statement; copies are given too, by key."""
+
+    name: str
+    system: System
+    sides: Callable[[], Sides]
+    """To train on, and held out."""
+    proofs: Callable[[], list[Seed]]
+
+    def seeds(self) -> tuple[list[Seed], dict[str, Copy]]:
+        """Proofs to start from."""
+        return held_out().clean_seeds(self.proofs())
+
+    def train(self) -> list[Statement]:
+        """The statements of the training side."""
+        return held_out().clean(self.sides()[0])[0]
+
+    def unproved(self, benchmarks: Sequence[str] = ()) -> tuple[list[Statement], dict[str, Copy]]:
+        """The training side without what has a seed proof, and the open sides of benchmarks.
+
+        Raises:
+            UsageError: no such dataset or benchmark, or it is not here.
+        """
+        proved = {seed.statement.key for seed in self.proofs()}
+        found = {s.key: s for s in self.sides()[0]}
+        for name in benchmarks:
+            if name not in registry.entries():
+                known = ", ".join(registry.entries())
+                raise UsageError(f"data.benchmarks: expected some of {known}, found {name!r}")
+            for problem in registry.load(name).problems:
+                if problem.statement and problem.split in OPEN_SPLITS and problem.system is self.system:
+                    found.setdefault(problem.statement.key, problem.statement)
+        return held_out().clean(s for key, s in found.items() if key not in proved)
+
+
+def corpora(names: str) -> list[Corpus]:
+    """The corpora of `data.dataset`: a name of `stp data list`, a file or folder of one's own, or
+    isabelle-main; several with `+` between them.
+
+    Raises:
+        UsageError: one is named twice.
+    """
+    chosen = names.split("+")
+    if len(set(chosen)) < len(chosen):
+        raise UsageError(f"data.dataset: expected each name once, found {names!r}")
+    return [_corpus(name) for name in chosen]
+
+
+def _corpus(name: str) -> Corpus:
+    # The modules' functions are looked up when they are called.
+    if name == _ISABELLE_MAIN:
+        sides: Callable[[], Sides] = lambda: (isabelle_main.load("train"), isabelle_main.load("test"))  # noqa: E731
+        return Corpus(name, System.ISABELLE, sides, lambda: isabelle_main.seeds())
+    return Corpus(name, System.LEAN, lambda: registry.sides(name), lambda: seeds.load())
