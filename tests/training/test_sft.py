@@ -103,18 +103,19 @@ def test_nothing_to_train_on_is_refused(folder: Path, tmp_path: Path) -> None:
         run(folder, tmp_path / "out", [Example(EXAMPLES[0].prompt, "by simp", 0.0)])
 
 
-@pytest.mark.parametrize("one_step", [{}, {"batch_size": 99, "epochs": 1.0, "warmup_frac": 0.0}])
+@pytest.mark.parametrize(
+    "diverging",
+    [
+        {"learning_rate": 1e30},
+        {"learning_rate": 1e39, "batch_size": 99, "epochs": 1.0, "warmup_frac": 0.0},  # in its only step
+    ],
+)
 def test_a_loss_that_is_not_finite_stops_and_leaves_the_model(
-    folder: Path, tmp_path: Path, one_step: dict[str, float]
+    folder: Path, tmp_path: Path, diverging: dict[str, float]
 ) -> None:
     before = weights(folder)
     with pytest.raises(MachineryError, match=r"step .* loss is .*learning_rate"):
-        run(
-            folder,
-            tmp_path / "out",
-            EXAMPLES,
-            SETTINGS.model_copy(update={"learning_rate": 1e30, **one_step}),
-        )
+        run(folder, tmp_path / "out", EXAMPLES, SETTINGS.model_copy(update=diverging))
     assert weights(folder) == before
     assert not (tmp_path / "out").exists()
 
