@@ -54,20 +54,21 @@ def mcp(toolchain: Toolchain = "auto", workers: Workers = 1) -> None:
     from stp.service.bounds import Bounds
     from stp.service.mcp import make_mcp
     from stp.service.metrics import Metrics
-    from stp.service.provers import Provers, open_pools
+    from stp.service.provers import Provers, opening
 
     verify = _verify(toolchain=toolchain, workers=workers)
 
     async def run() -> None:
         provers = Provers(Bounds(), Metrics(), verify.toolchain)
-        starting = asyncio.create_task(provers.start(open_pools(verify)))
+        starting = asyncio.create_task(provers.start(pools))
         try:
             await make_mcp(provers).run_stdio_async()
         finally:
             await starting
             await provers.close()
 
-    asyncio.run(run())
+    with opening(verify) as pools:
+        asyncio.run(run())
 
 
 @app.command("add")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 from stp.errors import StpError
@@ -22,15 +23,17 @@ from stp.verify.pool import Pool, default_cache, open_pool
 _log = logging.getLogger(__name__)
 
 
-def open_pools(settings: VerifySettings) -> dict[System, Future[Pool]]:
-    """Begins to open a pool for each system and returns at once."""
-    threads = ThreadPoolExecutor(len(System))
-    return {
-        system: threads.submit(
-            open_pool, settings.model_copy(update={"system": system}), cache=default_cache()
-        )
-        for system in System
-    }
+@contextmanager
+def opening(settings: VerifySettings) -> Iterator[dict[System, Future[Pool]]]:
+    """Begins to open a pool for each system and goes on at once. Its threads stay until it is left: what Ray
+    starts ends with the thread that started it."""
+    with ThreadPoolExecutor(len(System)) as threads:
+        yield {
+            system: threads.submit(
+                open_pool, settings.model_copy(update={"system": system}), cache=default_cache()
+            )
+            for system in System
+        }
 
 
 class Provers:
@@ -48,9 +51,9 @@ class Provers:
 
     async def start(self, pools: Mapping[System, Future[Pool]]) -> None:
         """Waits for the pools; why one cannot be opened is what its clients are told."""
-        for system, opening in pools.items():
+        for system, future in pools.items():
             try:
-                pool = await asyncio.wrap_future(opening)
+                pool = await asyncio.wrap_future(future)
             except (StpError, OSError) as error:
                 _log.log(logging.ERROR if system is System.LEAN else logging.INFO, "%s", error)
                 self._absent[system] = without_paths(str(error))

@@ -20,6 +20,7 @@ from collections.abc import Iterable
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from heapq import heappop, heappush
 from queue import SimpleQueue
 from threading import Thread
@@ -193,9 +194,10 @@ class Dispatcher:
             in_pool_ms = 0.0 if ticket.cached else result.times_ms.get("queue", 0.0)
             queue_ms = 1e3 * (ticket.left - ticket.queued) + in_pool_ms
             result = replace(_public(result), times_ms={**result.times_ms, "queue": queue_ms})
-            self._metrics.checked(result, cached=ticket.cached)
             if not ticket.future.done():
                 ticket.future.set_result(result)
+            # Counted behind whoever waits for it.
+            self._loop.call_soon(partial(self._metrics.checked, result, cached=ticket.cached))
         elif not ticket.future.done():
             error = None if done.cancelled() else done.exception()
             ticket.future.set_exception(error or MachineryError("the pool is closed"))

@@ -17,7 +17,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from stp.errors import UsageError
 from stp.service.bounds import ServeSettings
-from stp.service.provers import open_pools
+from stp.service.provers import opening
 from stp.types import System
 from stp.verify.pool import Pool
 
@@ -100,8 +100,8 @@ def serve(
     os.umask(0o077)  # what it keeps is its owner's
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     _log_audit(settings.state / "audit.jsonl")
-    pools = open_pools(settings.verify)
-    make_server(settings, pools, host, port, cert, key).run()
+    with opening(settings.verify) as pools:
+        make_server(settings, pools, host, port, cert, key).run()
 
 
 def make_server(

@@ -121,13 +121,16 @@ class ServiceStore:
 
     def key(self, name: str) -> KeyRow | None:
         """The key of that name."""
-        return next((key for key in self.key_rows() if key.name == name), None)
+        return next(iter(self._keys("WHERE name = ?", [name])), None)
 
     def key_rows(self) -> list[KeyRow]:
         """All keys by name."""
+        return self._keys("ORDER BY name", [])
+
+    def _keys(self, which: str, values: Sequence[str]) -> list[KeyRow]:
         with self._explained(), self._mutex:
             rows = self._db.execute(
-                "SELECT name, salt, hash, scopes, jobs_per_minute, created FROM keys ORDER BY name"
+                f"SELECT name, salt, hash, scopes, jobs_per_minute, created FROM keys {which}", values
             ).fetchall()
         return [KeyRow(n, salt, hash_, frozenset(s.split()), q, at) for n, salt, hash_, s, q, at in rows]
 

@@ -15,7 +15,7 @@ import pytest
 
 from stp.errors import ToolchainError
 from stp.service.bounds import Bounds, ServeSettings
-from stp.service.provers import open_pools
+from stp.service.provers import opening
 from stp.service.server import make_server
 from stp.settings import VerifySettings
 from stp.types import CheckResult, Job, System, Verdict
@@ -73,18 +73,19 @@ def running(settings: ServeSettings) -> Iterator[httpx.Client]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    server = make_server(settings, open_pools(settings.verify), "127.0.0.1", port)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=120) as client:
-            while not server.started or client.get("/ready").status_code != 200:
-                assert thread.is_alive()
-                time.sleep(0.01)
-            yield client
-    finally:
-        server.should_exit = True
-        thread.join(timeout=60)
+    with opening(settings.verify) as pools:
+        server = make_server(settings, pools, "127.0.0.1", port)
+        thread = threading.Thread(target=server.run)
+        thread.start()
+        try:
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=120) as client:
+                while not server.started or client.get("/ready").status_code != 200:
+                    assert thread.is_alive()
+                    time.sleep(0.01)
+                yield client
+        finally:
+            server.should_exit = True
+            thread.join(timeout=60)
 
 
 @pytest.fixture
