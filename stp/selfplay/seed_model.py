@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from stp.datasets import lean_core, leandojo, published, seeds
 from stp.datasets.files import data_dir
 from stp.datasets.seeds import Seed, related
+from stp.errors import UsageError
 from stp.models.prompts import PromptFormat, prompt_format, signature_of
 from stp.selfplay.seeds import lemmas
 from stp.settings import ModelSettings, Settings, TinySettings, TrainSettings
@@ -36,8 +37,17 @@ _NAMED_LEMMA_FRAC = 0.5
 
 
 def seed_model(settings: ModelSettings) -> Path:
-    """The folder of `model.base`."""
-    return data_dir() / TINY if settings.base == TINY else Path(settings.base)
+    """The folder of `model.base`.
+
+    Raises:
+        UsageError: there is no model in it.
+    """
+    folder = data_dir() / TINY if settings.base == TINY else Path(settings.base)
+    if not (folder / "config.json").is_file():
+        raise UsageError(
+            f"model.base: {settings.base}: expected {TINY} or a Hugging Face folder, found no config.json"
+        )
+    return folder
 
 
 def build() -> Path:
