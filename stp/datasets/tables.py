@@ -27,7 +27,7 @@ def read_table(path: Path) -> list[Row]:
         return [row for file in files for row in read_table(file)]
     if path.suffix == ".parquet":
         try:
-            rows: list[Row] = _pyarrow(path).parquet.read_table(path).to_pylist()
+            rows: list[Row] = pyarrow_for(path).parquet.read_table(path).to_pylist()
         except (OSError, ValueError) as error:
             raise UsageError(f"{path}: expected a Parquet file: {str(error).splitlines()[0]}") from None
         return rows
@@ -69,7 +69,7 @@ def write_table(path: Path, rows: Iterable[Row]) -> None:
         UsageError: Parquet needs pyarrow, which is not installed.
     """
     if path.suffix == ".parquet":
-        arrow = _pyarrow(path)
+        arrow = pyarrow_for(path)
         arrow.parquet.write_table(arrow.Table.from_pylist(list(rows)), path)
         return
     with path.open("w", encoding="utf-8") as file:
@@ -77,7 +77,12 @@ def write_table(path: Path, rows: Iterable[Row]) -> None:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
-def _pyarrow(path: Path) -> Any:
+def pyarrow_for(path: Path) -> Any:
+    """The library that reads and writes Parquet.
+
+    Raises:
+        UsageError: it is not installed.
+    """
     try:
         import pyarrow
         import pyarrow.parquet

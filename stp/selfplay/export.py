@@ -18,7 +18,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from stp.datasets.tables import Row, write_table
+from stp.datasets.tables import Row, pyarrow_for, write_table
 from stp.download import digest
 from stp.errors import UsageError
 from stp.models.prompts import prompt_format
@@ -60,6 +60,8 @@ def export(run: Path, out: Path, ending: str, *, strict: bool) -> Exported:
     """
     if out.exists():
         raise UsageError(f"{out}: exists already: name a new folder")
+    if ending == "parquet":
+        pyarrow_for(out)  # or an hour of checks would be for nothing
     with Store(run / "stp.sqlite", read_only=True) as store:
         values = store.meta("settings")
         if values is None:

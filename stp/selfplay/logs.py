@@ -38,7 +38,8 @@ def log_round(store: Store, folder: Path, names: Iterable[str], number: int) -> 
         MachineryError: Weights & Biases cannot be reached, or knows no such user.
     """
     line = next((line for line in metrics(store) if line["round"] == number), {})
-    values = {name: float(value) for name, value in line.items() if isinstance(value, int | float)}
+    numbers = ((name, value) for name, value in line.items() if name != "round")
+    values = {name: float(value) for name, value in numbers if isinstance(value, int | float)}
     for name in names:
         (_tensorboard if name == "tensorboard" else _wandb)(store, folder, number, values)
 

@@ -22,6 +22,7 @@ from stp.datasets.decontaminate import held_out
 from stp.datasets.files import data_dir
 from stp.datasets.registry import LEAN_CORE
 from stp.datasets.seeds import Seed, related
+from stp.errors import UsageError
 from stp.models.prompts import PromptFormat, prompt_format, signature_of, two_roles
 from stp.selfplay.seeds import lemmas
 from stp.settings import ModelSettings, Settings, TinySettings, TrainSettings
@@ -41,8 +42,17 @@ _NAMED_LEMMA_FRAC = 0.5
 
 
 def seed_model(settings: ModelSettings) -> Path:
-    """The folder of `model.base`."""
-    return data_dir() / TINY if settings.base == TINY else Path(settings.base)
+    """The folder of `model.base`.
+
+    Raises:
+        UsageError: there is no model in it.
+    """
+    folder = data_dir() / TINY if settings.base == TINY else Path(settings.base)
+    if not (folder / "config.json").is_file():
+        raise UsageError(
+            f"model.base: {settings.base}: expected {TINY} or a Hugging Face folder, found no config.json"
+        )
+    return folder
 
 
 def build() -> Path:

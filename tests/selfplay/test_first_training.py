@@ -15,8 +15,8 @@ from stp.models.hf import HfGenerator
 from stp.models.prompts import FORMATS, signature_of
 from stp.models.tiny import make_tiny
 from stp.selfplay.learn import conjecturer_example, prover_example
-from stp.selfplay.seed_model import examples_of, first_training
-from stp.settings import TinySettings, load
+from stp.selfplay.seed_model import examples_of, first_training, seed_model
+from stp.settings import ModelSettings, TinySettings, load
 from stp.store.rows import ConjecturerText, ProverText
 from tests.datasets.test_leandojo import folder as trace  # noqa: F401
 from tests.datasets.test_published import STP, write
@@ -98,6 +98,11 @@ def test_a_model_that_cannot_learn_is_one_line_and_leaves_nothing(
         first_training(pretrained, tmp_path / "out", SETTINGS, [data])
     assert "\n" not in str(e.value)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_base_that_is_not_there_is_said_before_it_is_copied() -> None:
+    with pytest.raises(UsageError, match=r"model\.base: models/nowhere: expected tiny or a Hugging Face"):
+        seed_model(ModelSettings(base="models/nowhere"))
 
 
 def test_data_that_is_not_there_is_one_line(tmp_path: Path, pretrained: Path) -> None:
