@@ -46,9 +46,6 @@ class Waiting:
         times = {"statement": 0.0, "proof": 1e3 * self._check_s, "kernel": 0.0}
         return [CheckResult(job.id, Verdict.PROVED, times_ms=times) for job in jobs]
 
-    def close(self) -> None:
-        """See `Host`."""
-
 
 def cluster(
     nodes: int = _NODES, workers: int = _WORKERS, checks: int = _CHECKS, check_s: float = _CHECK_S

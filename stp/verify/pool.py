@@ -77,9 +77,10 @@ class LocalHost:
 
 
 class RayHost:
-    """A worker in a Ray actor; an actor that dies is made again and its batch repeated."""
+    """A worker in a Ray actor, of a class that has `check`; an actor that dies is made again and its batch
+    repeated."""
 
-    def __init__(self, worker: Callable[..., Host], *arguments: Any) -> None:
+    def __init__(self, worker: type[Any], *arguments: Any) -> None:
         import ray
 
         remote: Any = ray.remote(num_cpus=1, max_restarts=0)(worker)
