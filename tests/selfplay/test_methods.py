@@ -129,7 +129,7 @@ def test_a_refresh_trains_from_the_seed_model_on_hard_proofs(
     from stp.selfplay import learn
 
     whole = learn.seed_data
-    monkeypatch.setattr(learn, "seed_data", lambda style: whole(style)[:10])
+    monkeypatch.setattr(learn, "seed_data", lambda *given: whole(*given)[:10])
     play = play_round("expert-iteration", ["refresh.every=1", "attempt.samples=8"])
     mark = play.store.stage(1, "train")
     assert mark
