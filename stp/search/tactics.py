@@ -101,7 +101,7 @@ def steps_for(goal: Goal) -> Iterator[str]:
         )
     limits = sorted({int(n) for _, type_ in goal.hypotheses for n in _numbers(type_)} & _LIMITS)
     for name in naturals[:_VARIABLES]:
-        yield from (cases_up_to(name, limit) for limit in limits[-2:])
+        yield from (cases_up_to(name, limit) for limit in limits[:3])
     yield from _STEPS
     for name in variables[:_VARIABLES]:
         yield f"cases {name}"

@@ -42,13 +42,13 @@ _NAMED_LEMMA_FRAC = 0.5
 
 
 def seed_model(settings: ModelSettings) -> Path:
-    """The folder of `model.base`.
+    """The folder of `model.base`; of a chat model nothing is read.
 
     Raises:
         UsageError: there is no model in it.
     """
     folder = data_dir() / TINY if settings.base == TINY else Path(settings.base)
-    if not (folder / "config.json").is_file():
+    if settings.backend != "chat" and not (folder / "config.json").is_file():
         raise UsageError(
             f"model.base: {settings.base}: expected {TINY} or a Hugging Face folder, found no config.json"
         )

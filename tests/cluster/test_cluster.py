@@ -18,7 +18,7 @@ import torch
 from stp.datasets import lean_core
 from stp.errors import UsageError
 from stp.models.backend import open_generator
-from stp.models.prompts import FORMATS, prompt_format
+from stp.models.prompts import prompt_format
 from stp.search.sample import Budget, Prover, attempt
 from stp.selfplay.seed_model import seed_model
 from stp.settings import ModelSettings, TrainSettings, VerifySettings
@@ -147,7 +147,7 @@ def test_a_training_whose_node_is_lost_goes_on_on_another(
     joined: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Beside generators that sleep: GPUs are made up, what runs on them is real."""
-    prompts = [FORMATS["tiny"].prover(f"theorem t (a : Nat) : a + {i} = {i} + a") for i in range(60)]
+    prompts = [prompt_format("tiny").prover(f"theorem t (a : Nat) : a + {i} = {i} + a") for i in range(60)]
     plan = [Example(prompt, "by omega") for prompt in prompts]
     settings = TrainSettings(epochs=2, batch_size=2, save_steps=10)
     how: dict[str, Any] = {"prompt_format": "tiny", "seed": 0}

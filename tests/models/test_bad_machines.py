@@ -14,12 +14,12 @@ from stp.errors import UsageError
 from stp.models import decode, hf
 from stp.models.backend import open_generator
 from stp.models.hf import HfGenerator
-from stp.models.prompts import FORMATS
+from stp.models.prompts import prompt_format
 from stp.selfplay.seed_model import seed_model
 from stp.settings import ModelSettings
 
 TINY = seed_model(ModelSettings())
-PROMPT = FORMATS["tiny"].prover("theorem t (a : Nat) : a = a")
+PROMPT = prompt_format("tiny").prover("theorem t (a : Nat) : a = a")
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from stp.models.base import Sample
-from stp.models.prompts import FORMATS, Prompt
+from stp.models.prompts import Prompt, prompt_format
 from stp.search import sample
 from stp.search.sample import Budget, Prover, attempt
 from stp.settings import ModelSettings, VerifySettings
@@ -63,7 +63,7 @@ class Writer:
 def play(writer: Writer, host: Host) -> None:
     with Store() as store, Pool([lambda: host], "digest", None) as pool:
         store.add_statements(STATEMENTS, 0, "train")
-        prover = Prover(writer, FORMATS["tiny"], pool, MODEL, VerifySettings())  # type: ignore[arg-type]
+        prover = Prover(writer, prompt_format("tiny"), pool, MODEL, VerifySettings())  # type: ignore[arg-type]
         attempt(store, prover, 1, "attempt", STATEMENTS, BUDGET)
         assert store.verdicts(1, "attempt") == {Verdict.PROVED: 4 * len(STATEMENTS)}
 

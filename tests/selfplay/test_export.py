@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM
 from stp.datasets.tables import read_table
 from stp.download import digest
 from stp.errors import StoreError, UsageError
-from stp.models.prompts import FORMATS
+from stp.models.prompts import prompt_format
 from stp.models.tiny import make_tiny
 from stp.selfplay.export import Exported, export
 from stp.service.schema import JobIn
@@ -24,7 +24,7 @@ from stp.syntax.lean import make_statement
 from stp.types import CheckResult, Source, Statement, Verdict
 from stp.verify.job import job_from_json
 
-STYLE = FORMATS["tiny"]
+STYLE = prompt_format("tiny")
 SMALL = TinySettings(vocabulary=300, hidden=32, layers=2, heads=4, context_tokens=96)
 
 
