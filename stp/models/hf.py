@@ -51,7 +51,7 @@ def _device(model: PreTrainedModel) -> str:
     if not torch.cuda.is_available():
         return "cpu"
     free, _ = torch.cuda.mem_get_info()
-    check_room(model.name_or_path, sum(w.numel() * w.element_size() for w in model.parameters()), free)
+    check_room(str(model.name_or_path), sum(w.numel() * w.element_size() for w in model.parameters()), free)
     return "cuda"
 
 
