@@ -51,7 +51,7 @@ def speeds(folder: Path, work: Work) -> Iterator[Speed]:
         if backend == "vllm" and importlib.util.find_spec("vllm") is None:
             print("vLLM is not installed here: not measured (pip install 'stp-prover[vllm]')")
             continue
-        settings = ModelSettings(backend=backend, prompt_format=work.style, batch_size=work.batch)  # type: ignore[arg-type]
+        settings = ModelSettings(backend=backend, prompt_format=work.style, batch_size=work.batch)
         generator: Any = open_generator(settings, folder)
         asked = partial(_ours, generator, work)
         direct = partial({"transformers": _transformers, "vllm": _vllm}[backend], generator, work)
