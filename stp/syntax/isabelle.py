@@ -95,7 +95,8 @@ def split_theorem(text: str) -> TheoremText:
 def normalise(signature: str) -> str:
     """The signature without comments, on one line with single blanks, and with none where there was none:
     `::` is one word to Isabelle."""
-    pieces, end = [], 0
+    pieces: list[str] = []
+    end = 0
     for token in tokens(signature):
         pieces += [" " if pieces and token.start > end else "", " ".join(token.text.split())]
         end = token.end
