@@ -26,6 +26,7 @@ from stp.selfplay.round import Play, selfplay
 from stp.settings import Settings, TrainSettings, VerifySettings, load
 from stp.store.rows import Outcome
 from stp.store.store import Store
+from stp.syntax.isabelle import statement_key
 from stp.types import Source, System
 from stp.verify.pool import Pool, Systems, open_pool
 from tests.verify.isabelle.conftest import MakeDouble
@@ -40,15 +41,17 @@ SMALL = [
     "model.batch_size=16",
 ]  # fmt: skip
 PROOF = "by (simp add: List.rev_append)"
-#: What the model writes for every input, beside a new conjecture.
-OTHERS = ("no statement", 'theorem again: "length (replicate 1 x) = 1"', ': "ill typed"',
-          ': assumes "x = (1::nat)" shows "x + 0 = x" by simp')  # fmt: skip
 
 
 def claims() -> Iterator[tuple[str, str]]:
     for i in range(24):
         yield f'theorem claim_{i}: "length (replicate {i} x) = {i}"', PROOF
     yield 'theorem no_claim: "1 + 1 = 3"', "by simp"
+
+
+SEED = next(text for text, _ in claims() if isabelle_main.side_of(statement_key(text)) == "seed")
+#: What the model writes for every input, beside a new conjecture.
+OTHERS = ("no statement", SEED, ': "ill typed"', ': assumes "x = (1::nat)" shows "x + 0 = x" by simp')
 
 
 class Scripted:
