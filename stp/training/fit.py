@@ -100,14 +100,9 @@ def fit(task: Task) -> None:
         )
     batches = plan(encoded, settings.epochs, settings.batch_size, task.seed)
     started = time.monotonic()
-<<<<<<< HEAD
-    trainer = _SftTrainer(_with_loss(model, settings), batches, settings, _arguments(task, len(batches)))
-    if torch.cuda.is_available() and trainer.model is not None:
-=======
     trained = _with_loss(model, settings)
     trainer = _SftTrainer(trained, batches, settings, _arguments(task, len(batches)))
     if torch.cuda.is_available():
->>>>>>> place
         sharded = trainer.accelerator.num_processes if trainer.is_fsdp_enabled else 1
         check_room(trained, settings, torch.cuda.mem_get_info()[1], sharded)
     with _full_disk_told(task.work), _full_gpu_told(settings):

@@ -99,13 +99,8 @@ def test_a_hard_pool_has_what_neither_fixed_tactics_nor_the_seed_model_prove_eas
     settings, file = load("tiny"), tmp_path / "made" / "pool.txt"
     hard_pool.build(file, settings, 6)
     keys = pool_file.read(file)
-<<<<<<< HEAD
-    assert 0 < len(keys) < 12
-    chosen, _ = draw(DataSettings(pool=str(file)), 0)
-=======
     assert 0 < len(keys) <= 6
-    chosen, _ = draw(DataSettings(pool=str(file)), 0, proved)
->>>>>>> exp
+    chosen, _ = draw(DataSettings(pool=str(file)), 0)
     assert [s.key for s in chosen] == keys
     prover = Prover(None, prompt_format("tiny"), lean_pool, settings.model, settings.verify)  # type: ignore[arg-type]
     assert proved_by_portfolio(prover, chosen) == set()
