@@ -28,6 +28,7 @@ from stp.store.rows import Outcome
 from stp.store.store import Store
 from stp.syntax.isabelle import statement_key
 from stp.types import Source, System
+from stp.verify.lean.install import cache_dir
 from stp.verify.pool import Pool, Systems, open_pool
 from tests.verify.isabelle.conftest import MakeDouble
 
@@ -76,7 +77,11 @@ class Scripted:
 def settings(make_double: MakeDouble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """Of a small round on the double, with a cache of its own and few claims."""
     make_double()
-    monkeypatch.setenv("STP_CACHE_DIR", str(tmp_path / "cache"))
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    for part in ("toolchains", "lean-core"):
+        (cache / part).symlink_to(cache_dir() / part)
+    monkeypatch.setenv("STP_CACHE_DIR", str(cache))
     monkeypatch.setattr(isabelle_main, "claims", claims)
     monkeypatch.setattr(isabelle_main, "LEAST", 20)
     monkeypatch.setattr(seed_model, "_TRAINING", TrainSettings(epochs=0.2, batch_size=16))
@@ -120,7 +125,9 @@ def test_a_round_asks_gates_proves_and_learns(settings: Settings, tmp_path: Path
         assert store.digest() == before
 
 
+@pytest.mark.slow
 @pytest.mark.lean
+@pytest.mark.timeout(900)
 def test_two_systems_play_in_one_store(settings: Settings, tmp_path: Path, lean_pool: Pool) -> None:
     base = seed_model.seed_model(settings.model)  # by its path it is taken as it is
     both = settings.model_copy(
