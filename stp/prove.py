@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from stp.datasets import registry
+from stp.datasets.decontaminate import Copy, trained_on
 from stp.datasets.registry import Dataset
 from stp.download import digest
 from stp.errors import UsageError
@@ -27,7 +28,7 @@ from stp.search.repair import Repair
 from stp.search.strategy import STRATEGIES, Sampling, Strategy, Turns
 from stp.search.theory_holes import fill_theory
 from stp.search.tree import Tree
-from stp.selfplay.seed_model import seed_model
+from stp.selfplay.seed_model import TINY, seed_model
 from stp.settings import Settings
 from stp.store.store import Store
 from stp.syntax.isabelle_file import commands
@@ -73,17 +74,22 @@ def prove(settings: Settings, request: Request, out: Path) -> ProveRecord:
     settings = _for_system(settings, _system(dataset), names)
     deny_early(dataset, settings)
     values = _values(settings, request, dataset)
+    statements = [problem.statement for problem in dataset.problems if problem.statement]
     with Store(out / "stp.sqlite") as store:
         _settle(store, out, values)
         try:
-            statements = [problem.statement for problem in dataset.problems if problem.statement]
             _search(
                 store, settings, names, request, statements, f"{dataset.entry.name} {request.split or ''}"
             )
         finally:
-            record = read_proofs(store, dataset, values)
+            record = read_proofs(store, dataset, values, _copies(statements, values))
             write_reports(record, out)
     return record
+
+
+def _copies(statements: Sequence[Statement], values: dict[str, Any]) -> dict[str, Copy]:
+    """The statements that copy what the run's model learnt from; known for the tiny model alone."""
+    return trained_on().copies(statements) if values["model"] == TINY else {}
 
 
 def write_reports(record: ProveRecord, out: Path) -> None:

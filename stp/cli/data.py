@@ -101,8 +101,8 @@ def check(
     ] = None,
 ) -> None:
     """Read a benchmark whole: statements, overlap with the training corpus. Exit code 1: not that file."""
-    from stp.datasets import lean_core, registry, seeds
-    from stp.datasets.decontaminate import RESEMBLANCE, Index, N
+    from stp.datasets import lean_core, registry
+    from stp.datasets.decontaminate import RESEMBLANCE, N, trained_on
 
     dataset = registry.load(name, None, from_)
     said = registry.problem_with(dataset.entry, dataset.path) if dataset.path else None
@@ -115,12 +115,11 @@ def check(
         print(f"  {bad}: known to be wrong: {reason}")
     if dataset.entry.note:
         print(f"  note: {dataset.entry.note}")
-    training = [*lean_core.load("train"), *(seed.statement for seed in seeds.load())]
     test = lean_core.load("test") if name == registry.LEAN_CORE else statements
-    copies = sorted(Index((s.name, s) for s in training).copies(test).values(), key=lambda c: -c.resemblance)
+    copies = sorted(trained_on().copies(test).values(), key=lambda c: -c.resemblance)
     same = sum(copy.same_key for copy in copies)
     print(
-        f"  training corpus ({len(training)} statements): {same} of {len(test)} are in it by key, "
+        f"  training corpus of the tiny model: {same} of {len(test)} are in it by key, "
         f"{len(copies) - same} more share {RESEMBLANCE:.0%} of their {N}-grams with one of it"
     )
     for copy in copies[:_SHOWN]:

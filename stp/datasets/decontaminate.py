@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cache
 from math import ceil
 
-from stp.datasets import lean_core, registry
+from stp.datasets import lean_core, registry, seeds
 from stp.datasets.seeds import Seed
 from stp.errors import UsageError
 from stp.models.prompts import signature_of
@@ -122,6 +122,13 @@ def held_out() -> HeldOut:
             ]
     sizes = {name: len(statements) for name, statements in named.items()}
     return HeldOut(Index(pair for pairs in named.values() for pair in pairs), sizes, tuple(absent))
+
+
+@cache
+def trained_on() -> Index:
+    """What the model that comes with STP learnt from: `lean-core`'s training side and the seed corpus."""
+    training = [*lean_core.load("train"), *(seed.statement for seed in seeds.load())]
+    return Index((s.name, s) for s in training)
 
 
 def _grams(statement: Statement) -> set[Gram]:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from stp.datasets.decontaminate import Copy
 from stp.datasets.problems import Problem
 from stp.datasets.registry import Dataset
 from stp.report.rates import mean_pass_at_k
@@ -49,6 +50,8 @@ class Solved:
     """Why there is nothing to prove."""
     known_bad: str
     """What is known to be wrong with the statement, or ""."""
+    copy_of: str
+    """The training statement that it copies, or ""; of a model whose training corpus is known."""
     statement: str
 
 
@@ -98,13 +101,21 @@ class ProveRecord:
         return sum(problem.state == state for problem in self.problems)
 
     @property
+    def unseen(self) -> list[Solved]:
+        """Problems that copy nothing that the model is known to have learnt from."""
+        return [problem for problem in self.problems if not problem.copy_of]
+
+    @property
     def sound(self) -> list[Solved]:
         """Problems whose statements are not known to be wrong."""
         return [problem for problem in self.problems if not problem.known_bad]
 
 
-def read_proofs(store: Store, dataset: Dataset, settings: dict[str, Any]) -> ProveRecord:
-    """The record of what the store holds now, which may be a search that goes on."""
+def read_proofs(
+    store: Store, dataset: Dataset, settings: dict[str, Any], copies: Mapping[str, Copy]
+) -> ProveRecord:
+    """The record of what the store holds now, which may be a search that goes on; `copies` are those of
+    training statements, by key."""
     by_key: dict[str, list[Try]] = defaultdict(list)
     for row in store.tries("evaluate"):
         if row.verdict is None:
@@ -113,7 +124,11 @@ def read_proofs(store: Store, dataset: Dataset, settings: dict[str, Any]) -> Pro
     strategy = str(settings["strategy"])
     problems = [
         _solved(
-            problem, by_key.get(problem.statement.key, []) if problem.statement else [], dataset, strategy
+            problem,
+            by_key.get(problem.statement.key, []) if problem.statement else [],
+            dataset,
+            strategy,
+            copies.get(problem.statement.key) if problem.statement else None,
         )
         for problem in dataset.problems
     ]
@@ -152,6 +167,10 @@ def results_json(record: ProveRecord) -> str:
         "bad_statements": record.count("bad_statement"),
         "no_theorems": record.count("no_theorem"),
         "without_known_bad": {"total": len(sound), "solved": sum(p.state == "solved" for p in sound)},
+        "without_copies": {
+            "total": len(record.unseen),
+            "solved": sum(p.state == "solved" for p in record.unseen),
+        },
         "pass_at_k": [asdict(point) for point in record.pass_at_k],
         "verdicts": record.verdicts,
         "tokens": sum(problem.tokens for problem in record.problems),
@@ -175,6 +194,12 @@ def summary(record: ProveRecord) -> str:
         lines.append(
             f"  without those known to be wrong ({record.total - len(sound)}): {solved} of {len(sound)}"
             f" ({percent(solved, len(sound))})"
+        )
+    if len(unseen := record.unseen) < record.total:
+        solved = sum(problem.state == "solved" for problem in unseen)
+        lines.append(
+            f"  without copies of what the model learnt from ({record.total - len(unseen)}): {solved} of"
+            f" {len(unseen)} ({percent(solved, len(unseen))})"
         )
     for state, said in (("bad_statement", "do not elaborate"), ("no_theorem", "are no theorems")):
         if names := [problem.name for problem in record.problems if problem.state == state]:
@@ -211,7 +236,9 @@ def _plus_minus(value: float | None, spread: float | None) -> str:
     return f"{100 * value:.1f}%" + (f" ± {100 * spread:.1f}" if spread is not None else "")
 
 
-def _solved(problem: Problem, rows: Sequence[Try], dataset: Dataset, strategy: str) -> Solved:
+def _solved(
+    problem: Problem, rows: Sequence[Try], dataset: Dataset, strategy: str, copy: Copy | None
+) -> Solved:
     proved = [row for row in rows if row.verdict is Verdict.PROVED]
     bad = next((row for row in rows if row.verdict is Verdict.BAD_STATEMENT), None)
     state: State = "solved" if proved else "unsolved"
@@ -234,6 +261,7 @@ def _solved(problem: Problem, rows: Sequence[Try], dataset: Dataset, strategy: s
         toolchain=first.toolchain if first else "",
         reason=problem.reason or (bad.reason if bad else ""),
         known_bad=dataset.entry.bad.get(problem.name, ""),
+        copy_of=copy.of if copy else "",
         statement=problem.text,
     )
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from stp.datasets import registry
+from stp.datasets.decontaminate import Copy
 from stp.report.proofs import ProveRecord, read_proofs, results_json, summary
 from stp.report.proofs_page import render
 from stp.store.rows import proof_key
@@ -17,7 +18,9 @@ from stp.types import CheckResult, Verdict
 LETTERS = {"P": Verdict.PROVED, "r": Verdict.REJECTED, "B": Verdict.BAD_STATEMENT, "c": Verdict.CRASHED}
 
 
-def record(tmp_path: Path, outcomes: list[str], *, k: int, all_: bool = True) -> ProveRecord:
+def record(
+    tmp_path: Path, outcomes: list[str], *, k: int, all_: bool = True, copied: str = ""
+) -> ProveRecord:
     """The record of a search: a letter for each try of each statement; `.` was not checked."""
     path = tmp_path / "own.jsonl"
     path.write_text("".join(
@@ -36,7 +39,12 @@ def record(tmp_path: Path, outcomes: list[str], *, k: int, all_: bool = True) ->
                     result = CheckResult("", LETTERS[letter], axioms=("propext",), toolchain="lean")
                     store.add_checks([(proof_key(problem.statement.key, proof), result)])
         values = {"k": k, "all": all_, "strategy": "sample", "split": None, "model": "tiny"}
-        return read_proofs(store, dataset, values)
+        copies = {
+            problem.statement.key: Copy(problem.name, "Nat.seen", False, 0.9)
+            for problem in dataset.problems
+            if problem.statement and problem.name in copied
+        }
+        return read_proofs(store, dataset, values, copies)
 
 
 def test_the_curve_counts_first_proofs_and_estimates_without_bias(tmp_path: Path) -> None:
@@ -65,6 +73,14 @@ def test_what_does_not_elaborate_is_neither_solved_nor_unsolved(tmp_path: Path) 
     assert counts == [4, 1, 2, 1, 0]
     assert values["pass_at_k"][1]["rate"] == 1 / 4
     assert "1 do not elaborate: <i>0" in summary(found)
+
+
+def test_copies_of_what_the_model_learnt_from_are_told_apart(tmp_path: Path) -> None:
+    found = record(tmp_path, ["P", "P", "r"], k=1, copied="<i>1")
+    assert json.loads(results_json(found))["without_copies"] == {"total": 2, "solved": 1}
+    assert [problem.copy_of for problem in found.problems] == ["", "Nat.seen", ""]
+    assert "without copies of what the model learnt from (1): 1 of 2" in summary(found)
+    assert "copies Nat.seen" in render(found)
 
 
 def test_results_keep_their_schema(tmp_path: Path) -> None:

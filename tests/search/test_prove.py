@@ -54,7 +54,7 @@ def search(store: Store, pool: Pool, path: Path, strategy: Strategy, budget: Bud
 
 def record(store: Store, path: Path, k: int, *, all_: bool = False, strategy: str = "sample"):  # type: ignore[no-untyped-def]
     values = {"k": k, "all": all_, "strategy": strategy, "split": None, "model": "none"}
-    return read_proofs(store, registry.load(str(path)), values)
+    return read_proofs(store, registry.load(str(path)), values, {})
 
 
 @pytest.mark.lean
