@@ -144,12 +144,18 @@ def _for_system(settings: Settings, system: System, names: Sequence[str]) -> Set
     """The settings with the checkers of a system.
 
     Raises:
-        UsageError: a strategy samples a model, and the formats of models write Lean.
+        UsageError: a strategy reads Lean, or samples a model that has not learnt Isabelle.
     """
-    if system is System.ISABELLE and any(STRATEGIES[name] for name in names):
-        raise UsageError(
-            f"--strategy {'+'.join(names)}: the models' formats write Lean; Isabelle: --strategy portfolio"
-        )
+    if system is System.ISABELLE:
+        if lean := [name for name in names if name not in ("portfolio", "sample")]:
+            raise UsageError(f"--strategy {lean[0]} reads Lean; Isabelle: --strategy portfolio, or sample")
+        model = settings.model
+        can_write = model.base != TINY and system in prompt_format(model.prompt_format).templates
+        if "sample" in names and not can_write:
+            raise UsageError(
+                f"--strategy sample: {model.base} in format {model.prompt_format} writes Lean; Isabelle: "
+                "--strategy portfolio, or a --model that has learnt it"
+            )
     verify = settings.verify.model_copy(update={"system": system})
     return settings.model_copy(update={"verify": verify})
 
@@ -195,6 +201,8 @@ def prove_file(
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: expected a readable file of UTF-8 text: {error}") from None
     is_theory = path.suffix == ".thy"
+    if is_theory and names != ["portfolio"]:
+        raise UsageError(f"{path}: a theory's holes are filled by --strategy portfolio, found {strategy}")
     settings = _for_system(settings, System.ISABELLE if is_theory else System.LEAN, names)
     if is_theory:
         has_holes = any(command.holes for command in commands(before)[1])

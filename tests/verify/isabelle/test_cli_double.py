@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from stp.bench import isabelle
 from stp.cli import app
+from stp.datasets import registry
 from stp.doctor import examine
 from stp.errors import MachineryError, StpError, ToolchainError, UsageError
 from stp.service.bounds import Bounds
@@ -105,6 +106,24 @@ def test_a_models_strategy_is_refused_for_a_theory(make_double: MakeDouble, tmp_
     done = CliRunner().invoke(app, ["prove", str(file), "--strategy", "sample"])
     assert isinstance(done.exception, UsageError)
     assert "--strategy portfolio" in str(done.exception)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--strategy", "portfolio+tree"], "tree reads Lean"),
+        (["--strategy", "sample"], "tiny in format tiny writes Lean"),
+        (["--strategy", "sample", "--model", "m", "--set", "model.prompt_format=chat"], "m in format chat"),
+    ],
+)
+def test_what_writes_lean_is_refused_for_isabelle(tmp_path: Path, options: list[str], said: str) -> None:
+    row = {"name": "t", "split": "test", "header": "theory T imports Main\nbegin"}
+    file = tmp_path / registry.entries()["minif2f-isabelle"].file
+    file.write_text(json.dumps({**row, "formal_statement": 'theorem t: "True"'}) + "\n")
+    command = ["prove", "--dataset", "minif2f-isabelle", "--from", str(tmp_path), *options]
+    done = CliRunner().invoke(app, [*command, "--out", str(tmp_path / "out")])
+    assert isinstance(done.exception, UsageError)
+    assert said in str(done.exception)
 
 
 def test_the_bench_holds_its_numbers_to_what_must_be_reached(
