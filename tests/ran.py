@@ -31,10 +31,17 @@ PARTS: dict[str, tuple[str, tuple[str, ...]]] = {
         "for real", ("tests/selfplay/test_run.py::test_ray", "tests/selfplay/test_run.py::test_a_stopped"),
     ),
     "SQLite store, result cache": ("for real", ("tests/store/",)),
-    "tiny transformer: sampling, embeddings": ("for real", ("tests/models/",)),
+    "tiny transformer: sampling, embeddings": (
+        "for real",
+        ("tests/models/test_models_", "tests/models/test_generators.py", "tests/models/test_prompts.py"),
+    ),
+    "models behind an address: OpenAI's protocol, chat": (
+        "against a stand-in server", ("tests/models/test_openai.py", "tests/models/test_chat.py"),
+    ),
     "training, killed and gone on with": ("for real", ("tests/training/",)),
     "a whole round, killed three times": ("for real", ("tests/selfplay/test_run.py::test_killed_three",)),
     "a whole round, killed twenty times": ("for real", ("tests/selfplay/test_run.py::test_killed_twenty",)),
+    "exports: training data and models with their cards": ("for real", ("tests/selfplay/test_export.py",)),
     "proof search on benchmarks and files": ("for real", ("tests/search/", "tests/datasets/")),
     "the verifier service, Kimina's own client": ("for real", ("tests/service/",)),
     "the wheel, in an environment of its own": ("for real", ("tests/test_wheel.py",)),
@@ -45,6 +52,7 @@ PARTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "Isabelle itself": ("for real", ()),
     "native Lean, Mathlib": ("for real", ()),
     "GPU, vLLM on it": ("for real", ()),
+    "several Ray nodes on one machine, killed": ("for real", ("tests/cluster/",)),
     "a Ray cluster of several machines": ("for real", ()),
 }  # fmt: skip
 
