@@ -32,8 +32,7 @@ from stp.selfplay.seed_model import TINY, seed_model
 from stp.settings import Settings
 from stp.store.store import Store
 from stp.syntax.isabelle_file import commands
-from stp.syntax.lean import COMMANDS
-from stp.syntax.lean_file import theorems
+from stp.syntax.lean_file import restates, theorems
 from stp.syntax.lean_tokens import Kind, tokens
 from stp.types import Job, Limits, Statement, System
 from stp.verify.isabelle import toolchain as isabelle
@@ -244,26 +243,15 @@ def job_of(statement: Statement, settings: Settings) -> Callable[[str], Job]:
 
     def job(proof: str) -> Job:
         # A proof of what the library has must not use that, which a file's check does not look at.
-        if not statement.origin and (theorem := _restated(statement, spec, proof)):
-            file = f"{statement.header}\n{proof}"
-            return Job(statement.key, "", spec, file, limits=limits, strict=True, theorem=theorem)
+        if statement.system is System.LEAN and not statement.origin and restates(proof, statement.text):
+            file, name = f"{statement.header}\n{proof}", theorems(spec)[-1].full_name
+            return Job(statement.key, "", spec, file, limits=limits, strict=True, theorem=name)
         return Job(
             statement.key, statement.header, statement.text, proof, statement.system, statement.origin,
             limits, strict=True,
         )  # fmt: skip
 
     return job
-
-
-def _restated(statement: Statement, spec: str, proof: str) -> str | None:
-    """The full name of a spec's theorem, if the proof is a Lean text that states it again."""
-    if statement.system is not System.LEAN or not any(word in proof for word in COMMANDS):
-        return None
-    try:
-        wanted = theorems(spec)[-1]
-        return wanted.full_name if any(one.name == wanted.name for one in theorems(proof)) else None
-    except (UsageError, IndexError):
-        return None
 
 
 def make_strategy(names: Sequence[str], settings: Settings, temperature: float, pool: Pool) -> Strategy:

@@ -65,13 +65,15 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Templates:
-    """Of the roles, over the fields header, statement, signature (name-free), proof, lemma and conjecture."""
+    """Of the roles, over fields such as statement and signature (name-free)."""
 
     prover: str
     conjecturer: str = ""
     """Empty, like the next one: for proof search alone, no self-play."""
     target: str = ""
     """Asks for a step towards a statement that nobody has proved yet."""
+    repair: str = ""
+    """Asks for a proof after an `attempt` that failed, with what the checker `said`; empty: never asked."""
     judge: str = ""
     """Asks what a conjecture is worth to the statement that it was made from; empty: no judge."""
     trivial_lemma: str = ""
@@ -101,6 +103,13 @@ class PromptFormat:
         return self._asked(
             self._of(system).prover, statement=statement, signature=signature_of(statement), header=header
         )
+
+    def repair(self, attempt: str, said: str, system: System, header: str) -> Prompt | None:
+        """Asks to mend a theorem whose proof failed; None where the format has no words for that."""
+        if not (template := self._of(system).repair):
+            return None
+        header = f"{header.rstrip()}\n\n" if header.strip() else ""
+        return self._asked(template, attempt=attempt, said=said, header=header)
 
     def proof(self, answer: str, statement: str) -> str:
         """The proof of `theorem NAME SIGNATURE` in what the prover wrote, or "" where there is none.
@@ -211,7 +220,7 @@ def _format(values: dict[str, Any]) -> PromptFormat:
     made = PromptFormat(templates, **plain)
     if not templates:
         raise ValueError(f"expected a table {' or '.join(System)} of templates, found none")
-    fields = {"header", "statement", "signature", "lemma", "proof", "conjecture"}
+    fields = {"header", "statement", "signature", "lemma", "proof", "attempt", "said", "conjecture"}
     for template in (text for system in templates for text in values[system].values()):
         if unknown := {field for _, field, _, _ in Formatter().parse(template) if field} - fields:
             raise ValueError(f"unknown field {{{min(unknown)}}}, expected {', '.join(sorted(fields))}")

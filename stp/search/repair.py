@@ -1,38 +1,77 @@
 """Repair: a failed proof tells where it fails, and what the next one may keep of it.
 
 A proof that leaves goals gets a closing step; one whose step fails loses that step and what follows, and gets
-a closing step in its place. In between a model samples new proofs, whose failures are mended in turn.
+a closing step in its place. Beside that the model samples new proofs, whose failures are mended in turn; a
+chat model is also shown a proof that failed and what the checker said.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from stp.search.strategy import Draft, Strategy, Task, Tried, unlike
+from stp.models.prompts import Prompt
+from stp.search.strategy import Draft, Sampling, Task, Tried, stream, unlike, written
 from stp.search.tactics import CLOSE, CLOSE_PLAIN, block, leaves_goals, lines_of, parts_of
+from stp.syntax.lean_file import restates
 from stp.types import Verdict
+
+_SAID_CHARS = 4000
 
 
 class Repair:
-    """Mends what was tried; half of each visit, and all of the first, are new drafts of `base`."""
+    """Mends what was tried. Of each visit but the first half are mended texts; of the rest, half are the
+    model's answers to a failure, the others new."""
 
     looks = True
 
-    def __init__(self, base: Strategy) -> None:
-        self.base = base
+    def __init__(self, sampling: Sampling) -> None:
+        self.sampling = sampling
 
     def propose(self, tasks: Sequence[Task], most: int) -> list[list[Draft]]:
         """See `Strategy.propose`."""
-        mended = [unlike(map(Draft, _mended(task.tried)), task.tried)[: (most + 1) // 2] for task in tasks]
-        fresh = self.base.propose(tasks, most)
-        return [[*drafts, *new[: most - len(drafts)]] for drafts, new in zip(mended, fresh, strict=True)]
+        found = [unlike(map(Draft, _mended(task.tried)), task.tried)[: (most + 1) // 2] for task in tasks]
+        for at, drafts in self._answers(tasks, most // 4).items():
+            found[at] += drafts
+        fresh = self.sampling.propose(tasks, most)
+        return [[*drafts, *new[: most - len(drafts)]] for drafts, new in zip(found, fresh, strict=True)]
+
+    def _answers(self, tasks: Sequence[Task], n: int) -> dict[int, list[Draft]]:
+        """By place, what the model writes when it is shown the failure that came furthest."""
+        sampling = self.sampling
+        prompts = {at: prompt for at, task in enumerate(tasks) if (prompt := self._asked(task))}
+        if not prompts or not n:
+            return {}
+        samples = sampling.generator.generate(
+            [*prompts.values()], n=n, temperature=sampling.temperature, max_tokens=sampling.max_tokens,
+            seed=stream(sampling.seed, tasks[0].tries),
+        )  # fmt: skip
+        return {
+            at: [
+                Draft(written(sampling.style, text, tasks[at].statement.text), text.tokens) for text in texts
+            ]
+            for at, texts in zip(prompts, samples, strict=True)
+        }
+
+    def _asked(self, task: Task) -> Prompt | None:
+        failed, s = next((one for one in _failed(task.tried) if one.proof), None), task.statement
+        if failed is None:
+            return None
+        said = "\n\n".join(str(message) for message in failed.result.messages)[:_SAID_CHARS]
+        is_file = restates(failed.proof, s.text)
+        attempt = failed.proof if is_file else f"{s.text} :=\n{failed.proof}"
+        return self.sampling.style.repair(attempt, said, s.system, s.header)
 
 
 def _mended(tried: Sequence[Tried]) -> Iterator[str]:
-    """Proofs to try instead of those that failed: of the ones that came furthest first."""
-    failed = [one for one in tried if one.result.verdict in (Verdict.REJECTED, Verdict.TIMED_OUT)]
-    for one in sorted(failed, key=lambda one: (not leaves_goals(one.result), _left(one), one.number)):
+    """Proofs to try instead of those that failed."""
+    for one in _failed(tried):
         yield from mend(one)
+
+
+def _failed(tried: Sequence[Tried]) -> list[Tried]:
+    """Tries that failed, those that came furthest first."""
+    failed = [one for one in tried if one.result.verdict in (Verdict.REJECTED, Verdict.TIMED_OUT)]
+    return sorted(failed, key=lambda one: (not leaves_goals(one.result), _left(one), one.number))
 
 
 def _left(one: Tried) -> int:

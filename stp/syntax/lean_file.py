@@ -62,6 +62,15 @@ def theorems(text: str) -> list[FileTheorem]:
     return [theorem for theorem in found if theorem]
 
 
+def restates(text: str, statement: str) -> bool:
+    """Does a text state the theorem of a statement `theorem NAME SIGNATURE` again, behind what it needs?"""
+    try:
+        name = split_theorem(statement).name
+        return any(theorem.name == name for theorem in theorems(text))
+    except UsageError:
+        return False
+
+
 def definitions(text: str) -> list[str]:
     """Full names of what a file defines by `def` or `abbrev`, in order.
 

@@ -134,7 +134,7 @@ def test_a_format_of_ones_own_is_a_file(tmp_path: Path) -> None:
     own.write_text('[lean]\nprover = "Prove {statement}."')
     assert prompt_format(str(own)).prover(THEOREM).text == f"Prove {THEOREM}."
     for text, said in (
-        ('[lean]\nprover = "{goal}"', "unknown field {goal}, expected conjecture, header"),
+        ('[lean]\nprover = "{goal}"', "unknown field {goal}, expected attempt, conjecture"),
         ('answer = "essay"\n[lean]\nprover = "x"', "answer 'essay', expected one of proof, tactics, file"),
         ('temperature = 1\n[lean]\nprover = "x"', "temperature"),
         ('answer = "proof"', "expected a table lean or isabelle"),

@@ -145,20 +145,19 @@ def test_a_file_that_a_chat_model_wrote_is_held_to_the_statement(lean_pool: Pool
         for code in (
             f"{aux}theorem t (a b : Nat) (h : b < 3) : b < 4 := aux b h",
             f"axiom cheat : False\n\n{text} := cheat.elim",
-            f"{aux}{text} := by\n  sorry",
             good,
-            f"{text} := by\n  omega",
+            f"{text} := by\n  grind",
         )
     ]
     sampler = Sampling(Writer(*answers), prompt_format("chat"), 1.0, 32, 0)
     target = statement(text)
     with Store() as store:
         targets = [Target(target, job_of(target, SETTINGS))]
-        Search(store, lean_pool, sampler, targets, Budget(5, all_tries=True)).run()
+        Search(store, lean_pool, sampler, targets, Budget(4, all_tries=True)).run()
         verdicts = {row.number: row.verdict for row in store.tries("evaluate")}
         proofs = {row.number: row.proof for row in store.tries("evaluate")}
-    assert {number for number, verdict in verdicts.items() if verdict is Verdict.PROVED} == {4, 5}
-    assert (proofs[4], proofs[5]) == (good, "by\n  omega")
+    assert {number for number, verdict in verdicts.items() if verdict is Verdict.PROVED} == {3, 4}
+    assert (proofs[3], proofs[4]) == (good, "by\n  grind")
 
 
 def test_steps_follow_the_head_of_the_goal_and_what_it_mentions() -> None:
@@ -170,3 +169,29 @@ def test_steps_follow_the_head_of_the_goal_and_what_it_mentions() -> None:
     values, names = "n = 0 ∨ n = 1 ∨ n = 2", "rfl | rfl | rfl"
     assert f"all_goals (have : {values} := (by omega); rcases this with {names})" in bounded
     assert "have := Nat.gcd_mul_lcm n 4" in bounded
+
+
+@pytest.mark.lean
+def test_a_chat_model_is_shown_its_failure_and_what_lean_said(lean_pool: Pool) -> None:
+    text = "theorem t (a b : Nat) (h : a = b) : a + 1 = b + 1"
+
+    class Chat(Writer):
+        """Mends what it is shown; on its own it has no idea."""
+
+        asked: list[str]
+
+        def generate(
+            self, prompts: Sequence[Prompt], *, n: int, temperature: float, max_tokens: int, seed: int
+        ) -> list[list[Sample]]:
+            self.asked += [prompt.text for prompt in prompts]
+            proofs = ["by simp [h]" if "This proof" in prompt.text else "by rfl" for prompt in prompts]
+            return [[Sample(f"```lean4\n{text} := {proof}\n```", 9, True)] * n for proof in proofs]
+
+    model = Chat()
+    model.asked = []
+    found = search(lean_pool, text, Repair(Sampling(model, prompt_format("chat"), 1.0, 32, 0)), 8)
+    assert found == ["by simp [h]"]
+    shown = next(asked for asked in model.asked if "This proof" in asked)
+    assert f"{text} :=\nby rfl" in shown
+    assert "1:" in shown.partition("What Lean says of it:")[2]
+    assert "error" in shown
