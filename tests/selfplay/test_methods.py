@@ -252,7 +252,7 @@ def test_a_run_begins_without_copies_of_what_is_held_out() -> None:
 
 
 def test_a_seed_model_s_data_have_no_copies_of_what_is_held_out() -> None:
-    targets = {example.target for example in seed_data(prompt_format("tiny"))}
+    targets = {example.target for example in seed_data(load("tiny"), prompt_format("tiny"))}
     assert len(targets) > 1000
     assert HELD_OUT not in targets
     assert not targets & {signature_of(s.text) for s in lean_core.load("test")}
