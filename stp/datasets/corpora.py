@@ -57,11 +57,11 @@ def corpora(names: str) -> list[Corpus]:
     isabelle-main; several with `+` between them.
 
     Raises:
-        UsageError: one is named twice.
+        UsageError: one is missing, or named twice.
     """
     chosen = names.split("+")
-    if len(set(chosen)) < len(chosen):
-        raise UsageError(f"data.dataset: expected each name once, found {names!r}")
+    if "" in chosen or len(set(chosen)) < len(chosen):
+        raise UsageError(f"data.dataset: expected names with + between them, each once, found {names!r}")
     return [_corpus(name) for name in chosen]
 
 

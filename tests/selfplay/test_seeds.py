@@ -91,11 +91,12 @@ def test_the_held_out_statements_that_are_drawn_depend_on_the_seed_alone() -> No
     assert draw_tests(few, 1) == draw_tests(few.model_copy(update={"statements": 9}), 1) != draw_tests(few, 2)
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_a_hard_pool_has_what_neither_fixed_tactics_nor_the_seed_model_prove_easily(
     tmp_path: Path, proved: set[str], lean_pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hard_pool, "open_pool", lambda *_, **__: nullcontext(lean_pool))
+    monkeypatch.setattr(hard_pool, "open_pools", lambda *_, **__: nullcontext(lean_pool))
     settings, file = load("tiny"), tmp_path / "made" / "pool.txt"
     hard_pool.build(file, settings, 6)
     keys = pool_file.read(file)

@@ -166,7 +166,7 @@ def test_the_service_checks_isabelle_jobs(make_double: MakeDouble) -> None:
     make_double()
 
     async def run() -> list[str]:
-        provers = Provers(Bounds(), Metrics())
+        provers = Provers(Bounds(), Metrics(), "embedded")
         pool = open_pool(VerifySettings(system=System.ISABELLE, pool="local", workers=1))
         provers.add(System.ISABELLE, pool)
         try:

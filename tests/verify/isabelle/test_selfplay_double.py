@@ -171,8 +171,8 @@ def test_claims_become_data_only_where_isabelle_proves_enough_of_them(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     [corpus] = corpora("isabelle-main")
-    seeds = corpus.seeds()
-    sides = {s.key for s in corpus.statements("train")}, {s.key for s in corpus.statements("test")}
+    seeds, _ = corpus.seeds()
+    sides = [{s.key for s in side} for side in corpus.sides()]
     assert len({s.statement.key for s in seeds}) + sum(map(len, sides)) == 24
     assert not {s.statement.key for s in seeds} & set().union(*sides)
     assert {seed.proof for seed in seeds} == {PROOF, "by simp", "by auto", "by blast"}
@@ -185,6 +185,8 @@ def test_claims_become_data_only_where_isabelle_proves_enough_of_them(
 
 def test_corpora_are_named_with_a_plus_between_them() -> None:
     assert [c.system for c in corpora("lean-core+isabelle-main")] == [System.LEAN, System.ISABELLE]
-    for wrong in ("coq", "lean-core+", "lean-core+lean-core"):
-        with pytest.raises(UsageError, match="expected lean-core, isabelle-main, or several"):
+    for wrong in ("lean-core+", "lean-core+lean-core"):
+        with pytest.raises(UsageError, match="expected names with"):
             corpora(wrong)
+    with pytest.raises(UsageError, match="expected one of lean-core"):
+        corpora("coq")[0].sides()
