@@ -439,7 +439,10 @@ def _same_here(prover: Prover) -> Prover:
     """
     here: Prover
     if isinstance(prover, IsabelleToolchain):
-        here = isabelle.find(prover.session, allow_tainted_heap=prover.allow_tainted_heap)
+        # Its place is part of its digest; the environment that told it stays with the driver.
+        here = isabelle.find(
+            prover.session, allow_tainted_heap=prover.allow_tainted_heap, program=prover.program
+        )
     else:
         here = toolchain.find(prover.kind)
     if here.digest != prover.digest:

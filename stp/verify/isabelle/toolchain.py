@@ -64,13 +64,15 @@ def project_dir() -> Path:
     )
 
 
-def find(session: str = "HOL", *, allow_tainted_heap: bool = False) -> IsabelleToolchain:
-    """The Isabelle to use.
+def find(
+    session: str = "HOL", *, allow_tainted_heap: bool = False, program: Path | None = None
+) -> IsabelleToolchain:
+    """The Isabelle to use: that of ISABELLE_HOME or PATH, or the one whose command is `program`.
 
     Raises:
         ToolchainError: there is none, it is too old, it does not answer, or the session has no heap.
     """
-    program = _program()
+    program = program or _program()
     version = _ask(program, "version")
     year = _YEAR.match(version)
     if year and int(year[1]) < OLDEST:
