@@ -15,6 +15,7 @@ from stp.models.backend import open_generator
 from stp.models.prompts import prompt_format
 from stp.selfplay.seed_model import seed_model
 from stp.settings import ModelSettings
+from tests.models.stand_in import JsonHandler
 
 STYLE = prompt_format("chat")
 THEOREM = "theorem t (a : Nat) : a = a"
@@ -24,31 +25,21 @@ class Server(ThreadingHTTPServer):
     asked: list[dict[str, Any]]
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(JsonHandler, BaseHTTPRequestHandler):
     server: Server
 
     def do_GET(self) -> None:
-        self.answer({"data": [{"id": "small"}, {"id": "large"}]})
+        self.answer(200, {"data": [{"id": "small"}, {"id": "large"}]})
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.asked.append(body)
         cut = body["max_tokens"] < 100
         text = f"So:\n```lean4\n{THEOREM} := by -- {body['seed']}\n  rfl\n```"
-        self.answer({
+        self.answer(200, {
             "choices": [{"message": {"content": text}, "finish_reason": "length" if cut else "stop"}],
             "usage": {"completion_tokens": 7},
         })  # fmt: skip
-
-    def answer(self, body: object) -> None:
-        data = json.dumps(body).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *_: object) -> None:
-        pass
 
 
 @pytest.fixture

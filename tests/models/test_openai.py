@@ -17,6 +17,7 @@ from stp.models.openai import OpenAiGenerator
 from stp.models.prompts import encode_prompt, prompt_format
 from stp.selfplay.seed_model import seed_model
 from stp.settings import ModelSettings
+from tests.models.stand_in import JsonHandler
 
 TINY = seed_model(ModelSettings())
 PROMPT = prompt_format("tiny").prover("theorem t (a : Nat) : a = a")
@@ -32,7 +33,7 @@ class Server(ThreadingHTTPServer):
     takes_weights = False
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(JsonHandler, BaseHTTPRequestHandler):
     server: Server
 
     def do_GET(self) -> None:
@@ -52,16 +53,6 @@ class Handler(BaseHTTPRequestHandler):
         logprobs = {"token_logprobs": [-0.5]} if body["logprobs"] is not None else None
         one = {"token_ids": ids, "text": "", "logprobs": logprobs}
         self.answer(200, {"choices": [{**one, "index": i} for i in range(body["n"])]})
-
-    def answer(self, status: int, body: object) -> None:
-        data = json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *_: object) -> None:
-        pass
 
 
 @pytest.fixture
