@@ -34,7 +34,7 @@ from stp.store.store import Store
 from stp.syntax.isabelle_file import commands
 from stp.syntax.lean_file import restates, theorems
 from stp.syntax.lean_tokens import Kind, tokens
-from stp.types import Job, Limits, Statement, System
+from stp.types import Job, Statement, System
 from stp.verify.isabelle import toolchain as isabelle
 from stp.verify.lean import toolchain
 from stp.verify.pool import Pool, default_cache, open_pool
@@ -210,9 +210,8 @@ def prove_file(
         has_holes = any(theorem.holes for theorem in theorems(before))
     after, reports = before, []
     if has_holes:
-        verify = settings.verify
-        limits = Limits(verify.wall_s, verify.heartbeats, verify.memory_mb)
-        with open_pool(verify, cache=default_cache()) as pool:
+        limits = settings.verify.limits
+        with open_pool(settings.verify, cache=default_cache()) as pool:
             if is_theory:
                 filled = fill_theory(pool, limits, before)
             else:
@@ -237,8 +236,7 @@ def proved_path(path: Path) -> Path:
 def job_of(statement: Statement, settings: Settings) -> Callable[[str], Job]:
     """The strict check of a proof of the statement, within the settings' limits. A text that states the
     theorem again, behind lemmas of its own, is checked as a file against a spec."""
-    verify = settings.verify
-    limits = Limits(verify.wall_s, verify.heartbeats, verify.memory_mb)
+    limits = settings.verify.limits
     spec = f"{statement.header}\n{statement.text} := sorry"
 
     def job(proof: str) -> Job:

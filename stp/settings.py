@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from stp.errors import SettingsError
-from stp.types import System
+from stp.types import Limits, System
 
 
 class Section(BaseModel):
@@ -48,6 +48,11 @@ class VerifySettings(Section):
     """Isabelle's session: what is in its heap."""
     allow_tainted_heap: bool = False
     """Work with an Isabelle whose library rests on oracles; proofs that need those theorems stay refused."""
+
+    @property
+    def limits(self) -> Limits:
+        """The budget of one check."""
+        return Limits(self.wall_s, self.heartbeats, self.memory_mb)
 
 
 class ModelSettings(Section):

@@ -99,17 +99,15 @@ class PromptFormat:
 
     def prover(self, statement: str, system: System = System.LEAN, header: str = "") -> Prompt:
         """Asks for a proof of `theorem NAME SIGNATURE` behind a header."""
-        header = f"{header.rstrip()}\n\n" if header.strip() else ""
         return self._asked(
-            self._of(system).prover, statement=statement, signature=signature_of(statement), header=header
+            self._of(system).prover, header, statement=statement, signature=signature_of(statement)
         )
 
     def repair(self, attempt: str, said: str, system: System, header: str) -> Prompt | None:
         """Asks to mend a theorem whose proof failed; None where the format has no words for that."""
         if not (template := self._of(system).repair):
             return None
-        header = f"{header.rstrip()}\n\n" if header.strip() else ""
-        return self._asked(template, attempt=attempt, said=said, header=header)
+        return self._asked(template, header, attempt=attempt, said=said)
 
     def proof(self, answer: str, statement: str) -> str:
         """The proof of `theorem NAME SIGNATURE` in what the prover wrote, or "" where there is none.
@@ -152,8 +150,10 @@ class PromptFormat:
             raise UsageError(f"this prompt format has no words for {system.title()}: take stp")
         return self.templates[system]
 
-    def _asked(self, template: str, **fields: str) -> Prompt:
-        return replace(_fill(template, **fields), chat=self.chat, system=self.system_message)
+    def _asked(self, template: str, header: str = "", **fields: str) -> Prompt:
+        header = f"{header.rstrip()}\n\n" if header.strip() else ""
+        prompt = _fill(template, header=header, **fields)
+        return replace(prompt, chat=self.chat, system=self.system_message)
 
 
 def _fill(template: str, **fields: str) -> Prompt:

@@ -21,7 +21,7 @@ from stp.search.strategy import written
 from stp.settings import ModelSettings, VerifySettings
 from stp.store.rows import AttemptStage
 from stp.store.store import Store
-from stp.types import CheckResult, Job, Limits, Statement
+from stp.types import CheckResult, Job, Statement
 from stp.verify.pool import Checkers
 
 #: Samples asked for at once, for each one that the generator writes at a time: the longest hold it up.
@@ -42,11 +42,10 @@ class Prover:
 
     def job(self, statement: Statement, proof: str, *, id: str, premises: bool = False) -> Job:
         """The check of one proof within the run's limits."""
-        verify = self.verify
-        limits = Limits(verify.wall_s, verify.heartbeats, verify.memory_mb)
         return Job(
-            id, statement.header, statement.text, proof, statement.system, statement.origin, limits, premises
-        )
+            id, statement.header, statement.text, proof, statement.system, statement.origin,
+            self.verify.limits, premises,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

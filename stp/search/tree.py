@@ -7,10 +7,10 @@ the goal, and what a model writes for it. The nodes with the least left to prove
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
-from stp.search.strategy import Draft, Sampling, Task, Tried, stream, unlike, written
+from stp.search.strategy import Draft, Sampling, Task, stream, unlike, written
 from stp.search.tactics import CLOSE, CLOSE_PLAIN, block, leaves_goals, lines_of, steps_for
 from stp.syntax.goals import Goal, goal_of, goals_in
 
@@ -45,7 +45,7 @@ class Tree:
     def propose(self, tasks: Sequence[Task], most: int) -> list[list[Draft]]:
         """See `Strategy.propose`; nothing once no node has an untried child."""
         frontiers = [nodes_of(task) for task in tasks]
-        written = self._written(tasks, [frontier[0] if frontier else None for frontier in frontiers])
+        written = self._written(tasks, [frontier[0] for frontier in frontiers])
         found = []
         for task, frontier, bodies in zip(tasks, frontiers, written, strict=True):
             best = [
@@ -53,30 +53,31 @@ class Tree:
             ]
             # Every node is to be closed before any is gone on from.
             closing = [Draft(block([*node.steps, end])) for node in frontier for end in (CLOSE, CLOSE_PLAIN)]
+            known = {one.proof for one in task.tried}
             further = [
-                Draft(block([*node.steps, step])) for node in frontier for step in _untried(node, task.tried)
+                Draft(block([*node.steps, step])) for node in frontier for step in _untried(node, known)
             ]
             found.append(unlike([*closing[:2], *best, *closing[2:], *further], task.tried)[:most])
         return found
 
-    def _written(self, tasks: Sequence[Task], best: Sequence[Node | None]) -> list[list[Draft]]:
+    def _written(self, tasks: Sequence[Task], best: Sequence[Node]) -> list[list[Draft]]:
         """For each task what the model writes for the first goal of its best node, as steps, the likeliest
         first: a node takes only some children in a visit."""
-        sampling, found = self.sampling, [list[Draft]() for _ in tasks]
-        goals = {at: node.goals[0].statement for at, node in enumerate(best) if node and node.goals}
-        if goals:
-            samples = sampling.generator.generate(
-                [
-                    sampling.style.prover(goal, tasks[at].statement.system, tasks[at].statement.header)
-                    for at, goal in goals.items()
-                ],
-                n=_SAMPLES, temperature=sampling.temperature, max_tokens=sampling.max_tokens,
-                seed=stream(sampling.seed, tasks[0].tries),
-            )  # fmt: skip
-            for (at, goal), texts in zip(goals.items(), samples, strict=True):
-                likeliest = sorted(texts, key=lambda text: -text.logprob)
-                proofs = [(lines_of(written(sampling.style, text, goal)), text.tokens) for text in likeliest]
-                found[at] = [Draft("\n".join(steps), tokens) for steps, tokens in proofs if steps]
+        sampling = self.sampling
+        goals = [node.goals[0].statement for node in best]
+        samples = sampling.generator.generate(
+            [
+                sampling.style.prover(goal, task.statement.system, task.statement.header)
+                for goal, task in zip(goals, tasks, strict=True)
+            ],
+            n=_SAMPLES, temperature=sampling.temperature, max_tokens=sampling.max_tokens,
+            seed=stream(sampling.seed, tasks[0].tries),
+        )  # fmt: skip
+        found = []
+        for goal, texts in zip(goals, samples, strict=True):
+            likeliest = sorted(texts, key=lambda text: -text.logprob)
+            proofs = [(lines_of(written(sampling.style, text, goal)), text.tokens) for text in likeliest]
+            found.append([Draft("\n".join(steps), tokens) for steps, tokens in proofs if steps])
         return found
 
 
@@ -97,8 +98,7 @@ def nodes_of(task: Task) -> list[Node]:
     return sorted(nodes, key=lambda node: node.left)
 
 
-def _untried(node: Node, tried: Sequence[Tried]) -> list[str]:
-    """A node's next steps, so few that no node takes all of a visit."""
-    known = {one.proof for one in tried}
+def _untried(node: Node, known: Set[str]) -> list[str]:
+    """A node's next steps beside the proofs known, so few that no node takes all of a visit."""
     steps = [step for step in steps_for(node.goals[0]) if block([*node.steps, step]) not in known]
     return steps[:_WIDTH]

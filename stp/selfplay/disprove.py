@@ -9,7 +9,7 @@ from tqdm import tqdm
 from stp.settings import Settings
 from stp.store.store import Store
 from stp.syntax.dialect import DIALECTS
-from stp.types import Job, Limits, Source
+from stp.types import Job, Source
 from stp.verify.pool import Checkers
 
 
@@ -18,7 +18,7 @@ def disprove(store: Store, pool: Checkers, settings: Settings) -> dict[str, int]
 
     A negation may speak of `Nat` where the statement speaks of any type: it contradicts it all the same.
     """
-    limits = Limits(settings.verify.wall_s, settings.gates.heartbeats, settings.verify.memory_mb)
+    limits = replace(settings.verify.limits, heartbeats=settings.gates.heartbeats)
     negations, jobs = {}, []
     for s in store.statements(source=Source.DATASET, split="train"):
         dialect = DIALECTS[s.system]

@@ -24,7 +24,7 @@ from stp.settings import GateSettings, Settings
 from stp.store.rows import Conjecture, Outcome
 from stp.store.store import Store
 from stp.syntax.dialect import DIALECTS
-from stp.types import CheckResult, Job, Limits, Source, Statement
+from stp.types import CheckResult, Job, Source, Statement
 from stp.verify.pool import Checkers
 
 
@@ -112,8 +112,7 @@ class _Checker:
 
     def __init__(self, pool: Checkers, settings: Settings) -> None:
         self.pool, self.checks, self.verifier_s = pool, 0, 0.0
-        verify = settings.verify
-        self.limits = Limits(verify.wall_s, settings.gates.heartbeats, verify.memory_mb)
+        self.limits = replace(settings.verify.limits, heartbeats=settings.gates.heartbeats)
 
     def __call__(self, jobs: list[Job], what: str) -> Iterator[CheckResult]:
         limited = (replace(job, limits=self.limits) for job in jobs)

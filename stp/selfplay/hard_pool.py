@@ -27,11 +27,9 @@ def build(path: Path, settings: Settings, candidates: int) -> None:
 
     chosen = corpora(settings.data.dataset)
     unproved = [s for corpus in chosen for s in corpus.unproved(settings.data.benchmarks)[0]]
-    drawn = unproved
-    if candidates and candidates < len(unproved):
-        library = [s for s in unproved if s.origin]
-        drawn = Random(settings.seed).sample(library, min(candidates, len(library)))
-        drawn += [s for s in unproved if not s.origin]
+    library = [s for s in unproved if s.origin]
+    drawn = Random(settings.seed).sample(library, min(candidates or len(library), len(library)))
+    drawn += [s for s in unproved if not s.origin]
     style, model = two_roles(settings.model), settings.model
     systems = [corpus.system for corpus in chosen]
     with open_pools(settings.verify, systems, cache=default_cache()) as pool, Store() as store:

@@ -64,6 +64,8 @@ def theorems(text: str) -> list[FileTheorem]:
 
 def restates(text: str, statement: str) -> bool:
     """Does a text state the theorem of a statement `theorem NAME SIGNATURE` again, behind what it needs?"""
+    if not any(word in text for word in COMMANDS):
+        return False
     try:
         name = split_theorem(statement).name
         return any(theorem.name == name for theorem in theorems(text))
