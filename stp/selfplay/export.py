@@ -18,6 +18,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from stp.datasets.corpora import corpora
 from stp.datasets.tables import Row, pyarrow_for, write_table
 from stp.download import digest
 from stp.errors import UsageError
@@ -30,9 +31,9 @@ from stp.settings import Settings, validate
 from stp.store.rows import CorrectProof, proof_key
 from stp.store.store import Store
 from stp.training.fit import REPORT
-from stp.types import Job, Limits, Source, Statement
+from stp.types import Job, Source, Statement
 from stp.verify.job import job_to_json
-from stp.verify.pool import default_cache, open_pool
+from stp.verify.pool import default_cache, open_pools
 
 #: What a model's folder keeps for this project alone.
 _OURS = shutil.ignore_patterns("inputs", REPORT)
@@ -147,8 +148,7 @@ def preference_rows(store: Store, settings: Settings, proofs: Iterable[CorrectPr
 def environment_rows(store: Store, settings: Settings) -> dict[str, list[Row]]:
     """Statements to prove by reinforcement, and those held out: the dataset's, the seed corpus's, and the
     conjectures that were proved; not what is known to be false."""
-    style, verify = prompt_format(settings.model.prompt_format), settings.verify
-    limits = Limits(verify.wall_s, verify.heartbeats, verify.memory_mb)
+    style, limits = prompt_format(settings.model.prompt_format), settings.verify.limits
     rates, false = store.pooled_rates(1, _EVER), disproved(store)
     held_out = {s.key for s in store.statements(split="test")}
     tables: dict[str, list[Row]] = {"train": [], "test": []}
@@ -169,13 +169,13 @@ def environment_rows(store: Store, settings: Settings) -> dict[str, list[Row]]:
 
 def _strictly_checked(store: Store, settings: Settings, proofs: list[CorrectProof]) -> tuple[set[str], str]:
     """Keys of the proofs that a second process accepts too, and the digest of its toolchain."""
-    verify, statements = settings.verify, {s.key: s for s in store.statements()}
-    limits = Limits(verify.wall_s, verify.heartbeats, verify.memory_mb)
+    limits, statements = settings.verify.limits, {s.key: s for s in store.statements()}
     jobs = []
     for proof in proofs:
         s = statements[proof.statement]
         jobs.append(Job(proof.key, s.header, s.text, proof.text, s.system, s.origin, limits, strict=True))
-    with open_pool(verify, cache=default_cache()) as pool:
+    systems = [corpus.system for corpus in corpora(settings.data.dataset)]
+    with open_pools(settings.verify, systems, cache=default_cache()) as pool:
         results = tqdm(pool.check(jobs), total=len(jobs), desc="strict check", unit="proof")
         return {result.id for result in results if result.proved}, pool.digest
 
