@@ -63,6 +63,8 @@ class TrainReport:
     seconds: float
     too_long: int
     """Examples left out because they do not fit the model's context."""
+    processes: int = 1
+    """Those that shared the work, on all machines."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -118,6 +120,7 @@ def fit(task: Task) -> None:
         loss=math.fsum(losses) / len(losses),
         seconds=time.monotonic() - started,
         too_long=too_long,
+        processes=trainer.accelerator.num_processes,
     )
     if trainer.is_world_process_zero():
         (task.work / "model" / REPORT).write_text(json.dumps(dataclasses.asdict(report)))

@@ -28,7 +28,7 @@ from stp.training.fit import weighted_loss
 from stp.training.launch import launcher
 
 #: Two processes on the cores, with gloo between them.
-TWO = "accelerate launch --config_file {{accelerate}}/{}.yaml --cpu --num_processes 2 --main_process_port 0"
+TWO = "accelerate launch --config_file {{accelerate}}/{}.yaml --num_processes 2 --main_process_port 0"
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +95,7 @@ def test_how_a_step_is_computed_changes_nothing(
 ) -> None:
     plain = run(folder, tmp_path / "a", EXAMPLES)
     other = run(folder, tmp_path / "b", EXAMPLES, changed(**changes))
+    assert (plain.processes, other.processes) == (1, 2)
     assert other.loss == pytest.approx(plain.loss, abs=1e-2)
     assert distance(tmp_path / "a", tmp_path / "b") < 1e-2 < distance(folder, tmp_path / "a")
 
@@ -151,6 +152,7 @@ def test_adapters_are_merged_into_a_whole_model(folder: Path, tmp_path: Path) ->
 def test_two_processes_train_what_one_does(folder: Path, tmp_path: Path, kind: str) -> None:
     plain = run(folder, tmp_path / "a", EXAMPLES, changed(average_decay=0.5))
     other = run(folder, tmp_path / "b", EXAMPLES, changed(average_decay=0.5, launch=TWO.format(kind)))
+    assert (plain.processes, other.processes) == (1, 2)
     assert other.loss == pytest.approx(plain.loss, abs=1e-2)
     assert distance(tmp_path / "a", tmp_path / "b") < 1e-2
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
@@ -180,7 +182,7 @@ def test_a_full_gpu_names_what_to_lower(
 #: Two launchers that find each other as they would on two machines.
 _TWO_MACHINES = """
 for machine in 1 0; do
-  {python} -m accelerate.commands.launch --config_file {accelerate}/fsdp.yaml --cpu --num_machines 2 \\
+  {python} -m accelerate.commands.launch --config_file {accelerate}/fsdp.yaml --num_machines 2 \\
     --num_processes 2 --machine_rank $machine --main_process_ip 127.0.0.1 --main_process_port {port} "$@" &
 done
 wait $! && wait
@@ -197,6 +199,7 @@ def test_two_machines_train_what_one_does(folder: Path, tmp_path: Path) -> None:
     script.write_text(_TWO_MACHINES.format(python=sys.executable, accelerate=accelerate, port=port))
     plain = run(folder, tmp_path / "a", EXAMPLES)
     other = run(folder, tmp_path / "b", EXAMPLES, changed(launch=f"sh {script}"))
+    assert (plain.processes, other.processes) == (1, 2)
     assert other.loss == pytest.approx(plain.loss, abs=1e-2)
     assert distance(tmp_path / "a", tmp_path / "b") < 1e-2
 
