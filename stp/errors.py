@@ -4,6 +4,7 @@
     ├── UsageError               what was asked for cannot be done as asked     exit 2
     │   └── SettingsError        a settings file, preset or --set is wrong      exit 2
     └── MachineryError           the machine let us down, not the input         exit 3
+        ├── ModelServerError     the model's server does not answer, or fails   exit 3
         ├── ToolchainError       a prover is missing, damaged or will not start exit 3
         ├── WorkerError          a checker process or its actor failed for good exit 3
         └── StoreError           the run's folder or database cannot be used    exit 3
@@ -33,6 +34,10 @@ class MachineryError(StpError):
     """The machine let us down, not the input."""
 
     exit_code = 3
+
+
+class ModelServerError(MachineryError):
+    """The model's server does not answer, or fails."""
 
 
 class ToolchainError(MachineryError):

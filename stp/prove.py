@@ -17,7 +17,7 @@ from stp.datasets import registry
 from stp.datasets.decontaminate import Copy, trained_on
 from stp.datasets.registry import Dataset
 from stp.download import digest
-from stp.errors import UsageError
+from stp.errors import ModelServerError, UsageError
 from stp.models.prompts import prompt_format
 from stp.report.proofs import ProveRecord, read_proofs, results_json
 from stp.report.report import write_file
@@ -215,8 +215,8 @@ def prove_file(
             if is_theory:
                 filled = fill_theory(pool, limits, before)
             else:
-                made = make_strategy(names, settings, temperature, pool)
-                filled = Searcher(pool, made, budget, limits).fill(before)
+                sampling = open_sampling(names, settings, temperature, pool)
+                filled = Searcher(pool, make_strategy(names, sampling), budget, limits).fill(before)
             for text, report in filled:
                 after = text
                 reports.append(report)
@@ -252,20 +252,36 @@ def job_of(statement: Statement, settings: Settings) -> Callable[[str], Job]:
     return job
 
 
-def make_strategy(names: Sequence[str], settings: Settings, temperature: float, pool: Pool) -> Strategy:
-    """The strategies of those names, in turns; a model is loaded where one of them needs it."""
-    sampling = None
-    if any(STRATEGIES[name] for name in names):
-        from stp.models.backend import open_generator
-        from stp.models.cores import share_cores
+def open_sampling(
+    names: Sequence[str], settings: Settings, temperature: float, pool: Pool
+) -> Sampling | None:
+    """The model that the strategies of those names need; None: they need none.
 
-        model = settings.model.model_copy(update={"logprobs": "tree" in names})
-        if model.backend != "chat":
-            share_cores(pool.workers)
-        sampling = Sampling(
-            open_generator(model, seed_model(model)),
-            prompt_format(model.prompt_format), temperature, model.max_proof_tokens, settings.seed,
-        )  # fmt: skip
+    Raises:
+        UsageError: it cannot be loaded.
+        ModelServerError: its server does not answer, and no strategy goes without it.
+    """
+    if not any(STRATEGIES[name] for name in names):
+        return None
+    from stp.models.backend import open_generator
+    from stp.models.cores import share_cores
+
+    model = settings.model.model_copy(update={"logprobs": "tree" in names})
+    if model.backend != "chat":
+        share_cores(pool.workers)
+    style = prompt_format(model.prompt_format)
+    sampling = Sampling(None, style, temperature, model.max_proof_tokens, settings.seed)
+    try:
+        sampling.generator = open_generator(model, seed_model(model))
+    except ModelServerError as error:
+        if all(STRATEGIES[name] for name in names):
+            raise
+        sampling.lose(error)
+    return sampling
+
+
+def make_strategy(names: Sequence[str], sampling: Sampling | None) -> Strategy:
+    """The strategies of those names, in turns."""
     made: list[Strategy] = []
     for name in names:
         if sampling is None or name == "portfolio":
@@ -282,11 +298,13 @@ def _search(
     statements: Sequence[Statement], title: str,
 ) -> None:  # fmt: skip
     with open_pool(settings.verify, cache=default_cache()) as pool:
-        strategy = make_strategy(names, settings, request.temperature, pool)
+        sampling = open_sampling(names, settings, request.temperature, pool)
+        strategy = make_strategy(names, sampling)
         targets = [Target(statement, job_of(statement, settings)) for statement in statements]
         search = Search(store, pool, strategy, targets, request.budget, title.strip())
         search.run()
         store.set_meta("spent_ms", {name: round(spent) for name, spent in search.spent_ms.items()})
+        store.set_meta("lost", sampling.lost if sampling else "")
 
 
 def _values(settings: Settings, request: Request, dataset: Dataset) -> dict[str, Any]:

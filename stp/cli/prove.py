@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stp.errors import UsageError
+from stp.errors import ModelServerError, UsageError
 
 if TYPE_CHECKING:
     from stp.search.prove import Budget
@@ -50,7 +50,8 @@ def prove(
 ) -> None:
     """Prove the statements of a benchmark, or fill the holes of a file.
 
-    Exit code 0: a benchmark was gone through, or all holes are filled; 1: holes are left.
+    Exit code 0: a benchmark was gone through, or all holes are filled; 1: holes are left; 3: the model's
+    server was lost, and the search went on without it.
     """
     from stp.search.prove import Budget
     from stp.settings import load
@@ -78,8 +79,11 @@ def _dataset(
     from stp.prove import Request, prove
     from stp.report.proofs import summary
 
-    print(summary(prove(settings, Request(dataset, split, strategy, budget, source, temperature), out)))
+    record = prove(settings, Request(dataset, split, strategy, budget, source, temperature), out)
+    print(summary(record))
     print(f"\nreport: {out / 'report.html'}", file=sys.stderr)
+    if record.lost:
+        raise typer.Exit(ModelServerError.exit_code)
 
 
 def _file(

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from stp.errors import MachineryError, UsageError
+from stp.errors import ModelServerError, UsageError
 
 _TRIES = 6
 _FIRST_PAUSE_S = 0.5
@@ -32,7 +32,7 @@ class Server:
 
         Raises:
             UsageError: it does not take the request.
-            MachineryError: nobody answers, or the server fails.
+            ModelServerError: nobody answers, or the server fails.
         """
         return self.check(self.send(method, self.url + path, body)).json()
 
@@ -40,7 +40,7 @@ class Server:
         """The answer, or the last one of a server that stays busy.
 
         Raises:
-            MachineryError: nobody answers.
+            ModelServerError: nobody answers.
         """
         for wait in range(_TRIES):
             try:
@@ -49,7 +49,7 @@ class Server:
                     return answer
             except httpx.TransportError as error:
                 if wait == _TRIES - 1:
-                    raise MachineryError(
+                    raise ModelServerError(
                         f"no answer from {url} in {_TRIES} tries ({error}): expected an OpenAI-compatible "
                         "server there; start one (vllm serve FOLDER) or set model.url"
                     ) from None
@@ -61,12 +61,12 @@ class Server:
         """The answer, where it is one.
 
         Raises:
-            UsageError, MachineryError: see `ask`.
+            UsageError, ModelServerError: see `ask`.
         """
         if answer.is_success:
             return answer
         said = answer.text.strip().partition("\n")[0][:300]
-        kind = UsageError if answer.is_client_error else MachineryError
+        kind = UsageError if answer.is_client_error else ModelServerError
         raise kind(f"{answer.request.url} answered {answer.status_code}: {said}")
 
     def close(self) -> None:

@@ -86,6 +86,8 @@ class ProveRecord:
     problems: list[Solved]
     pass_at_k: list[PassAtK]
     verdicts: dict[str, int]
+    lost: str
+    """Why the model wrote no more: its server was lost. "" where it was not."""
     published: str
     settings: dict[str, Any]
 
@@ -146,6 +148,7 @@ def read_proofs(
         problems=problems,
         pass_at_k=_curve(problems, _outcomes(dataset.problems, by_key), k, independent),
         verdicts=dict(verdicts.most_common()),
+        lost=store.meta("lost") or "",
         published=dataset.entry.published,
         settings=settings,
     )
@@ -175,6 +178,7 @@ def results_json(record: ProveRecord) -> str:
         "verdicts": record.verdicts,
         "tokens": sum(problem.tokens for problem in record.problems),
         "seconds": record.seconds,
+        "lost": record.lost,
         "settings": record.settings,
         "problems": [asdict(problem) for problem in record.problems],
     }
@@ -189,6 +193,8 @@ def summary(record: ProveRecord) -> str:
         f" ({percent(record.solved, record.total)}), strictly checked, in {record.seconds / 60:.1f} min",
         f"  strategy {record.strategy}, model {record.model}, up to {record.k} tries each",
     ]
+    if record.lost:
+        lines.append(f"  not all was tried: {record.lost}; the same command goes on from here")
     if len(sound) < record.total:
         solved = sum(problem.state == "solved" for problem in sound)
         lines.append(

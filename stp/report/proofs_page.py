@@ -83,6 +83,8 @@ def _tiles(record: ProveRecord) -> list[tuple[str, str]]:
         (f"{sum(p.tokens for p in record.problems):,}", "tokens sampled"),
         (f"{record.seconds / 60:.1f} min", "at work"),
     ]
+    if record.lost:
+        tiles.append(("model lost", f"on the way, so not all was tried: {record.lost}"))
     if bad := record.count("bad_statement") + record.count("no_theorem"):
         tiles.insert(2, (str(bad), "state nothing that can be proved here"))
     return tiles

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from stp.models.prompts import Prompt
-from stp.search.strategy import Draft, Sampling, Task, Tried, stream, unlike, written
+from stp.search.strategy import Draft, Sampling, Task, Tried, unlike, written
 from stp.search.tactics import CLOSE, CLOSE_PLAIN, block, leaves_goals, lines_of, parts_of
 from stp.syntax.lean_file import restates
 from stp.types import Verdict
@@ -41,10 +41,7 @@ class Repair:
         prompts = {at: prompt for at, task in enumerate(tasks) if (prompt := self._asked(task))}
         if not prompts or not n:
             return {}
-        samples = sampling.generator.generate(
-            [*prompts.values()], n=n, temperature=sampling.temperature, max_tokens=sampling.max_tokens,
-            seed=stream(sampling.seed, tasks[0].tries),
-        )  # fmt: skip
+        samples = sampling.write([*prompts.values()], n, tasks[0].tries)
         return {
             at: [
                 Draft(written(sampling.style, text, tasks[at].statement.text), text.tokens) for text in texts

@@ -7,12 +7,16 @@ was killed goes on from the tries in its store. The driver is `stp.search.prove`
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from tqdm import tqdm
+
+from stp.errors import ModelServerError
 from stp.models.base import Generator, Sample
-from stp.models.prompts import PromptFormat
+from stp.models.prompts import Prompt, PromptFormat
 from stp.types import CheckResult, Statement
 
 #: Each strategy's name, and whether it needs a model.
@@ -64,31 +68,45 @@ class Strategy(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Sampling:
-    """Whole proofs that a model writes."""
+    """Whole proofs that a model writes, while its server answers: without it the search goes on with what
+    needs no model."""
 
-    generator: Generator
+    generator: Generator | None
+    """None once it is lost."""
     style: PromptFormat
     temperature: float
     max_tokens: int
     seed: int
     looks: bool = False
+    lost: str = ""
+    """Why the model writes nothing more."""
+
+    def write(self, prompts: Sequence[Prompt], n: int, tries: int) -> list[list[Sample]]:
+        """`n` samples for each prompt after so many tries; none once the model's server is lost."""
+        if self.generator is not None:
+            try:
+                return self.generator.generate(
+                    prompts, n=n, temperature=self.temperature, max_tokens=self.max_tokens,
+                    seed=stream(self.seed, tries),
+                )  # fmt: skip
+            except ModelServerError as error:
+                self.lose(error)
+        return [[] for _ in prompts]
+
+    def lose(self, error: ModelServerError) -> None:
+        """From now on the model writes nothing."""
+        self.generator, self.lost = None, str(error)
+        tqdm.write(f"stp: {error}; the search goes on without the model", file=sys.stderr)
 
     def propose(self, tasks: Sequence[Task], most: int) -> list[list[Draft]]:
         """See `Strategy.propose`; a prompt that the model has no room for gets nothing."""
         prompts = [self.style.prover(s.text, s.system, s.header) for s in (task.statement for task in tasks)]
         return [
             [Draft(written(self.style, sample, task.statement.text), sample.tokens) for sample in samples]
-            for task, samples in zip(
-                tasks,
-                self.generator.generate(
-                    prompts, n=most, temperature=self.temperature, max_tokens=self.max_tokens,
-                    seed=stream(self.seed, tasks[0].tries),
-                ),
-                strict=True,
-            )
-        ]  # fmt: skip
+            for task, samples in zip(tasks, self.write(prompts, most, tasks[0].tries), strict=True)
+        ]
 
 
 class Turns:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
-from stp.search.strategy import Draft, Sampling, Task, stream, unlike, written
+from stp.search.strategy import Draft, Sampling, Task, unlike, written
 from stp.search.tactics import CLOSE, CLOSE_PLAIN, block, leaves_goals, lines_of, steps_for
 from stp.syntax.goals import Goal, goal_of, goals_in
 
@@ -65,14 +65,11 @@ class Tree:
         first: a node takes only some children in a visit."""
         sampling = self.sampling
         goals = [node.goals[0].statement for node in best]
-        samples = sampling.generator.generate(
-            [
-                sampling.style.prover(goal, task.statement.system, task.statement.header)
-                for goal, task in zip(goals, tasks, strict=True)
-            ],
-            n=_SAMPLES, temperature=sampling.temperature, max_tokens=sampling.max_tokens,
-            seed=stream(sampling.seed, tasks[0].tries),
-        )  # fmt: skip
+        prompts = [
+            sampling.style.prover(goal, task.statement.system, task.statement.header)
+            for goal, task in zip(goals, tasks, strict=True)
+        ]
+        samples = sampling.write(prompts, _SAMPLES, tasks[0].tries)
         found = []
         for goal, texts in zip(goals, samples, strict=True):
             likeliest = sorted(texts, key=lambda text: -text.logprob)

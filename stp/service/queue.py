@@ -33,8 +33,9 @@ from stp.types import VOID, CheckResult, Job, Verdict
 from stp.verify.pool import Pool
 
 _log = logging.getLogger(__name__)
-#: What a client that came back may have had less than the others, at most: a small request's worth.
-_CREDIT_S = 0.2
+#: What a client that came back may have had less than the others, at most: a slow request's worth, so that
+#: one that asks for less than its share has all of it at once.
+_CREDIT_S = 1.0
 #: What is handed to a worker ahead: in seconds; in jobs at least (two batches of two) and at most.
 _AHEAD_S, _AHEAD_LEAST, _AHEAD_MOST = 0.15, 4, 32
 _SMOOTH = 0.1

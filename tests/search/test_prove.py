@@ -9,13 +9,16 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from stp.datasets import registry
-from stp.errors import UsageError
-from stp.prove import deny_early, job_of, roots, strategy_names
+from stp.errors import ModelServerError, UsageError
+from stp.models import http
+from stp.prove import Request, deny_early, job_of, prove, roots, strategy_names
 from stp.report.proofs import read_proofs, results_json, summary
 from stp.report.proofs_page import published, render
 from stp.search.portfolio import Portfolio, closing
@@ -178,6 +181,23 @@ def test_published_results_name_where_they_were_found() -> None:
             title, rows = published(entry.published)
             assert title
             assert all(row.result and row.where and row.budget for row in rows)
+
+
+@pytest.mark.lean
+def test_a_search_goes_on_without_a_model_whose_server_is_not_there(
+    lean_pool: Pool, own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http, "_FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr("stp.prove.open_pool", lambda *_, **__: nullcontext(lean_pool))
+    settings = load("chat", ["model.base=any", "model.url=http://127.0.0.1:9/v1"])
+    request = Request(str(own), None, "portfolio+sample", Budget(4))
+    record = prove(settings, request, tmp_path / "run")
+    assert {problem.name for problem in record.problems if problem.state == "solved"} == {"easy", "later"}
+    assert "no answer from http://127.0.0.1:9" in record.lost
+    assert "not all was tried: no answer" in summary(record)
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["lost"] == record.lost
+    with pytest.raises(ModelServerError, match="no answer"):
+        prove(settings, replace(request, strategy="sample"), tmp_path / "other")
 
 
 @pytest.mark.lean

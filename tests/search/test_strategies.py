@@ -7,13 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from stp.errors import ModelServerError
 from stp.models.base import Sample
 from stp.models.prompts import Prompt, prompt_format
 from stp.prove import job_of
-from stp.search.portfolio import closing
+from stp.search.portfolio import Portfolio, closing
 from stp.search.prove import Budget, Search, Target
 from stp.search.repair import Repair, mend
-from stp.search.strategy import Sampling, Strategy, Task, Tried
+from stp.search.strategy import Sampling, Strategy, Task, Tried, Turns
 from stp.search.tactics import block, leaves_goals, lines_of, parts_of, steps_for
 from stp.search.tree import Tree, nodes_of
 from stp.settings import load
@@ -117,6 +118,25 @@ def test_the_tree_finds_a_proof_of_several_steps(lean_pool: Pool) -> None:
         "theorem t (f : Nat → Nat) (h : ∃ k, f k = 0) (g : ∀ n, f n ≠ 0 ∨ n = 7) : f 7 = 0 ∧ ∃ m, m = f 7 + 1"
     )
     assert search(lean_pool, text, Tree(sampling()), 32)
+
+
+def test_a_model_whose_server_is_lost_is_not_asked_again_and_the_rest_goes_on(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    class Lost(Writer):
+        def generate(self, *_: object, **__: object) -> list[list[Sample]]:
+            raise ModelServerError("nobody there")
+
+    task = Task(statement("theorem t (a b : Nat) (h : a < b) : a + 1 ≤ b"), tries=8)
+    for strategy, goes_on in ((Tree, True), (Repair, False), (lambda sampling: sampling, False)):
+        model = Sampling(Lost(), prompt_format("tiny"), 1.0, 32, 0)
+        turns = Turns(Portfolio(), strategy(model))
+        for _ in range(2):
+            [drafts] = turns.propose([task], 8)
+            assert [draft.proof for draft in drafts[:4]] == closing(task.statement)[8:12]
+            assert (len(drafts) == 8) == goes_on
+        assert model.lost == "nobody there"
+        assert capsys.readouterr().err.count("goes on without the model") == 1
 
 
 def test_the_tree_tries_the_likeliest_of_what_the_model_wrote_first() -> None:

@@ -48,6 +48,19 @@ def test_a_light_client_waits_little_beside_a_heavy_one(host: ScriptedHost) -> N
     run(host, story)
 
 
+def test_a_client_that_asks_for_less_than_its_share_has_all_of_it_at_once(host: ScriptedHost) -> None:
+    async def story(dispatcher: Dispatcher) -> None:
+        await asyncio.gather(*dispatcher.submit(jobs(1, "known"), "light"))
+        dispatcher.submit(jobs(400, "heavy"), "heavy")
+        while len(host.checked) < 150:
+            await asyncio.sleep(0.01)
+        before = len(host.checked)
+        await asyncio.gather(*dispatcher.submit(jobs(80, "light"), "light"))
+        assert len(host.checked) - before < 130, "its eighty, and what the worker had ahead"
+
+    run(host, story)
+
+
 def test_what_a_client_had_while_it_was_alone_is_not_held_against_it(host: ScriptedHost) -> None:
     async def story(dispatcher: Dispatcher) -> None:
         await asyncio.gather(*dispatcher.submit(jobs(150, "early"), "light"))
