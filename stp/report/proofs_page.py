@@ -9,14 +9,12 @@ from __future__ import annotations
 import tomllib
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib import resources
 
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from stp.datasets.files import data_dir
 from stp.report import plots
-from stp.report.page import Plot
+from stp.report.page import Plot, template
 from stp.report.proofs import ProveRecord, percent
 from stp.report.rates import Rate
 
@@ -37,12 +35,9 @@ class Published:
 
 def render(record: ProveRecord) -> str:
     """The page of a record."""
-    folder = resources.files("stp.report")
-    page = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     title, rows = published(record.published)
-    return page.from_string(folder.joinpath("proofs.html").read_text(encoding="utf-8")).render(
+    return template("proofs.html").render(
         title=f"{record.dataset} {record.split}: {record.solved} of {record.total} proved",
-        style=Markup(folder.joinpath("style.html").read_text(encoding="utf-8")),
         written_at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         record=record,
         tiles=_tiles(record),
