@@ -81,7 +81,7 @@ def measure() -> dict[str, Any]:
 
 
 def _through(pool: Pool, post: Callable[[Sequence[Job]], object], jobs: Sequence[Job]) -> dict[str, Any]:
-    """Checks a second of the pool and through HTTP, in requests of 200, in turns: each is first now and then."""
+    """Checks a second of the pool and through HTTP, in requests of 200, in turns that change places."""
     ratios, rates = [], []
     for _ in range(_REPEATS):
         fresh, spent_s = _uncached(jobs), {"pool": 0.0, "http": 0.0}
