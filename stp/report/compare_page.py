@@ -86,7 +86,7 @@ def _held_out_plots(comparison: Comparison) -> list[Plot]:
                               elinewidth=0.8, label=r.arm.name)  # fmt: skip
             axes.set_xscale("log", base=2)
             axes.xaxis.set_major_formatter("{x:.0f}")
-            axes.set_xlabel("k, proofs sampled per statement")
+            axes.set_xlabel("k, proofs tried per statement")
             _shares(axes, "held-out statements proved")
             figure.legend(loc="outside upper center", ncols=3)
             caption = "Of each run's last model; bars are one standard error over statements of all seeds."

@@ -202,7 +202,7 @@ def pass_at_k(name: str, label: str, curves: Sequence[Curve]) -> str:
                 _band(axes, curve.points, colour)
         _rate_axis(axes)
         most = max((k for curve in curves for k in curve.points), default=1)
-        axes.set_xlabel("k, proofs sampled per statement")
+        axes.set_xlabel("k, proofs tried per statement")
         if most > 16:
             axes.set_xscale("log", base=2)
             axes.xaxis.set_major_formatter("{x:.0f}")
@@ -240,7 +240,7 @@ def _band(axes: Axes, rates: dict[int, Rate], colour: Colour) -> None:
 
 
 def _rate_axis(axes: Axes) -> None:
-    axes.set_ylabel("held-out statements proved")
+    axes.set_ylabel("statements proved")
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
     axes.set_ylim(0, min(1.0, max(0.05, axes.get_ylim()[1] * 1.05)))
 

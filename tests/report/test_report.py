@@ -257,7 +257,7 @@ def test_the_page_has_every_plot_with_labelled_axes(store: Store, tmp_path: Path
             "What the checker said",
             "Time by stage",
         ]
-        labels = ("k, proofs sampled per statement", "pass rate of a statement", "attempts", "minutes")
+        labels = ("k, proofs tried per statement", "pass rate of a statement", "attempts", "minutes")
         assert all(f">{label}</text>" in page for label in labels)
     assert page.count("<svg ") == len(titles)
     assert "currentColor" in page
