@@ -174,10 +174,15 @@ def errorsAmong : List Said → List Said
   | [] => []
   | s :: rest => if s.severity == "error" then s :: errorsAmong rest else errorsAmong rest
 
-/-- The errors in a log. -/
-def errorsOf (log : MessageLog) : IO (List Said) := do
-  let said ← saidIn log.toList
-  return errorsAmong said
+/-- The messages that are errors. -/
+def onlyErrors : List Message → List Message
+  | [] => []
+  | m :: rest => match m.severity with
+    | .error => m :: onlyErrors rest
+    | _ => onlyErrors rest
+
+/-- The errors in a log; what else is in it is not written out. -/
+def errorsOf (log : MessageLog) : IO (List Said) := saidIn (onlyErrors log.toList)
 
 /-- A message as JSON. -/
 def saidJson (s : Said) : Json :=
@@ -400,21 +405,16 @@ structure Trusted where
   the same by what the statement mentions. -/
   spec : Option Environment := none
 
-/-- The state with a theorem taken out of the automation that would find it by itself. -/
-def hide (theorem_ : Name) (state : Elab.Command.State) : List String → IO Elab.Command.State
+/-- The state with a theorem taken out of the automation that would find it by itself: what
+`attribute [-simp, -grind]` does, where it has any effect. -/
+def hide (theorem_ : Name) (state : Elab.Command.State) : List Name → IO Elab.Command.State
   | [] => return state
   | kind :: rest => do
-    let input := inputOf s!"attribute [-{kind}] {theorem_.toString false}"
-    let (stx, _, log) := parseNext input state {} {}
-    let unread ← errorsOf log
-    match unread with
-    | _ :: _ => hide theorem_ state rest
-    | [] =>
-      let after ← runCommand input state stx
-      let errors ← errorsOf after.messages
-      match errors with
-      | [] => hide theorem_ after rest
-      | _ => hide theorem_ state rest
+    let context : Core.Context := { fileName := "<origin>", fileMap := FileMap.ofString "" }
+    let ref ← IO.mkRef ({ env := state.env } : Core.State)
+    match ← (Attribute.erase theorem_ kind context ref).toBaseIO with
+    | .ok _ => hide theorem_ { state with env := (← ref.get).env } rest
+    | .error _ => hide theorem_ state rest
 
 /-- Elaborates a statement with `sorry` for a proof. -/
 def elabStatement (header : Header) (text : String) (origin : Option Name) : IO (Except Said Trusted) := do
@@ -435,7 +435,7 @@ def elabStatement (header : Header) (text : String) (origin : Option Name) : IO 
         if info.type.hasSorry then return .error (plain "the statement holds sorry")
         if info.type.hasMVar || info.type.hasFVar then return .error (plain "the statement is not closed")
         let state ← match origin with
-          | some o => hide o header.state ["simp", "grind"]
+          | some o => hide o header.state [`simp, `grind]
           | none => pure header.state
         return .ok
           { header := header.text, text, name := full, type := info.type, levels := info.levelParams, origin, state }
