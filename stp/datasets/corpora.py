@@ -6,12 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from stp.datasets import isabelle_main, registry, seeds
-from stp.datasets.decontaminate import OPEN_SPLITS, Copy, held_out
+from stp.datasets.decontaminate import OPEN_SPLITS, Copy, HeldOut, held_out
 from stp.datasets.seeds import Seed
 from stp.errors import UsageError
 from stp.types import Statement, System
 
-_ISABELLE_MAIN = "isabelle-main"
 Sides = tuple[list[Statement], list[Statement]]
 
 
@@ -25,14 +24,15 @@ class Corpus:
     sides: Callable[[], Sides]
     """To train on, and held out."""
     proofs: Callable[[], list[Seed]]
+    held_out: Callable[[], HeldOut]
 
     def seeds(self) -> tuple[list[Seed], dict[str, Copy]]:
         """Proofs to start from."""
-        return held_out().clean_seeds(self.proofs())
+        return self.held_out().clean_proofs(self.proofs())
 
     def train(self) -> list[Statement]:
         """The statements of the training side."""
-        return held_out().clean(self.sides()[0])[0]
+        return self.held_out().clean(self.sides()[0])[0]
 
     def unproved(self, benchmarks: Sequence[str] = ()) -> tuple[list[Statement], dict[str, Copy]]:
         """The training side without what has a seed proof, and the open sides of benchmarks.
@@ -49,7 +49,7 @@ class Corpus:
             for problem in registry.load(name).problems:
                 if problem.statement and problem.split in OPEN_SPLITS and problem.system is self.system:
                     found.setdefault(problem.statement.key, problem.statement)
-        return held_out().clean(s for key, s in found.items() if key not in proved)
+        return self.held_out().clean(s for key, s in found.items() if key not in proved)
 
 
 def corpora(names: str) -> list[Corpus]:
@@ -62,12 +62,12 @@ def corpora(names: str) -> list[Corpus]:
     chosen = names.split("+")
     if "" in chosen or len(set(chosen)) < len(chosen):
         raise UsageError(f"data.dataset: expected names with + between them, each once, found {names!r}")
-    return [_corpus(name) for name in chosen]
+    return [_corpus(name, lambda: held_out(names)) for name in chosen]
 
 
-def _corpus(name: str) -> Corpus:
+def _corpus(name: str, kept: Callable[[], HeldOut]) -> Corpus:
     # The modules' functions are looked up when they are called.
-    if name == _ISABELLE_MAIN:
+    if name == isabelle_main.NAME:
         sides: Callable[[], Sides] = lambda: (isabelle_main.load("train"), isabelle_main.load("test"))  # noqa: E731
-        return Corpus(name, System.ISABELLE, sides, lambda: isabelle_main.seeds())
-    return Corpus(name, System.LEAN, lambda: registry.sides(name), lambda: seeds.load())
+        return Corpus(name, System.ISABELLE, sides, lambda: isabelle_main.seeds(), kept)
+    return Corpus(name, System.LEAN, lambda: registry.sides(name), lambda: seeds.load(), kept)

@@ -68,9 +68,10 @@ def fill(store: Store, settings: Settings) -> dict[str, Any]:
     proved = {seed.statement.key: seed.statement for seed in found}
     pool, pool_copies = draw(settings.data, settings.seed)
     tests = draw_tests(settings.data, settings.seed)
+    against = held_out(settings.data.dataset)
     with store.atomic():
         store.set_meta("decontaminated", {
-            "against": held_out().sizes, "absent": held_out().absent,
+            "against": against.sizes, "absent": against.absent,
             "seeds": _by_reason(seed_copies), "pool": _by_reason(pool_copies),
         })  # fmt: skip
         store.add_statements(tests, 0, "test")
