@@ -33,16 +33,11 @@ from stp.settings import Settings
 from stp.store.store import Store
 from stp.syntax.isabelle_file import commands
 from stp.syntax.lean_file import restates, theorems
-from stp.syntax.lean_tokens import Kind, tokens
 from stp.types import Job, Statement, System
 from stp.verify.isabelle import toolchain as isabelle
 from stp.verify.lean import toolchain
 from stp.verify.pool import Pool, default_cache, open_pool
 
-#: What the embedded Lean's library holds.
-_EMBEDDED_ROOTS = frozenset({"Init", "Std", "Lean", "Lake"})
-#: Words that may stand ahead of a file's first command.
-_BEFORE_COMMANDS = frozenset({"module", "prelude", "public", "meta", "import", "all"})
 #: Settings of a run that a later call may change.
 _BUDGET = frozenset({"k", "tokens", "seconds"})
 
@@ -124,8 +119,7 @@ def deny_early(dataset: Dataset, settings: Settings) -> None:
     if settings.verify.system is System.ISABELLE:
         isabelle.find(settings.verify.session, allow_tainted_heap=settings.verify.allow_tainted_heap)
     else:
-        for problem in dataset.problems:
-            _deny_imports(name, problem.before, settings)
+        toolchain.require_library(name, {p.before for p in dataset.problems}, settings.verify.toolchain)
     if dataset.path is not None and (said := registry.problem_with(dataset.entry, dataset.path)):
         print(f"note: {said}", file=sys.stderr)
 
@@ -159,29 +153,6 @@ def _for_system(settings: Settings, system: System, names: Sequence[str]) -> Set
     return settings.model_copy(update={"verify": verify})
 
 
-def _deny_imports(name: str, header: str, settings: Settings) -> None:
-    missing = roots(header) - _EMBEDDED_ROOTS
-    if missing and toolchain.find(settings.verify.toolchain).kind == "embedded":
-        raise UsageError(
-            f"{name}: imports {', '.join(sorted(missing))}, which the embedded Lean lacks: it needs a native "
-            "Lean with that library (cd lean_project && lake build); minif2f-core and lean-core need none"
-        )
-
-
-@functools.cache
-def roots(header: str) -> frozenset[str]:
-    """The first parts of the modules that a header imports."""
-    found: set[str] = set()
-    importing = False
-    for token in tokens(header):
-        if importing and token.text != "all" and token.kind is Kind.NAME:
-            found.add(token.text.partition(".")[0])
-        elif token.text not in _BEFORE_COMMANDS:
-            break
-        importing = token.text in ("import", "all")
-    return frozenset(found)
-
-
 def prove_file(
     settings: Settings, path: Path, strategy: str, budget: Budget, temperature: float
 ) -> tuple[str, str, list[HoleReport]]:
@@ -206,7 +177,7 @@ def prove_file(
     if is_theory:
         has_holes = any(command.holes for command in commands(before)[1])
     else:
-        _deny_imports(str(path), before, settings)
+        toolchain.require_library(str(path), {before}, settings.verify.toolchain)
         has_holes = any(theorem.holes for theorem in theorems(before))
     after, reports = before, []
     if has_holes:

@@ -41,6 +41,14 @@ class Corpus:
             UsageError: no such dataset or benchmark, or it is not here.
         """
         proved = {seed.statement.key for seed in self.proofs()}
+        return self.held_out().clean(s for key, s in self.open(benchmarks).items() if key not in proved)
+
+    def open(self, benchmarks: Sequence[str]) -> dict[str, Statement]:
+        """The training side and the open sides of benchmarks, by key, nothing left out.
+
+        Raises:
+            UsageError: no such dataset or benchmark, or it is not here.
+        """
         found = {s.key: s for s in self.sides()[0]}
         for name in benchmarks:
             if name not in registry.entries():
@@ -49,7 +57,7 @@ class Corpus:
             for problem in registry.load(name).problems:
                 if problem.statement and problem.split in OPEN_SPLITS and problem.system is self.system:
                     found.setdefault(problem.statement.key, problem.statement)
-        return self.held_out().clean(s for key, s in found.items() if key not in proved)
+        return found
 
 
 def corpora(names: str) -> list[Corpus]:

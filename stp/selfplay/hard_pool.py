@@ -10,6 +10,7 @@ from stp.models.prompts import two_roles
 from stp.search.evaluate import proved_by_portfolio
 from stp.search.sample import Budget, Prover, attempt
 from stp.selfplay.seed_model import seed_model
+from stp.selfplay.seeds import require_provers
 from stp.settings import Settings
 from stp.store.store import Store
 from stp.verify.pool import default_cache, open_pools
@@ -25,6 +26,7 @@ def build(path: Path, settings: Settings, candidates: int) -> None:
     """
     from stp.models.backend import open_generator
 
+    require_provers(settings)
     chosen = corpora(settings.data.dataset)
     unproved = [s for corpus in chosen for s in corpus.unproved(settings.data.benchmarks)[0]]
     library = [s for s in unproved if s.origin]

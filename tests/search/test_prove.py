@@ -15,7 +15,7 @@ import pytest
 
 from stp.datasets import registry
 from stp.errors import UsageError
-from stp.prove import deny_early, job_of, roots, strategy_names
+from stp.prove import deny_early, job_of, strategy_names
 from stp.report.proofs import read_proofs, results_json, summary
 from stp.report.proofs_page import published, render
 from stp.search.portfolio import Portfolio, closing
@@ -162,14 +162,6 @@ def test_strategies_and_benchmarks_that_cannot_be_are_denied_before_anything_sta
     embedded = load("tiny", ["verify.toolchain=embedded"])
     with pytest.raises(UsageError, match="imports Mathlib, which the embedded Lean lacks"):
         deny_early(registry.load(str(path)), embedded)
-
-
-def test_what_a_header_imports_is_read_up_to_its_first_command() -> None:
-    header = (
-        "module -- import No\npublic import Mathlib.Tactic\nimport all Aesop\npublic section\n/- import No -/"
-    )
-    assert roots(header) == {"Mathlib", "Aesop"}
-    assert roots("open Nat\nimport Late") == roots("") == frozenset()
 
 
 def test_published_results_name_where_they_were_found() -> None:
