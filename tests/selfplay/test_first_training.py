@@ -66,7 +66,8 @@ def test_copies_of_held_out_statements_are_left_out_of_what_is_imported_and_that
     held = ["theorem other (b : ℕ) (pos : 0 < b) : b ≠ 0", "theorem double_one : double 1 = 2"]
     index = Index((text.split()[1], make_statement(text, "", Source.DATASET)) for text in held)
     against = HeldOut(index, {"bench": 2}, ("proofnet",))
-    [example] = examples_of(write(tmp_path / "corpus.json", STP), style, against)
+    (tmp_path / "published").mkdir()  # the trace is beside it
+    [example] = examples_of(write(tmp_path / "published/corpus.json", STP), style, against)
     assert "ours_2" in example.prompt.text
     said = "left out as copies of bench (2): 1 statements (1 by key, 0 by n-grams); not on this machine: "
     assert f"corpus.json: {said}" in capsys.readouterr().err
