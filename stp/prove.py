@@ -71,13 +71,14 @@ def prove(settings: Settings, request: Request, out: Path) -> ProveRecord:
     statements = [problem.statement for problem in dataset.problems if problem.statement]
     with Store(out / "stp.sqlite") as store:
         _settle(store, out, values)
-        try:
-            _search(
-                store, settings, names, request, statements, f"{dataset.entry.name} {request.split or ''}"
-            )
-        finally:
-            record = read_proofs(store, dataset, values, _copies(statements, values))
-            write_reports(record, out)
+        with open_pool(settings.verify, cache=default_cache()) as pool:
+            copies = _copies(statements, values)  # takes seconds: while the checkers start, not at Ctrl-C
+            try:
+                title = f"{dataset.entry.name} {request.split or ''}"
+                _search(store, pool, settings, names, request, statements, title)
+            finally:
+                record = read_proofs(store, dataset, values, copies)
+                write_reports(record, out)
     return record
 
 
@@ -249,15 +250,14 @@ def make_strategy(names: Sequence[str], settings: Settings, temperature: float, 
 
 
 def _search(
-    store: Store, settings: Settings, names: Sequence[str], request: Request,
+    store: Store, pool: Pool, settings: Settings, names: Sequence[str], request: Request,
     statements: Sequence[Statement], title: str,
 ) -> None:  # fmt: skip
-    with open_pool(settings.verify, cache=default_cache()) as pool:
-        strategy = make_strategy(names, settings, request.temperature, pool)
-        targets = [Target(statement, job_of(statement, settings)) for statement in statements]
-        search = Search(store, pool, strategy, targets, request.budget, title.strip())
-        search.run()
-        store.set_meta("spent_ms", {name: round(spent) for name, spent in search.spent_ms.items()})
+    strategy = make_strategy(names, settings, request.temperature, pool)
+    targets = [Target(statement, job_of(statement, settings)) for statement in statements]
+    search = Search(store, pool, strategy, targets, request.budget, title.strip())
+    search.run()
+    store.set_meta("spent_ms", {name: round(spent) for name, spent in search.spent_ms.items()})
 
 
 def _values(settings: Settings, request: Request, dataset: Dataset) -> dict[str, Any]:

@@ -9,13 +9,15 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from stp.datasets import registry
 from stp.errors import UsageError
-from stp.prove import deny_early, job_of, strategy_names
+from stp.prove import Request, deny_early, job_of, prove, strategy_names
 from stp.report.proofs import read_proofs, results_json, summary
 from stp.report.proofs_page import published, render
 from stp.search.portfolio import Portfolio, closing
@@ -170,6 +172,24 @@ def test_published_results_name_where_they_were_found() -> None:
             title, rows = published(entry.published)
             assert title
             assert all(row.result and row.where and row.budget for row in rows)
+
+
+def test_a_search_that_is_stopped_has_only_its_reports_left_to_write(
+    own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+
+    def stopped(_: Search) -> None:
+        done.append("search")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("stp.prove.open_pool", lambda *_, **__: nullcontext(SimpleNamespace(workers=1)))
+    monkeypatch.setattr("stp.prove._copies", lambda *_: done.append("copies") or {})
+    monkeypatch.setattr(Search, "run", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        prove(SETTINGS, Request(str(own), None, "sample", Budget(4)), tmp_path / "run")
+    assert done == ["copies", "search"]
+    assert json.loads((tmp_path / "run/results.json").read_text())["total"] == 6
 
 
 @pytest.mark.lean
