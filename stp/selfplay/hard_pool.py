@@ -9,8 +9,8 @@ from stp.datasets.corpora import corpora
 from stp.models.prompts import two_roles
 from stp.search.evaluate import proved_by_portfolio
 from stp.search.sample import Budget, Prover, attempt
+from stp.selfplay.needs import require_provers
 from stp.selfplay.seed_model import seed_model
-from stp.selfplay.seeds import require_provers
 from stp.settings import Settings
 from stp.store.store import Store
 from stp.verify.pool import default_cache, open_pools

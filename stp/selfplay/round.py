@@ -33,6 +33,7 @@ from stp.selfplay.folder import make_folder, settle
 from stp.selfplay.gates import gate
 from stp.selfplay.learn import Readers, choose_examples, train_final, train_round
 from stp.selfplay.logs import check_logs, log_round
+from stp.selfplay.needs import require
 from stp.selfplay.salvage import salvage
 from stp.selfplay.seed_model import seed_model, start_model
 from stp.selfplay.select import Tally, attempt_targets
@@ -56,9 +57,8 @@ def selfplay(settings: Settings, folder: Path, rounds: int, tokens: int = 0) -> 
         StoreError: the folder cannot be used, or another process plays this run.
     """
     check_logs(settings.report.logs)
-    two_roles(settings.model)
-    if not folder.exists():
-        seeds.require_provers(settings)  # or the folder would be of a run that nobody could play
+    if not (folder / "stp.sqlite").exists():
+        require(settings)  # or the folder would be of a run that nobody could play
     make_folder(folder)
     with Store(folder / "stp.sqlite") as store:
         settle(store, folder, settings)

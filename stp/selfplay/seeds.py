@@ -14,9 +14,7 @@ from stp.datasets.seeds import Seed
 from stp.errors import UsageError
 from stp.settings import DataSettings, Settings
 from stp.store.store import Store
-from stp.types import CheckResult, Premise, Statement, System, Verdict
-from stp.verify.lean.toolchain import require_library
-from stp.verify.pool import find_prover
+from stp.types import CheckResult, Premise, Statement, Verdict
 
 #: Library parts that carry proofs of tactics and logic itself: no lemma to conjecture from.
 MACHINERY = (
@@ -57,9 +55,7 @@ def fill(store: Store, settings: Settings) -> dict[str, Any]:
 
     Raises:
         UsageError: no such dataset, or nothing in it to prove.
-        ToolchainError: see `require_provers`.
     """
-    require_provers(settings)
     found: list[Seed] = []
     seed_copies: dict[str, Copy] = {}
     for corpus in corpora(settings.data.dataset):
@@ -90,21 +86,6 @@ def fill(store: Store, settings: Settings) -> dict[str, Any]:
         "seed_statements": len(proved),
         "seeds": len(found),
     }
-
-
-def require_provers(settings: Settings) -> None:
-    """Looks for the provers of the run's systems and the libraries of its statements, before anything is
-    trained or sampled.
-
-    Raises:
-        UsageError: no such dataset, or it imports what is not there.
-        ToolchainError: a prover is absent; says what to do.
-    """
-    for corpus in corpora(settings.data.dataset):
-        find_prover(settings.verify.model_copy(update={"system": corpus.system}))
-        if corpus.system is System.LEAN:
-            statements = [*corpus.open(settings.data.benchmarks).values(), *corpus.sides()[1]]
-            require_library(corpus.name, {s.header for s in statements}, settings.verify.toolchain)
 
 
 def draw(data: DataSettings, seed: int) -> tuple[list[Statement], dict[str, Copy]]:

@@ -10,15 +10,13 @@ from pathlib import Path
 import pytest
 
 from stp.datasets import decontaminate, lean_core, pool_file, registry, seeds
-from stp.errors import ToolchainError, UsageError
+from stp.errors import UsageError
 from stp.models.prompts import prompt_format
 from stp.search.evaluate import proved_by_portfolio
 from stp.search.sample import Prover
 from stp.selfplay import hard_pool
-from stp.selfplay.round import selfplay
 from stp.selfplay.seeds import draw, draw_tests
 from stp.settings import DataSettings, load
-from stp.verify.lean import toolchain
 from stp.verify.pool import Pool
 
 pytestmark = pytest.mark.lean  # statements are read from the installed Lean
@@ -72,24 +70,6 @@ def test_a_pool_has_the_open_side_of_its_benchmarks_and_no_copy_of_the_other(
     (tmp_path / "pool.txt").write_text(f"{copied}\n")
     with pytest.raises(UsageError, match="nothing to prove"):
         draw(chosen, 0)
-
-
-@pytest.mark.parametrize("kind", ["auto", "embedded"])
-def test_a_dataset_that_imports_what_the_embedded_lean_lacks_is_refused_before_anything_is_made(
-    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(toolchain, "_native_missing", lambda: "there is none")
-    rows = [{"header": "import Mathlib", "formal_statement": f"theorem t : {i} = {i}"} for i in range(9)]
-    (tmp_path / "own.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    settings = load("tiny", [f"data.dataset={tmp_path}/own.jsonl", f"verify.toolchain={kind}"])
-    with pytest.raises(
-        UsageError, match=r"imports Mathlib, which the embedded Lean lacks: .*make lean"
-    ) as caught:
-        selfplay(settings, tmp_path / "run", 1)
-    assert "\n" not in str(caught.value)
-    with pytest.raises(ToolchainError, match="no native Lean to use: there is none; run: make lean"):
-        selfplay(load("gpu", ["model.base=tiny"]), tmp_path / "run", 1)
-    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
