@@ -138,8 +138,10 @@ def _for_system(settings: Settings, system: System, names: Sequence[str]) -> Set
     """The settings with the checkers of a system.
 
     Raises:
-        UsageError: a strategy reads Lean, or samples a model that has not learnt Isabelle.
+        UsageError: a strategy reads Lean, or samples a model that is not there or has not learnt Isabelle.
     """
+    if any(STRATEGIES[name] for name in names):
+        seed_model(settings.model)
     if system is System.ISABELLE:
         if lean := [name for name in names if name not in ("portfolio", "sample")]:
             raise UsageError(f"--strategy {lean[0]} reads Lean; Isabelle: --strategy portfolio, or sample")

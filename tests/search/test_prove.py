@@ -164,6 +164,10 @@ def test_strategies_and_benchmarks_that_cannot_be_are_denied_before_anything_sta
     embedded = load("tiny", ["verify.toolchain=embedded"])
     with pytest.raises(UsageError, match="imports Mathlib, which the embedded Lean lacks"):
         deny_early(registry.load(str(path)), embedded)
+    request = Request(str(path), None, "portfolio+sample", Budget(1))
+    with pytest.raises(UsageError, match=r"model\.base: no: expected tiny or a Hugging Face folder"):
+        prove(load("tiny", ["model.base=no"]), request, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_published_results_name_where_they_were_found() -> None:
