@@ -24,6 +24,9 @@ class Corpus:
     sides: Callable[[], Sides]
     """To train on, and held out."""
     proofs: Callable[[], list[Seed]]
+    claims: Callable[[], list[tuple[Statement, str]]]
+    """Proofs that others published of the training side: those that a run's prover accepts are its seeds, in
+    place of `proofs`."""
     held_out: Callable[[], HeldOut]
 
     def seeds(self) -> tuple[list[Seed], dict[str, Copy]]:
@@ -77,5 +80,8 @@ def _corpus(name: str, kept: Callable[[], HeldOut]) -> Corpus:
     # The modules' functions are looked up when they are called.
     if name == isabelle_main.NAME:
         sides: Callable[[], Sides] = lambda: (isabelle_main.load("train"), isabelle_main.load("test"))  # noqa: E731
-        return Corpus(name, System.ISABELLE, sides, lambda: isabelle_main.seeds(), kept)
-    return Corpus(name, System.LEAN, lambda: registry.sides(name), lambda: seeds.load(), kept)
+        return Corpus(name, System.ISABELLE, sides, lambda: isabelle_main.seeds(), list, kept)
+    return Corpus(
+        name, System.LEAN, lambda: registry.sides(name), lambda: seeds.load(), lambda: registry.claims(name),
+        kept,
+    )  # fmt: skip

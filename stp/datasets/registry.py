@@ -153,6 +153,23 @@ def sides(name: str) -> tuple[list[Statement], list[Statement]]:
     ]
 
 
+def claims(name: str) -> list[tuple[Statement, str]]:
+    """The published proofs of a dataset's statements to train on, unchecked.
+
+    Raises:
+        UsageError: see `sides`.
+    """
+    if name == LEAN_CORE:
+        return []
+    found = {statement.key: statement for statement in sides(name)[0]}
+    return [
+        (found[problem.statement.key], proof)
+        for problem in load(name).problems
+        if problem.statement and problem.statement.key in found
+        for proof in problem.proofs
+    ]
+
+
 def problem_with(entry: Entry, path: Path) -> str | None:
     """Why the file is not the entry's, or None. A file as its authors publish it has a digest of its own."""
     known = [value for value in (entry.sha256, entry.download_sha256) if value]

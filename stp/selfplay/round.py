@@ -119,7 +119,7 @@ class Play:
 
     def fill(self, number: int) -> Stats:
         """Round 0: statements and seed proofs into the store."""
-        stats = dict(seeds.fill(self.store, self.settings))
+        stats = dict(seeds.fill(self.store, self.settings, lambda: self.pool))
         if self.settings.attempt.disprove:
             stats |= disprove(self.store, self.pool, self.settings)
         return stats
