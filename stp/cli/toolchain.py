@@ -23,11 +23,24 @@ def install(prover: Annotated[str, typer.Argument(help="lean")]) -> None:
     print(lean.install())
 
 
+@app.command("clean")
+def clean() -> None:
+    """Delete the embedded Leans of other versions of STP, 370 MB each; a run of theirs would lose its own."""
+    import shutil
+
+    from stp.verify.lean import install as lean
+
+    for folder in lean.left_over():
+        shutil.rmtree(folder)
+        print(folder)
+
+
 @app.command("list")
 def list_() -> None:
-    """Print each prover with its digest and folder, or why it is not ready."""
+    """Print each prover with its digest and folder, or why it is not ready; then what `clean` deletes."""
     from stp.errors import ToolchainError
     from stp.verify.isabelle import toolchain as isabelle
+    from stp.verify.lean import install as lean
     from stp.verify.lean import toolchain
 
     for kind in ("embedded", "native"):
@@ -41,3 +54,5 @@ def list_() -> None:
         print(f"isabelle  ready    {prover.digest}  {prover.program}  {prover.version}")
     except ToolchainError as error:
         print(f"isabelle  missing  {error}")
+    for folder in lean.left_over():
+        print(f"embedded  of another version: {folder}")

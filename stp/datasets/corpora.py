@@ -6,12 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from stp.datasets import isabelle_main, registry, seeds
-from stp.datasets.decontaminate import OPEN_SPLITS, Copy, held_out
+from stp.datasets.decontaminate import OPEN_SPLITS, Copy, HeldOut, held_out
 from stp.datasets.seeds import Seed
 from stp.errors import UsageError
 from stp.types import Statement, System
 
-_ISABELLE_MAIN = "isabelle-main"
 Sides = tuple[list[Statement], list[Statement]]
 
 
@@ -25,14 +24,18 @@ class Corpus:
     sides: Callable[[], Sides]
     """To train on, and held out."""
     proofs: Callable[[], list[Seed]]
+    claims: Callable[[], list[tuple[Statement, str]]]
+    """Proofs that others published of the training side: those that a run's prover accepts are its seeds, in
+    place of `proofs`."""
+    held_out: Callable[[], HeldOut]
 
     def seeds(self) -> tuple[list[Seed], dict[str, Copy]]:
         """Proofs to start from."""
-        return held_out().clean_seeds(self.proofs())
+        return self.held_out().clean_proofs(self.proofs())
 
     def train(self) -> list[Statement]:
         """The statements of the training side."""
-        return held_out().clean(self.sides()[0])[0]
+        return self.held_out().clean(self.sides()[0])[0]
 
     def unproved(self, benchmarks: Sequence[str] = ()) -> tuple[list[Statement], dict[str, Copy]]:
         """The training side without what has a seed proof, and the open sides of benchmarks.
@@ -41,6 +44,14 @@ class Corpus:
             UsageError: no such dataset or benchmark, or it is not here.
         """
         proved = {seed.statement.key for seed in self.proofs()}
+        return self.held_out().clean(s for key, s in self.open(benchmarks).items() if key not in proved)
+
+    def open(self, benchmarks: Sequence[str]) -> dict[str, Statement]:
+        """The training side and the open sides of benchmarks, by key, nothing left out.
+
+        Raises:
+            UsageError: no such dataset or benchmark, or it is not here.
+        """
         found = {s.key: s for s in self.sides()[0]}
         for name in benchmarks:
             if name not in registry.entries():
@@ -49,7 +60,7 @@ class Corpus:
             for problem in registry.load(name).problems:
                 if problem.statement and problem.split in OPEN_SPLITS and problem.system is self.system:
                     found.setdefault(problem.statement.key, problem.statement)
-        return held_out().clean(s for key, s in found.items() if key not in proved)
+        return found
 
 
 def corpora(names: str) -> list[Corpus]:
@@ -62,12 +73,15 @@ def corpora(names: str) -> list[Corpus]:
     chosen = names.split("+")
     if "" in chosen or len(set(chosen)) < len(chosen):
         raise UsageError(f"data.dataset: expected names with + between them, each once, found {names!r}")
-    return [_corpus(name) for name in chosen]
+    return [_corpus(name, lambda: held_out(names)) for name in chosen]
 
 
-def _corpus(name: str) -> Corpus:
+def _corpus(name: str, kept: Callable[[], HeldOut]) -> Corpus:
     # The modules' functions are looked up when they are called.
-    if name == _ISABELLE_MAIN:
+    if name == isabelle_main.NAME:
         sides: Callable[[], Sides] = lambda: (isabelle_main.load("train"), isabelle_main.load("test"))  # noqa: E731
-        return Corpus(name, System.ISABELLE, sides, lambda: isabelle_main.seeds())
-    return Corpus(name, System.LEAN, lambda: registry.sides(name), lambda: seeds.load())
+        return Corpus(name, System.ISABELLE, sides, lambda: isabelle_main.seeds(), list, kept)
+    return Corpus(
+        name, System.LEAN, lambda: registry.sides(name), lambda: seeds.load(), lambda: registry.claims(name),
+        kept,
+    )  # fmt: skip

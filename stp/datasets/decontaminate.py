@@ -14,9 +14,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from math import ceil
+from typing import Protocol, TypeVar
 
-from stp.datasets import lean_core, registry, seeds
-from stp.datasets.seeds import Seed
+from stp.datasets import isabelle_main, lean_core, registry, seeds
 from stp.errors import UsageError
 from stp.models.prompts import signature_of
 from stp.syntax.lean_tokens import Kind, tokens
@@ -26,7 +26,7 @@ N = 5
 #: From here on one statement is a copy of the other.
 RESEMBLANCE = 0.8
 Gram = tuple[str, ...]
-#: Sides of a benchmark that a run may train on; all others are held out.
+#: Sides of a benchmark that a run may train on; all others are held out, of an open corpus `registry.sides`.
 OPEN_SPLITS = ("train", "valid")
 
 
@@ -78,6 +78,16 @@ class Index:
         return {s.key: found for s in statements if (found := self.copy(s))}
 
 
+class Proof(Protocol):
+    """A statement with a proof, whoever proved it."""
+
+    @property
+    def statement(self) -> Statement: ...
+
+
+P = TypeVar("P", bound=Proof)
+
+
 @dataclass(frozen=True, slots=True)
 class HeldOut:
     """Everything held out that this machine has."""
@@ -94,34 +104,45 @@ class HeldOut:
         copies = self.index.copies(given)
         return [s for s in given if s.key not in copies], copies
 
-    def clean_seeds(self, corpus: Iterable[Seed]) -> tuple[list[Seed], dict[str, Copy]]:
+    def clean_proofs(self, corpus: Iterable[P]) -> tuple[list[P], dict[str, Copy]]:
         """The proofs whose statements a model may train on, and the copies left out."""
         given = list(corpus)
-        copies = self.index.copies({seed.statement.key: seed.statement for seed in given}.values())
-        return [seed for seed in given if seed.statement.key not in copies], copies
+        copies = self.index.copies({proof.statement.key: proof.statement for proof in given}.values())
+        return [proof for proof in given if proof.statement.key not in copies], copies
+
+    def report(self, copies: dict[str, Copy]) -> str:
+        """What was left out, as copies of what."""
+        same = sum(copy.same_key for copy in copies.values())
+        against = ", ".join(f"{name} ({size})" for name, size in self.sizes.items())
+        absent = f"; not on this machine: {', '.join(self.absent)}" if self.absent else ""
+        return (
+            f"left out as copies of {against}: {len(copies)} statements ({same} by key, "
+            f"{len(copies) - same} by n-grams){absent}"
+        )
 
 
 @cache
-def held_out() -> HeldOut:
-    """`lean-core`'s test side, and of every Lean benchmark that is here all but its `OPEN_SPLITS`."""
-    named: dict[str, list[tuple[str, Statement]]] = {}
+def held_out(dataset: str = registry.LEAN_CORE) -> HeldOut:
+    """What is held out of every Lean benchmark that is here, and of one's own corpora in `data.dataset`.
+
+    Raises:
+        UsageError: one's own cannot be read.
+    """
+    held: dict[str, list[Statement]] = {}
     absent = []
     for name, entry in registry.entries().items():
-        if name == registry.LEAN_CORE:
-            named[name] = [(s.name, s) for s in lean_core.load("test")]
+        if entry.system is System.LEAN and registry.is_here(entry):
+            problems = [] if entry.open else registry.load(name).problems
+            held[name] = [p.statement for p in problems if p.statement and p.split not in OPEN_SPLITS]
         elif entry.system is System.LEAN:
-            try:
-                registry.find(entry)
-            except UsageError:
-                absent.append(name)
-                continue
-            named[name] = [
-                (f"{name}/{p.name}", p.statement)
-                for p in registry.load(name).problems
-                if p.statement and p.split not in OPEN_SPLITS
-            ]
-    sizes = {name: len(statements) for name, statements in named.items()}
-    return HeldOut(Index(pair for pairs in named.values() for pair in pairs), sizes, tuple(absent))
+            absent.append(name)
+    own = [
+        name for name in dataset.split("+") if name != isabelle_main.NAME and name not in registry.entries()
+    ]
+    for name in [*own, *(name for name in held if registry.entries()[name].open)]:
+        held[name] = registry.sides(name)[1]
+    index = Index((f"{name}/{s.name}", s) for name, statements in held.items() for s in statements)
+    return HeldOut(index, {name: len(statements) for name, statements in held.items()}, tuple(absent))
 
 
 @cache

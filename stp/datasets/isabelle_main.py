@@ -27,6 +27,7 @@ from stp.types import CheckResult, Job, Limits, Premise, Source, Statement, Syst
 from stp.verify.lean import install
 from stp.verify.pool import default_cache, open_pool
 
+NAME = "isabelle-main"
 CORPUS = "seeds/isabelle-main.jsonl.gz"
 #: Proved statements from which on the corpus is worth a run.
 LEAST = 400

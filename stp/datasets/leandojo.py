@@ -25,6 +25,7 @@ from stp.types import Premise, Source
 
 #: Theorems and premises: lines and columns from 1, columns in characters.
 Row = dict[str, Any]
+_FIELDS = ("url", "commit", "file_path", "full_name", "start", "end", "traced_tactics")
 
 
 def read(folder: Path) -> list[list[Seed]]:
@@ -38,6 +39,8 @@ def read(folder: Path) -> list[list[Seed]]:
     for list_file in sorted([*folder.glob("*.json"), *folder.glob("random/*.json")]):
         if list_file.name != "metadata.json":
             for row in _json(list_file, _source(list_file)):
+                if not (isinstance(row, dict) and row.keys() >= set(_FIELDS)):
+                    raise UsageError(f"{list_file}: expected LeanDojo's theorems, with {', '.join(_FIELDS)}")
                 theorems[row["file_path"], row["full_name"]] = row
     if not theorems:
         raise UsageError(f"{folder}: expected LeanDojo's lists of theorems (*.json), found no theorem")

@@ -42,6 +42,8 @@ class Problem:
     statement: Statement | None
     """None: nothing that can be proved, and `reason` says why."""
     reason: str = ""
+    proofs: tuple[str, ...] = ()
+    """As they were published, unchecked."""
 
     @property
     def source(self) -> str:
@@ -91,7 +93,15 @@ def _from_row(row: Row, where: str, system: System, header: str) -> Problem:
         return _isabelle(name, split, f"{before}\n\n", row["formal_statement"])
     if before and not before.endswith("\n"):
         before += "\n\n"
-    return _lean(name, split, before, row["formal_statement"])
+    given = row.get("proof", [])
+    proofs = tuple(tactic_proof(proof) for proof in ([given] if isinstance(given, str) else given) if proof)
+    return replace(_lean(name, split, before, row["formal_statement"]), proofs=proofs)
+
+
+def tactic_proof(text: str) -> str:
+    """A published proof as a term: LeanWorkbook's are blocks of tactics without their `by`."""
+    lines = text.strip().splitlines()
+    return "\n".join(lines) if lines[:1] and lines[0].split()[0] == "by" else "\n  ".join(["by", *lines])
 
 
 def _name_of(text: str) -> str:

@@ -3,7 +3,8 @@
 STP's rows are (prompt, target, weight, iteration, tag): the prompt ends in a Lean file that breaks off behind
 the last theorem's `:= by`, the target goes on from there. LeanWorkbook's are (formal_statement, proof, split,
 …), where `proof` lists tactics that close the statement. Both were checked by their authors' Lean, another
-than this one: nothing here calls them proved. They are to train on, and never enter a run's store as proofs.
+than this one: nothing here calls them proved. They are to train on. A run's store takes as
+proofs only those of its own dataset, and only what its prover accepts (`stp.selfplay.seeds`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from stp.datasets.problems import tactic_proof
 from stp.datasets.tables import Row, read_table
 from stp.errors import UsageError
 from stp.syntax.lean import make_statement, split_theorem
@@ -72,13 +74,12 @@ def _stp(row: Row) -> Published | None:
 def _workbook(row: Row) -> Iterator[Published | None]:
     proofs = [row["proof"]] if isinstance(row["proof"], str) else row["proof"]
     for proof in proofs:
-        block = "\n".join(f"  {line}" for line in str(proof).strip().splitlines())
         try:
             theorem = split_theorem(row["formal_statement"])
         except UsageError:
             yield None
         else:
-            command = f"theorem {theorem.name} {theorem.signature} := by\n{block}"
+            command = f"theorem {theorem.name} {theorem.signature} := {tactic_proof(str(proof))}"
             yield _published(command, str(row.get("header", "")), 1 / len(proofs))
 
 

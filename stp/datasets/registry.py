@@ -47,6 +47,8 @@ class Entry:
     """What stands before each statement where its rows do not say."""
     published: str = ""
     """The table of published results that it can be held against."""
+    open: bool = False
+    """A corpus to train on, of which only what `sides` holds out is held out."""
     note: str = ""
     bad: dict[str, str] = field(default_factory=dict)
     """Statements known to be wrong, each with what is wrong."""
@@ -66,8 +68,9 @@ def entries() -> dict[str, Entry]:
     """The manifest's entries by name, and `lean-core`."""
     table = tomllib.loads((data_dir() / MANIFEST).read_text(encoding="utf-8"))
     core = Entry(
-        LEAN_CORE, System.LEAN, "", "the installed Lean", "Apache-2.0", "the installed Lean, no Mathlib"
-    )
+        LEAN_CORE, System.LEAN, "", "the installed Lean", "Apache-2.0", "the installed Lean, no Mathlib",
+        open=True,
+    )  # fmt: skip
     named = {name: Entry(name, System(row.pop("system")), **row) for name, row in table.items()}
     return {LEAN_CORE: core, **named}
 
@@ -89,6 +92,14 @@ def find(entry: Entry, source: Path | None = None) -> Path:
         f"{entry.name}: expected {entry.file} in {' or '.join(map(str, folders))}, found none; {bring}, or "
         "name its folder with --from or STP_DATA_DIR"
     )
+
+
+def is_here(entry: Entry) -> bool:
+    """Can its statements be read on this machine?"""
+    try:
+        return not entry.file or find(entry).is_file()
+    except UsageError:
+        return False
 
 
 def load(name: str, split: str | None = None, source: Path | None = None) -> Dataset:
@@ -139,6 +150,23 @@ def sides(name: str) -> tuple[list[Statement], list[Statement]]:
             (held_out if is_test else train).setdefault(found.key, found)
     return [train[key] for key in sorted(train.keys() - held_out.keys())], [
         held_out[key] for key in sorted(held_out)
+    ]
+
+
+def claims(name: str) -> list[tuple[Statement, str]]:
+    """The published proofs of a dataset's statements to train on, unchecked.
+
+    Raises:
+        UsageError: see `sides`.
+    """
+    if name == LEAN_CORE:
+        return []
+    found = {statement.key: statement for statement in sides(name)[0]}
+    return [
+        (found[problem.statement.key], proof)
+        for problem in load(name).problems
+        if problem.statement and problem.statement.key in found
+        for proof in problem.proofs
     ]
 
 

@@ -64,7 +64,7 @@ def _read(
     """Those that do not parse, repeat something, copy something held out or are bloated, and the others by
     key; the first of equals stands."""
     began = store.meta("decontaminated") or {"against": {}}
-    if lost := began["against"].keys() - held_out().sizes.keys():
+    if lost := began["against"].keys() - held_out(settings.data.dataset).sizes.keys():
         raise UsageError(
             f"the run began by leaving out copies of {', '.join(sorted(lost))}, which this machine does not "
             "have: name their folder with STP_DATA_DIR, or fetch them again (stp data list)"
@@ -85,7 +85,7 @@ def _read(
         found.append((statement, row))
     tests = {s.key for corpus in corpora(settings.data.dataset) for s in corpus.sides()[1]}
     known = store.known_keys([statement.key for statement, _ in found]) | tests
-    index = held_out().index
+    index = held_out(settings.data.dataset).index
     fresh: dict[str, tuple[Statement, Conjecture]] = {}
     for statement, row in found:
         if statement.key in known or statement.key in fresh:

@@ -9,6 +9,7 @@ from stp.datasets.corpora import corpora
 from stp.models.prompts import two_roles
 from stp.search.evaluate import proved_by_portfolio
 from stp.search.sample import Budget, Prover, attempt
+from stp.selfplay.needs import require_provers
 from stp.selfplay.seed_model import seed_model
 from stp.settings import Settings
 from stp.store.store import Store
@@ -25,6 +26,7 @@ def build(path: Path, settings: Settings, candidates: int) -> None:
     """
     from stp.models.backend import open_generator
 
+    require_provers(settings)
     chosen = corpora(settings.data.dataset)
     unproved = [s for corpus in chosen for s in corpus.unproved(settings.data.benchmarks)[0]]
     library = [s for s in unproved if s.origin]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,12 +36,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Readers:
-    """What reads statements: the round's model, the seed model where earlier rounds are remembered, and a
-    judge with its prompts where one is named."""
+    """What reads statements, each in the place of the one before: memory has room for one model."""
 
-    current: Generator
-    frozen: Generator | None = None
-    judge: tuple[Generator, PromptFormat] | None = None
+    model: Callable[[int], Generator]
+    """The one that a round ended with; round 0: the seed model."""
+    judge: Callable[[], AbstractContextManager[tuple[Generator, PromptFormat]]] | None = None
+    """With its prompts, where one is named."""
 
 
 def choose_examples(
@@ -190,26 +191,28 @@ def _weights(
     if not kept:
         return [], stats
     signatures = [signature_of(o.statement) for o in kept]
-    vectors = readers.current.embed(signatures)
+    current = readers.model(round - 1)
+    vectors = current.embed(signatures)
     weights = np.ones(len(kept))
     solved = {key for key, tally in store.pooled_rates(1, round).items() if tally.proved}
     closed = solved | disproved(store)
     unproved = [s for s in store.statements(source=Source.DATASET, split="train") if s.key not in closed]
     if settings.reweight and unproved:
-        targets = readers.current.embed([signature_of(s.text) for s in unproved])
+        targets = current.embed([signature_of(s.text) for s in unproved])
         weights = reweight(vectors, targets, settings.reweight_cap, seed)
     if settings.guide and readers.judge:
         pairs = [(text, o.statement) for text, o in zip(_seed_texts(store, round, kept), kept, strict=True)]
-        scores, stats["judged"] = judged_scores(*readers.judge, pairs, seed)
+        with readers.judge() as (judge, style):
+            scores, stats["judged"] = judged_scores(judge, style, pairs, seed)
         weights *= scores
     elif settings.guide:
         made_from = [signature_of(text) for text in _seed_texts(store, round, kept)]
         lengths, seed_lengths = (np.array([len(t) for t in texts]) for texts in (signatures, made_from))
-        weights *= guide_scores(lengths, seed_lengths, vectors, readers.current.embed(made_from))
-    if readers.frozen is not None:
-        earlier = range(max(1, round - settings.memory_rounds), round)
-        known = [signature_of(e.statement.text) for r in earlier for e in store.conjecturer_texts(r)]
-        weights *= novelty(readers.frozen.embed(signatures), readers.frozen.embed(known))
+        weights *= guide_scores(lengths, seed_lengths, vectors, current.embed(made_from))
+    earlier = range(max(1, round - settings.memory_rounds), round)
+    if known := [signature_of(e.statement.text) for r in earlier for e in store.conjecturer_texts(r)]:
+        vectors = readers.model(0).embed(signatures + known)
+        weights *= novelty(vectors[: len(kept)], vectors[len(kept) :])
     return [float(w) for w in weights], stats
 
 

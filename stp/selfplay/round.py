@@ -13,15 +13,15 @@ import hashlib
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from stp.datasets.corpora import Corpus, corpora
 from stp.models.base import Generator
-from stp.models.prompts import prompt_format, two_roles
+from stp.models.prompts import PromptFormat, prompt_format, two_roles
 from stp.report.report import summary, write_html, write_metrics
 from stp.search.evaluate import evaluate, evaluate_portfolio, proved_by_portfolio
 from stp.search.sample import Budget, Prover, attempt
@@ -33,10 +33,11 @@ from stp.selfplay.folder import make_folder, settle
 from stp.selfplay.gates import gate
 from stp.selfplay.learn import Readers, choose_examples, train_final, train_round
 from stp.selfplay.logs import check_logs, log_round
+from stp.selfplay.needs import require
 from stp.selfplay.salvage import salvage
 from stp.selfplay.seed_model import seed_model, start_model
 from stp.selfplay.select import Tally, attempt_targets
-from stp.settings import ModelSettings, Settings
+from stp.settings import Settings
 from stp.store.rows import Tally as StoredTally
 from stp.store.store import Store
 from stp.types import Source
@@ -56,9 +57,8 @@ def selfplay(settings: Settings, folder: Path, rounds: int, tokens: int = 0) -> 
         StoreError: the folder cannot be used, or another process plays this run.
     """
     check_logs(settings.report.logs)
-    two_roles(settings.model)
-    if not folder.exists():
-        seeds.require_provers(settings)  # or the folder would be of a run that nobody could play
+    if not (folder / "stp.sqlite").exists():
+        require(settings)  # or the folder would be of a run that nobody could play
     make_folder(folder)
     with Store(folder / "stp.sqlite") as store:
         settle(store, folder, settings)
@@ -119,7 +119,7 @@ class Play:
 
     def fill(self, number: int) -> Stats:
         """Round 0: statements and seed proofs into the store."""
-        stats = dict(seeds.fill(self.store, self.settings))
+        stats = dict(seeds.fill(self.store, self.settings, lambda: self.pool))
         if self.settings.attempt.disprove:
             stats |= disprove(self.store, self.pool, self.settings)
         return stats
@@ -172,17 +172,9 @@ class Play:
 
     def select(self, number: int) -> Stats:
         """Steps 6 to 8."""
-        settings, current = self.settings, self.prover(number - 1).generator
-        frozen = judge = None
-        with ExitStack() as opened:
-            if settings.select.memory_rounds:
-                frozen = opened.enter_context(_opened(settings.model, self.model_dir(0)))
-            if settings.select.guide and settings.judge.base:
-                reader = opened.enter_context(_opened(settings.judge, seed_model(settings.judge)))
-                judge = reader, prompt_format(settings.judge.prompt_format)
-            return choose_examples(
-                self.store, Readers(current, frozen, judge), number, settings, self.stream(number, "reweight")
-            )
+        judge = self.judge if self.settings.judge.base else None
+        readers = Readers(lambda earlier: self.prover(earlier).generator, judge)
+        return choose_examples(self.store, readers, number, self.settings, self.stream(number, "reweight"))
 
     def train(self, number: int) -> Stats:
         """Step 9."""
@@ -307,6 +299,17 @@ class Play:
         self._loaded = number
         return self._prover
 
+    @contextmanager
+    def judge(self) -> Iterator[tuple[Generator, PromptFormat]]:
+        """What scores conjectures, and its prompts. The prover's generator is ended for it, as even one that
+        gave back its memory may keep the cluster's GPUs to itself."""
+        from stp.models.backend import open_generator
+
+        settings = self.settings.judge
+        self._end_generator()
+        with closing(open_generator(settings, seed_model(settings))) as opened:
+            yield opened, prompt_format(settings.prompt_format)
+
     def release(self) -> None:
         """Leaves the generator's memory to the training."""
         if self._prover and self._loaded is not None:
@@ -324,23 +327,20 @@ class Play:
 
     def close(self) -> None:
         """Ends the generator and the checkers."""
-        if self._prover:
-            self._prover.generator.close()
+        self._end_generator()
         if self._pool:
             self._pool.close()
+
+    def _end_generator(self) -> None:
+        if self._prover:
+            self._prover.generator.close()
+        self._prover = self._loaded = None
 
 
 def above_band(tallies: dict[str, StoredTally], settings: Settings) -> set[str]:
     """Keys of those proved so often in the probe that K samples cannot end in the band any more."""
     most = settings.select.band_high * settings.attempt.samples
     return {key for key, tally in tallies.items() if tally.proved > most}
-
-
-def _opened(model: ModelSettings, folder: Path) -> closing[Generator]:
-    """A model beside the prover's, for a while."""
-    from stp.models.backend import open_generator
-
-    return closing(open_generator(model, folder))
 
 
 def _cores() -> int:

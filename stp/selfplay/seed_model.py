@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from stp.datasets import lean_core, leandojo, published
 from stp.datasets.corpora import Corpus, corpora
-from stp.datasets.decontaminate import held_out
+from stp.datasets.decontaminate import HeldOut, held_out
 from stp.datasets.files import data_dir
 from stp.datasets.registry import LEAN_CORE
 from stp.datasets.seeds import Seed, related
@@ -124,16 +124,24 @@ def first_training(model: Path, out: Path, settings: Settings, data: list[Path])
 
     style = two_roles(settings.model)
     load_tokenizer(model, settings.model.prompt_format)  # before an hour of reading
-    examples = [example for path in data for example in examples_of(path, style)]
+    against = held_out(settings.data.dataset)
+    examples = [example for path in data for example in examples_of(path, style, against)]
+    if not data:
+        copies = {
+            key: copy for corpus in corpora(settings.data.dataset) for key, copy in corpus.seeds()[1].items()
+        }
+        print(f"{settings.data.dataset}: {against.report(copies)}", file=sys.stderr)
+        examples = seed_data(settings, style)
     return train(
-        model, out, examples or seed_data(settings, style), settings.train,
+        model, out, examples, settings.train,
         prompt_format=settings.model.prompt_format, seed=settings.seed,
         context_tokens=settings.model.context_tokens,
     )  # fmt: skip
 
 
-def examples_of(path: Path, style: PromptFormat) -> list[Example]:
-    """The examples of one trace or of one published corpus.
+def examples_of(path: Path, style: PromptFormat, against: HeldOut) -> list[Example]:
+    """The examples of one trace or of one published corpus. Copies of held-out statements are left out,
+    which is said.
 
     Raises:
         UsageError: it is neither, or cannot be read.
@@ -141,19 +149,23 @@ def examples_of(path: Path, style: PromptFormat) -> list[Example]:
     from stp.training.examples import Example
 
     if (path / "corpus.jsonl").exists():
-        return traced_examples(leandojo.read(path), style)
-    proofs, unread = published.read(path)
-    if unread:
-        print(f"{path}: {unread} rows are no theorem with its proof and were left out", file=sys.stderr)
-    return [Example(style.prover(one.statement.text), one.proof, one.weight) for one in proofs]
+        cleaned = [against.clean_proofs(file) for file in leandojo.read(path)]
+        copies = {key: copy for _, found in cleaned for key, copy in found.items()}
+        examples = traced_examples([file for file, _ in cleaned], style)
+    else:
+        read, unread = published.read(path)
+        if unread:
+            print(f"{path}: {unread} rows are no theorem with its proof and were left out", file=sys.stderr)
+        proofs, copies = against.clean_proofs(read)
+        examples = [Example(style.prover(one.statement.text), one.proof, one.weight) for one in proofs]
+    print(f"{path}: {against.report(copies)}", file=sys.stderr)
+    return examples
 
 
 def traced_examples(files: list[list[Seed]], style: PromptFormat) -> list[Example]:
-    """Theorem to proof, and (X with proof, lemma) to statement of Y, for X before Y in one file; copies of
-    held-out statements are left out."""
+    """Theorem to proof, and (X with proof, lemma) to statement of Y, for X before Y in one file."""
     from stp.training.examples import Example
 
-    files = [held_out().clean_seeds(file)[0] for file in files]
     examples = [Example(style.prover(seed.statement.text), seed.proof) for file in files for seed in file]
     for file in files:
         for x, lemma, y in leandojo.tuples(file):

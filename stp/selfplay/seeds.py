@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from random import Random
 from typing import Any
 
+from tqdm import tqdm
+
 from stp.datasets import lean_core, pool_file
-from stp.datasets.corpora import corpora
+from stp.datasets.corpora import Corpus, corpora
 from stp.datasets.decontaminate import Copy, held_out
 from stp.datasets.seeds import Seed
 from stp.errors import UsageError
 from stp.settings import DataSettings, Settings
 from stp.store.store import Store
-from stp.types import CheckResult, Premise, Statement, Verdict
-from stp.verify.pool import find_prover
+from stp.types import CheckResult, Job, Premise, Statement, Verdict
+from stp.verify.pool import Checkers
 
 #: Library parts that carry proofs of tactics and logic itself: no lemma to conjecture from.
 MACHINERY = (
@@ -50,31 +53,47 @@ def lemmas(premises: Iterable[Premise]) -> list[Premise]:
     ]
 
 
-def fill(store: Store, settings: Settings) -> dict[str, Any]:
+def own_seeds(corpus: Corpus, pool: Callable[[], Checkers], settings: Settings) -> list[Seed]:
+    """The published proofs of a corpus that the run's prover accepts; the pool starts where there are any."""
+    of = {f"{s.key} {proof}": (s, proof) for s, proof in corpus.claims()}
+    if not of:
+        return []
+    jobs = [
+        Job(name, s.header, s.text, proof, s.system, s.origin, settings.verify.limits, premises=True)
+        for name, (s, proof) in of.items()
+    ]
+    checked = tqdm(pool().check(jobs), total=len(jobs), desc="published proofs", unit="proof")
+    found = sorted((result for result in checked if result.proved), key=lambda result: result.id)
+    if not found:
+        print(f"{corpus.name}: none of its {len(jobs)} published proofs is accepted", file=sys.stderr)
+    return [Seed(*of[result.id], result.heartbeats, result.premises) for result in found]
+
+
+def fill(store: Store, settings: Settings, pool: Callable[[], Checkers]) -> dict[str, Any]:
     """Puts statements and seed proofs into the store, copies of held-out ones left out; counts what the run
     starts from.
 
     Raises:
         UsageError: no such dataset, or nothing in it to prove.
-        ToolchainError: see `require_provers`.
     """
-    require_provers(settings)
     found: list[Seed] = []
     seed_copies: dict[str, Copy] = {}
+    against = held_out(settings.data.dataset)
     for corpus in corpora(settings.data.dataset):
-        kept, copies = corpus.seeds()
+        own = own_seeds(corpus, pool, settings)
+        kept, copies = against.clean_proofs(own) if own else corpus.seeds()
         found += kept
         seed_copies |= copies
     proved = {seed.statement.key: seed.statement for seed in found}
-    pool, pool_copies = draw(settings.data, settings.seed)
+    unproved, pool_copies = draw(settings.data, settings.seed, proved)
     tests = draw_tests(settings.data, settings.seed)
     with store.atomic():
         store.set_meta("decontaminated", {
-            "against": held_out().sizes, "absent": held_out().absent,
+            "against": against.sizes, "absent": against.absent,
             "seeds": _by_reason(seed_copies), "pool": _by_reason(pool_copies),
         })  # fmt: skip
         store.add_statements(tests, 0, "test")
-        store.add_statements(pool, 0, "train")
+        store.add_statements(unproved, 0, "train")
         store.add_statements(proved.values(), 0, None)
         store.add_attempts(0, "seed", [(seed.statement.key, seed.proof, 1, 0) for seed in found])
         by_proof = {(seed.statement.key, seed.proof): seed for seed in found}
@@ -83,27 +102,18 @@ def fill(store: Store, settings: Settings) -> dict[str, Any]:
             for key, statement, text in store.unchecked(0, "seed")
         ])  # fmt: skip
     return {
-        "pool": len(pool),
+        "pool": len(unproved),
         "held_out": len(tests),
         "seed_statements": len(proved),
         "seeds": len(found),
     }
 
 
-def require_provers(settings: Settings) -> None:
-    """Looks for the provers of the run's systems, before anything is trained or sampled.
-
-    Raises:
-        UsageError: no such dataset.
-        ToolchainError: a prover is absent; says what to do.
-    """
-    for corpus in corpora(settings.data.dataset):
-        find_prover(settings.verify.model_copy(update={"system": corpus.system}))
-
-
-def draw(data: DataSettings, seed: int) -> tuple[list[Statement], dict[str, Copy]]:
-    """The statements to conquer, as many of each corpus as the settings say, and the copies of held-out ones
-    that would have been among them.
+def draw(
+    data: DataSettings, seed: int, proved: Collection[str] = ()
+) -> tuple[list[Statement], dict[str, Copy]]:
+    """The statements to conquer, as many of each corpus as the settings say, none of the keys `proved` among
+    them, and the copies of held-out ones that would have been.
 
     Raises:
         UsageError: no such dataset, or nothing in it to prove.
@@ -113,6 +123,7 @@ def draw(data: DataSettings, seed: int) -> tuple[list[Statement], dict[str, Copy
     left_out: dict[str, Copy] = {}
     for corpus in corpora(data.dataset):
         unproved, copies = corpus.unproved(data.benchmarks)
+        unproved = [s for s in unproved if s.key not in proved]
         if wanted is not None:
             unproved = [s for s in unproved if s.key in wanted]
             copies = {key: copy for key, copy in copies.items() if key in wanted}

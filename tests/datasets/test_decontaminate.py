@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from stp.datasets import decontaminate, lean_core, registry, seeds
+from stp.datasets.corpora import corpora
 from stp.datasets.decontaminate import RESEMBLANCE, Index
 from stp.syntax.lean import make_statement
 from stp.types import Source, Statement
@@ -104,13 +105,42 @@ def test_held_out_are_the_test_side_and_the_benchmarks_that_are_here_but_for_the
     given = [SEEN[0], tests[0], statement("theorem n (n : Nat) : n * 0 = 0")]
     clean, copies = held_out.clean(given)
     assert clean == given[2:]
-    assert [copies[s.key].of for s in given[:2]] == ["minif2f-core/of_test", tests[0].name]
+    assert [copies[s.key].of for s in given[:2]] == ["minif2f-core/of_test", f"lean-core/{tests[0].name}"]
+
+
+@pytest.mark.lean
+@pytest.mark.parametrize("name", ["leanworkbook", "own.jsonl"])
+def test_of_a_corpus_to_train_on_one_side_is_held_out_and_its_copies_leave_the_other(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def row(i: int, text: str) -> dict[str, str]:
+        return {
+            "formal_statement": f"theorem t{i} {text} := by sorry",
+            "split": "test" if i == 0 else "train",
+        }
+
+    rows = [row(0, SUM), row(1, SUM.replace("x + y = z", "y + x = z")), row(2, "(n : Nat) : n * 0 = 0")]
+    file = tmp_path / (registry.entries()["leanworkbook"].file if name == "leanworkbook" else name)
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    monkeypatch.setenv("STP_DATA_DIR", str(tmp_path))
+    dataset = name if name == "leanworkbook" else str(file)
+    try:
+        for cached in (decontaminate.held_out, registry.sides):
+            cached.cache_clear()
+        [corpus] = corpora(dataset)
+        assert decontaminate.held_out(dataset).sizes[dataset] == 1
+        assert [s.name for s in corpus.train()] == ["t2"]
+        pool, copies = corpus.unproved()
+        assert ([s.name for s in pool], [copy.of for copy in copies.values()]) == (["t2"], [f"{dataset}/t0"])
+    finally:
+        for cached in (decontaminate.held_out, registry.sides):
+            cached.cache_clear()
 
 
 @pytest.mark.lean
 def test_the_seed_corpus_has_copies_and_is_cleaned_of_all_their_proofs() -> None:
     corpus = seeds.load()
-    kept, copies = decontaminate.held_out().clean_seeds(corpus)
+    kept, copies = decontaminate.held_out().clean_proofs(corpus)
     left_out = [seed for seed in corpus if seed.statement.key in copies]
     assert 0 < len(copies) < 30
     assert len(kept) + len(left_out) == len(corpus)

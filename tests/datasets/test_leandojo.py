@@ -127,6 +127,9 @@ def test_what_is_no_trace_is_named(folder: Path, tmp_path: Path) -> None:
     (folder / "source/Lib/Double.lean").unlink()
     with pytest.raises(UsageError, match=r"Double\.lean"):
         leandojo.read(folder)
+    (folder / "val.json").write_text('[{"full_name": "Lib.double"}]')
+    with pytest.raises(UsageError, match=r"val\.json: expected LeanDojo's theorems, with url, commit"):
+        leandojo.read(folder)
     (folder / "val.json").write_text("{")
     with pytest.raises(UsageError, match=r"val\.json"):
         leandojo.read(folder)

@@ -12,13 +12,14 @@ from collections import Counter
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from stp.datasets import registry
 from stp.errors import ModelServerError, UsageError
 from stp.models import http
-from stp.prove import Request, deny_early, job_of, prove, roots, strategy_names
+from stp.prove import Request, deny_early, job_of, prove, strategy_names
 from stp.report.proofs import read_proofs, results_json, summary
 from stp.report.proofs_page import published, render
 from stp.search.portfolio import Portfolio, closing
@@ -165,14 +166,10 @@ def test_strategies_and_benchmarks_that_cannot_be_are_denied_before_anything_sta
     embedded = load("tiny", ["verify.toolchain=embedded"])
     with pytest.raises(UsageError, match="imports Mathlib, which the embedded Lean lacks"):
         deny_early(registry.load(str(path)), embedded)
-
-
-def test_what_a_header_imports_is_read_up_to_its_first_command() -> None:
-    header = (
-        "module -- import No\npublic import Mathlib.Tactic\nimport all Aesop\npublic section\n/- import No -/"
-    )
-    assert roots(header) == {"Mathlib", "Aesop"}
-    assert roots("open Nat\nimport Late") == roots("") == frozenset()
+    request = Request(str(path), None, "portfolio+sample", Budget(1))
+    with pytest.raises(UsageError, match=r"model\.base: no: expected tiny or a Hugging Face folder"):
+        prove(load("tiny", ["model.base=no"]), request, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_published_results_name_where_they_were_found() -> None:
@@ -181,6 +178,24 @@ def test_published_results_name_where_they_were_found() -> None:
             title, rows = published(entry.published)
             assert title
             assert all(row.result and row.where and row.budget for row in rows)
+
+
+def test_a_search_that_is_stopped_has_only_its_reports_left_to_write(
+    own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+
+    def stopped(_: Search) -> None:
+        done.append("search")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("stp.prove.open_pool", lambda *_, **__: nullcontext(SimpleNamespace(workers=1)))
+    monkeypatch.setattr("stp.prove._copies", lambda *_: done.append("copies") or {})
+    monkeypatch.setattr(Search, "run", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        prove(SETTINGS, Request(str(own), None, "sample", Budget(4)), tmp_path / "run")
+    assert done == ["copies", "search"]
+    assert json.loads((tmp_path / "run/results.json").read_text())["total"] == 6
 
 
 @pytest.mark.lean

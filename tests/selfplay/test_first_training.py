@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from stp.datasets import leandojo
+from stp.datasets import lean_core, leandojo
+from stp.datasets.decontaminate import HeldOut, Index
 from stp.errors import UsageError
 from stp.models.hf import HfGenerator
 from stp.models.prompts import prompt_format, signature_of
@@ -18,10 +19,13 @@ from stp.selfplay.learn import conjecturer_example, prover_example
 from stp.selfplay.seed_model import examples_of, first_training, seed_model
 from stp.settings import ModelSettings, TinySettings, load
 from stp.store.rows import ConjecturerText, ProverText
+from stp.syntax.lean import make_statement
+from stp.types import Source
 from tests.datasets.test_leandojo import folder as trace  # noqa: F401
 from tests.datasets.test_published import STP, write
 
 SMALL = TinySettings(vocabulary=300, hidden=32, layers=2, heads=4, context_tokens=256)
+NOTHING = HeldOut(Index([]), {}, ())
 SETTINGS = load("tiny", ["train.epochs=2", "train.batch_size=2"])
 
 
@@ -42,17 +46,49 @@ def test_it_reads_what_self_play_will_ask_and_writes_what_self_play_will_train(
     [(x, lemma, y)] = leandojo.tuples(file)
     provers = [prover_example(style, ProverText(seed.statement, seed.proof, 1.0)) for seed in file]
     asked = ConjecturerText(x.statement, x.proof, lemma.name, lemma.statement, y.statement, 1.0)
-    assert examples_of(trace, style) == [*provers, conjecturer_example(style, asked)]
+    assert examples_of(trace, style, NOTHING) == [*provers, conjecturer_example(style, asked)]
     assert provers[0].prompt == style.prover(file[0].statement.text)
 
 
 def test_a_published_corpus_teaches_the_prover_with_its_weights(tmp_path: Path) -> None:
     style = prompt_format("stp")
-    examples = examples_of(write(tmp_path / "corpus.jsonl", STP), style)
+    examples = examples_of(write(tmp_path / "corpus.jsonl", STP), style, NOTHING)
     assert [example.weight for example in examples] == [0.5, 1.0]
     assert signature_of("theorem ours_2 : (2 : ℕ) = 2") in examples[1].prompt.text
 
 
+def test_copies_of_held_out_statements_are_left_out_of_what_is_imported_and_that_is_said(
+    tmp_path: Path,
+    trace: Path,  # noqa: F811
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    style = prompt_format("stp")
+    held = ["theorem other (b : ℕ) (pos : 0 < b) : b ≠ 0", "theorem double_one : double 1 = 2"]
+    index = Index((text.split()[1], make_statement(text, "", Source.DATASET)) for text in held)
+    against = HeldOut(index, {"bench": 2}, ("proofnet",))
+    (tmp_path / "published").mkdir()  # the trace is beside it
+    [example] = examples_of(write(tmp_path / "published/corpus.json", STP), style, against)
+    assert "ours_2" in example.prompt.text
+    said = "left out as copies of bench (2): 1 statements (1 by key, 0 by n-grams); not on this machine: "
+    assert f"corpus.json: {said}" in capsys.readouterr().err
+    before = examples_of(trace, style, NOTHING)
+    capsys.readouterr()
+    after = examples_of(trace, style, against)
+    assert [e for e in before if e not in after] == [e for e in before if "double_one" in e.prompt.text] != []
+    assert f"{trace}: {said}" in capsys.readouterr().err
+
+
+@pytest.mark.lean
+def test_what_is_imported_is_held_to_what_is_held_out_here(tmp_path: Path, pretrained: Path) -> None:
+    test = lean_core.load("test")[0]
+    data = write(
+        tmp_path / "corpus.jsonl", [{"formal_statement": f"{test.text} := by sorry", "proof": "simp"}]
+    )
+    with pytest.raises(UsageError, match="no example to train on: of 0 given"):
+        first_training(pretrained, tmp_path / "out", SETTINGS, [data])
+
+
+@pytest.mark.lean
 def test_what_was_pretrained_becomes_a_model_that_the_run_can_sample(
     tmp_path: Path, pretrained: Path
 ) -> None:
@@ -75,6 +111,7 @@ def no_tokenizer(model: Path) -> None:
         (model / name).unlink()
 
 
+@pytest.mark.lean
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
@@ -105,6 +142,7 @@ def test_a_base_that_is_not_there_is_said_before_it_is_copied() -> None:
         seed_model(ModelSettings(base="models/nowhere"))
 
 
+@pytest.mark.lean
 def test_data_that_is_not_there_is_one_line(tmp_path: Path, pretrained: Path) -> None:
     with pytest.raises(UsageError, match=r"nowhere\.jsonl") as e:
         first_training(pretrained, tmp_path / "out", SETTINGS, [tmp_path / "nowhere.jsonl"])

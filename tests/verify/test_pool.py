@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import psutil
 import pytest
 
-from stp.errors import ToolchainError
+from stp.errors import ToolchainError, WorkerError
 from stp.settings import VerifySettings
 from stp.types import Job, Limits, Verdict
 from stp.verify.lean import toolchain
@@ -26,6 +27,7 @@ def jobs(count: int) -> list[Job]:
 
 
 def test_kills_and_stalls_cost_nobody_else_anything() -> None:
+    before = checkers()
     worker = LeanWorker(toolchain.find(), memory_mb=8192)
     try:
         endless = (
@@ -43,11 +45,17 @@ def test_kills_and_stalls_cost_nobody_else_anything() -> None:
         os.kill(worker.pid, signal.SIGKILL)
         assert [r.proved for r in worker.check(jobs(4))] == [False, True, False, True]
         assert worker.restarts >= 1
-        pid = worker.pid
+        os.kill(worker.pid, signal.SIGKILL)
+        with ThreadPoolExecutor(1) as threads:
+            starting = threads.submit(worker.check, jobs(2))
+            time.sleep(1)
+            worker.close()
+            with pytest.raises(WorkerError, match="closed"):
+                starting.result(timeout=2)
     finally:
         worker.close()
     time.sleep(0.2)
-    assert not psutil.pid_exists(pid)
+    assert checkers() <= before
 
 
 def test_a_node_with_another_checker_is_refused_and_says_why() -> None:

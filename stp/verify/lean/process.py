@@ -19,6 +19,7 @@ import subprocess
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import psutil
@@ -66,10 +67,13 @@ def own_memory_mb(pid: int) -> int:
 
 
 class LeanProcess:
-    """A running program of `lean_project`. Not for several threads at once. The owner calls `kill`."""
+    """A running program of `lean_project`. Not for several threads at once, but for `kill`, which the owner
+    calls."""
 
-    def __init__(self, toolchain: Toolchain, program: str) -> None:
-        """Starts it and waits until it is ready.
+    def __init__(
+        self, toolchain: Toolchain, program: str, begun: Callable[[LeanProcess], None] | None = None
+    ) -> None:
+        """Starts it and waits until it is ready; `begun` gets it before that, to end it from another thread.
 
         Raises:
             DiedAtStartError: it ended before it was ready.
@@ -82,6 +86,7 @@ class LeanProcess:
         self._outgoing = bytearray(nonce.encode() + b"\n")
         self._incoming = bytearray()
         self._scanned = 0
+        self._pipes = threading.Lock()
         self._child = subprocess.Popen(
             toolchain.command(program),
             stdin=subprocess.PIPE,
@@ -99,6 +104,8 @@ class LeanProcess:
         os.set_blocking(self._in, False)
         os.set_blocking(self._out, False)
         threading.Thread(target=self._keep_stderr, daemon=True).start()
+        if begun:
+            begun(self)
         try:
             ready = self.receive(time.monotonic() + START_TIMEOUT_S)
         except (ProcessDiedError, ReplyTimeoutError) as error:
@@ -151,10 +158,11 @@ class LeanProcess:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._child.pid, signal.SIGKILL)
         self._child.wait()
-        for pipe in (self._child.stdin, self._child.stdout):
-            if pipe:
-                with contextlib.suppress(OSError):
-                    pipe.close()
+        with self._pipes:  # who waits in `receive` sees the end; a closed pipe would wake nobody
+            for pipe in (self._child.stdin, self._child.stdout):
+                if pipe:
+                    with contextlib.suppress(OSError):
+                        pipe.close()
 
     def _next_line(self) -> bytes | None:
         end = self._incoming.find(b"\n", self._scanned)
@@ -170,7 +178,9 @@ class LeanProcess:
 
     def _pump(self, *, write_only: bool, deadline: float) -> bool:
         """Moves bytes both ways until something came in or the deadline passed (then False)."""
-        with selectors.DefaultSelector() as selector:
+        with self._pipes, selectors.DefaultSelector() as selector:
+            if self._child.stdout and self._child.stdout.closed:
+                raise ProcessDiedError("it was ended")
             if not write_only:
                 selector.register(self._out, selectors.EVENT_READ)
             if self._outgoing:

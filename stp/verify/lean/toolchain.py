@@ -5,16 +5,23 @@ from __future__ import annotations
 import hashlib
 import shutil
 import subprocess
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from stp.errors import ToolchainError
+from stp.errors import ToolchainError, UsageError
+from stp.syntax import lean_tokens
 from stp.verify.lean import install
 
 #: Lean's own default, 8 MB, is overflown by `grind` on one library statement in fifty, which in
 #: WebAssembly ends the process.
 _STACK_KB = 65_536
+
+#: What the embedded Lean's library holds.
+_EMBEDDED_ROOTS = frozenset({"Init", "Std", "Lean", "Lake"})
+#: Words that may stand ahead of a file's first command.
+_BEFORE_COMMANDS = frozenset({"module", "prelude", "public", "meta", "import", "all"})
 
 Kind = Literal["auto", "embedded", "native"]
 
@@ -92,6 +99,34 @@ def find(kind: Kind = "auto", *, install_missing: bool = True) -> Toolchain:
     elif not install.is_installed():
         raise ToolchainError("the embedded Lean is not installed; run: stp toolchain install lean")
     return _embedded()
+
+
+def require_library(name: str, headers: Iterable[str], kind: Kind) -> None:
+    """Refuses what the Lean to use cannot read, before anything is sampled.
+
+    Raises:
+        UsageError: the headers import what the embedded Lean lacks.
+        ToolchainError: see `find`.
+    """
+    missing = frozenset[str]().union(*map(roots, headers)) - _EMBEDDED_ROOTS
+    if missing and find(kind).kind == "embedded":
+        raise UsageError(
+            f"{name}: imports {', '.join(sorted(missing))}, which the embedded Lean lacks: it needs a native "
+            "Lean with that library (make lean); minif2f-core and lean-core need none"
+        )
+
+
+def roots(header: str) -> frozenset[str]:
+    """The first parts of the modules that a header imports."""
+    found: set[str] = set()
+    importing = False
+    for token in lean_tokens.tokens(header):
+        if importing and token.text != "all" and token.kind is lean_tokens.Kind.NAME:
+            found.add(token.text.partition(".")[0])
+        elif token.text not in _BEFORE_COMMANDS:
+            break
+        importing = token.text in ("import", "all")
+    return frozenset(found)
 
 
 def _embedded() -> Toolchain:

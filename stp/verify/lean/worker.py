@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from stp.errors import WorkerError
 from stp.types import CheckResult, Job, Message, Premise, Verdict
 from stp.verify.lean.process import DiedAtStartError, LeanProcess, ProcessDiedError, ReplyTimeoutError
 from stp.verify.lean.toolchain import Toolchain
@@ -29,11 +30,14 @@ _OPEN, _CLOSE = frozenset("([{⟨⟦⌊"), frozenset(")]}⟩⟧⌋")
 
 
 class LeanWorker:
-    """Owns one checker process. Not for several threads at once; `close` ends the process."""
+    """Owns one checker process. Not for several threads at once, but for `close`, which ends the process."""
 
     def __init__(self, toolchain: Toolchain, memory_mb: int) -> None:
         self._toolchain = toolchain
         self._memory_mb = memory_mb
+        self._closed = False
+        self._newest: LeanProcess | None = None
+        """The one that was begun last, which may not be ready yet."""
         self._process: LeanProcess | None = self._start()
         self._second: LeanProcess | None = None
         self.restarts, self.restarting_s = 0, 0.0
@@ -49,6 +53,7 @@ class LeanWorker:
 
         Raises:
             ToolchainError: the checker cannot be started again.
+            WorkerError: the worker was closed.
         """
         results = self._run(jobs)
         for index, (job, result) in enumerate(zip(jobs, results, strict=True)):
@@ -60,7 +65,10 @@ class LeanWorker:
         return results
 
     def close(self) -> None:
-        """Ends the checker, or both. May be called more than once."""
+        """Ends the checker, or both, and one that is being started. May be called more than once."""
+        self._closed = True
+        if self._newest:
+            self._newest.kill()
         self._drop()
         self._drop_second()
 
@@ -104,11 +112,18 @@ class LeanWorker:
     def _start(self) -> LeanProcess:
         """A new checker; one that is killed while it starts is started again."""
         for _ in range(_STARTS):
+            if self._closed:
+                break
             try:
-                return LeanProcess(self._toolchain, "Checker")
+                return LeanProcess(self._toolchain, "Checker", self._begin)
             except DiedAtStartError as error:
                 last = error
-        raise last
+        raise WorkerError("the worker was closed") if self._closed else last
+
+    def _begin(self, process: LeanProcess) -> None:
+        self._newest = process
+        if self._closed:
+            process.kill()
 
     def _drop(self) -> None:
         if self._process:
