@@ -109,20 +109,14 @@ class VllmGenerator:
                 self.use(folder)
 
     def _start(self, folder: Path, codec: Codec) -> Any:
-        os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
         try:
+            require_device()
             from vllm import LLM
-            from vllm.platforms import current_platform
         except ImportError as error:
             raise UsageError(
                 f"model.backend vllm: vLLM is not installed ({first_line(error)}); run: "
                 "pip install 'stp-prover[vllm]', or set model.backend to transformers"
             ) from None
-        if current_platform.is_unspecified():
-            raise UsageError(
-                "model.backend vllm: vLLM finds no GPU here: run where nvidia-smi shows one, or set "
-                "model.backend to transformers or openai"
-            )
         if self._can_sleep:
             weights = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
             check_room(folder, weights, self._gpus * torch.cuda.mem_get_info()[0])
@@ -143,6 +137,23 @@ class VllmGenerator:
                 "VLLM_LOGGING_LEVEL=INFO; where memory is short, take a smaller model, more model.gpus or a "
                 "smaller model.context_tokens"
             ) from error
+
+
+def require_device() -> None:
+    """Looks for what the installed vLLM runs on.
+
+    Raises:
+        UsageError: it is not here.
+        ImportError: vLLM is not.
+    """
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+    from vllm.platforms import current_platform
+
+    if current_platform.is_unspecified():
+        raise UsageError(
+            "model.backend vllm: vLLM finds no GPU here: run where nvidia-smi shows one, or set "
+            "model.backend to transformers or openai"
+        )
 
 
 def _logprobs(output: Any) -> list[float]:

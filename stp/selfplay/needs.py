@@ -29,6 +29,10 @@ def require(settings: Settings) -> None:
     for key, package, remedy in _packages(settings):
         if importlib.util.find_spec(package) is None:
             raise UsageError(f"{key}: {package} is not installed; {remedy}")
+    if settings.model.backend == "vllm" and not settings.model.replicas:  # else on other nodes
+        from stp.models.vllm import require_device
+
+        require_device()
     if settings.train.enabled and settings.train.launch:
         command = launcher(settings.train.launch)[0]
         if shutil.which(command) is None:

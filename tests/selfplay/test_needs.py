@@ -14,6 +14,7 @@ from stp.selfplay.round import selfplay
 from stp.selfplay.seed_model import seed_model
 from stp.settings import ModelSettings, load
 from stp.verify.lean import toolchain
+from tests.models.test_bad_machines import vllm
 
 
 def refused(tmp_path: Path, config: str, overrides: list[str]) -> str:
@@ -41,6 +42,12 @@ def test_what_would_sample_and_train(
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     assert said in refused(tmp_path, "tiny", overrides)
+
+
+def test_a_gpu_that_vllm_runs_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: True)
+    vllm(monkeypatch, unspecified=True)
+    assert "vLLM finds no GPU here" in refused(tmp_path, "tiny", ["model.backend=vllm"])
 
 
 @pytest.mark.lean

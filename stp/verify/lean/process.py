@@ -86,7 +86,7 @@ class LeanProcess:
         self._outgoing = bytearray(nonce.encode() + b"\n")
         self._incoming = bytearray()
         self._scanned = 0
-        self._pipes = threading.Lock()
+        self._pipes, self._ended = threading.Lock(), False
         self._child = subprocess.Popen(
             toolchain.command(program),
             stdin=subprocess.PIPE,
@@ -155,8 +155,10 @@ class LeanProcess:
 
     def kill(self) -> None:
         """Ends the child and its group at once. May be called more than once."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._child.pid, signal.SIGKILL)
+        ended, self._ended = self._ended, True
+        if not ended:  # later another group may have its number
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._child.pid, signal.SIGKILL)
         self._child.wait()
         with self._pipes:  # who waits in `receive` sees the end; a closed pipe would wake nobody
             for pipe in (self._child.stdin, self._child.stdout):

@@ -126,9 +126,9 @@ class LeanWorker:
             process.kill()
 
     def _drop(self) -> None:
-        if self._process:
-            self._process.kill()
-            self._process = None
+        process, self._process = self._process, None
+        if process:
+            process.kill()
 
     def _confirm(self, job: Job, exported: Any, result: CheckResult) -> CheckResult:
         """The result if a second process accepts what the first one's kernel did: declarations as data,
@@ -148,9 +148,9 @@ class LeanWorker:
         return replace(second, reason=f"strict: {second.reason}")
 
     def _drop_second(self) -> None:
-        if self._second:
-            self._second.kill()
-            self._second = None
+        process, self._second = self._second, None
+        if process:
+            process.kill()
 
     def _recycle(self) -> None:
         """Between two batches, replaces a checker that has grown too large."""
