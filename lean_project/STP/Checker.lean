@@ -1343,6 +1343,42 @@ def checkFile (header : Header) (spec : Spec) (file : String) (wanted : Wanted) 
         | .errors said => judgeOr said (return { verdict := "rejected", reason := "it does not elaborate" })
         | .whole state _ said => judgeOr said (judge header spec.trusted state.env wanted)
 
+/-- The header's constants among those that are mentioned. -/
+def usedBy (base : Environment) (acc : NameSet) : List Name → NameSet
+  | [] => acc
+  | name :: rest => usedBy base (if (base.find? name).isSome then acc.insert name else acc) rest
+
+mutual
+/-- The header's constants that a file's constants mention, those aside that only compiled code rests on. -/
+partial def usedInNode (base : Environment) (acc : NameSet) : PersistentHashMap.Node Name ConstantInfo → NameSet
+  | .entries entries => usedInEntries base acc entries.toList
+  | .collision _ infos _ => usedInAll base acc infos.toList
+
+/-- The same of a node's entries. -/
+partial def usedInEntries (base : Environment) (acc : NameSet) :
+    List (PersistentHashMap.Entry Name ConstantInfo (PersistentHashMap.Node Name ConstantInfo)) → NameSet
+  | [] => acc
+  | .entry _ info :: rest => usedInEntries base (usedInAll base acc [info]) rest
+  | .ref node :: rest => usedInEntries base (usedInNode base acc node) rest
+  | .null :: rest => usedInEntries base acc rest
+
+/-- The same of some constants. -/
+partial def usedInAll (base : Environment) (acc : NameSet) : List ConstantInfo → NameSet
+  | [] => acc
+  | info :: rest => usedInAll base (if info.isUnsafe then acc else usedBy base acc (constantsOf info)) rest
+end
+
+/-- An axiom that no proof may rest on, below anything that a file declares. A `sorry` is no secret: Lean says so. -/
+def axiomInFile (header : Header) (file : Environment) : IO (Option Name) := do
+  let used := usedInNode header.state.env {} file.constants.map₂.root
+  let (_, denied) ← axiomsOf header {} [] used.toList
+  return firstBut `sorryAx denied
+where
+  /-- The first name that is not the given one. -/
+  firstBut (name : Name) : List Name → Option Name
+    | [] => none
+    | n :: rest => if n == name then firstBut name rest else some n
+
 /-- Reports on a file with no spec: its errors, and the axioms of a theorem of it. Nothing says that this is
 the theorem that somebody wanted. -/
 def reportFile (header : Header) (file : String) (name : Name) (wanted : Wanted) : IO Reply := do
@@ -1361,6 +1397,8 @@ def reportFile (header : Header) (file : String) (name : Name) (wanted : Wanted)
           let reply ← judge header itself state.env wanted
           let reply := { reply with messages := said }
           if reply.verdict != "proved" then return reply
+          if let some axiom_ ← axiomInFile header state.env then
+            return { reply with verdict := "cheated", reason := s!"axiom {axiom_.toString false}" }
           return { reply with
             verdict := "unjudged"
             reason := "no spec says what it should prove: it elaborates, and rests on the axioms given" }
@@ -1375,11 +1413,6 @@ def addAll (acc : Replay) : List Declaration → IO (Except Refusal Replay)
     match ← addDeclaration acc declaration with
     | .ok acc => addAll acc rest
     | .error refusal => return .error refusal
-
-/-- The header's constants among those that declarations mention. -/
-def usedBy (base : Environment) (acc : NameSet) : List Name → NameSet
-  | [] => acc
-  | name :: rest => usedBy base (if (base.find? name).isSome then acc.insert name else acc) rest
 
 /-- All constants that declarations mention. -/
 def mentionedBy (acc : List Name) : List Declaration → List Name
