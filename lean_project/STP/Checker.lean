@@ -273,6 +273,8 @@ structure Rules where
   commands : List String
   /-- Attributes; every other one is refused. -/
   attributes : List String
+  /-- Last parts of names that are refused. -/
+  names : List String := []
 
 /-- What a theorem and its proof are made of. -/
 def theoremRules : Rules where
@@ -293,6 +295,8 @@ def fileRules : Rules where
      "ctor", "optDeclSig", "whereStructField", "optDeriving", "derivingClasses", "derivingClass",
      "namedPrio", "private", "protected", "noncomputable"]
   attributes := ["simp", "ext", "instance", "grind", "reducible", "irreducible", "inline", "refl", "symm"]
+  -- An argument of this type is filled by a tactic that a constant holds, which nothing has looked at.
+  names := ["autoParam"]
 
 /-- Options that a proof may set for a part of itself. -/
 def allowedOptions : List Name := [`maxRecDepth]
@@ -308,6 +312,31 @@ def attributeName (stx : Syntax) : String :=
   let (_, last) := splitLast inner.getKind
   if last == "simple" then (inner.getArg 0).getId.toString false else last
 
+/-- What a tactic's setting may be written with: Lean compiles and runs its value. -/
+def settingKinds : List String :=
+  ["null", "num", "str", "structInst", "structInstFields", "structInstField", "structInstLVal",
+   "structInstFieldDef", "optEllipsis", "dotIdent", "paren", "hygienicLParen", "hygieneInfo", "term[_]",
+   "term{}", "term_^_", "term_*_", "choice"]
+
+mutual
+/-- Is a tactic's setting free of code: a literal, a name, a structure or a list of them? And none asks for the
+compiler instead of the kernel. -/
+partial def isSetting : Syntax → Bool
+  | .node _ kind args =>
+    let (_, last) := splitLast kind
+    let applied := last == "app" && (match args.toList with
+      | head :: _ => head.isOfKind ``Parser.Term.dotIdent -- `.pos [1]`
+      | [] => false)
+    (applied || memString last settingKinds) && areSettings args.toList
+  | .ident _ _ name _ => (splitLast name).2 != "native"
+  | _ => true
+
+/-- Are all of them? -/
+partial def areSettings : List Syntax → Bool
+  | [] => true
+  | stx :: rest => isSetting stx && areSettings rest
+end
+
 mutual
 /-- The first forbidden thing in a syntax tree. -/
 partial def forbiddenIn (rules : Rules) (stx : Syntax) : Option String :=
@@ -319,13 +348,18 @@ partial def forbiddenIn (rules : Rules) (stx : Syntax) : Option String :=
       some (kind.toString false)
     else if last == "attrInstance" && !(memString (attributeName stx) rules.attributes) then
       some ("attribute " ++ attributeName stx)
-    else if last == "set_option" then
+    else if memString last ["config", "valConfigItem", "posConfigItem"] && !(areSettings args.toList) then
+      some (kind.toString false)
+    else if last == "set_option" || last == "setOption" then -- the latter is `grind`'s own
       match args.toList with
       | _ :: .ident _ _ name _ :: rest =>
         if memName name allowedOptions then forbiddenInList rules rest
         else some ("set_option " ++ name.toString false)
       | _ => some (kind.toString false)
     else forbiddenInList rules args.toList
+  | .ident _ _ name _ =>
+    let (_, last) := splitLast name
+    if memString last rules.names then some last else none
   | _ => none
 
 /-- The first forbidden thing in a list of syntax trees. -/
@@ -401,9 +435,10 @@ structure Trusted where
   origin : Option Name
   /-- Where its proofs are elaborated: behind the header, the origin hidden from `simp` and `grind`. -/
   state : Elab.Command.State
-  /-- The environment that it was stated in, where that holds more than the header: a submission must mean
-  the same by what the statement mentions. -/
-  spec : Option Environment := none
+  /-- The environment that it was stated in: a submission must mean the same by what the statement mentions. -/
+  stated : Environment
+  /-- Was it stated in a file, so that a submission may declare types? -/
+  inFile : Bool := false
 
 /-- The state with a theorem taken out of the automation that would find it by itself: what
 `attribute [-simp, -grind]` does, where it has any effect. -/
@@ -423,7 +458,8 @@ def elabStatement (header : Header) (text : String) (origin : Option Name) : IO 
   | .unparsed e => return .error e
   | .refused rule => return .error (plain rule)
   | .theorem stx name =>
-    let full := (scopeOf header.state).currNamespace ++ name
+    let full := if (`_root_).isPrefixOf name then name.replacePrefix `_root_ .anonymous
+      else (scopeOf header.state).currNamespace ++ name
     if (header.state.env.find? full).isSome then
       return .error (plain s!"the name {full.toString false} is taken")
     let after ← runCommand input header.state stx
@@ -438,7 +474,8 @@ def elabStatement (header : Header) (text : String) (origin : Option Name) : IO 
           | some o => hide o header.state [`simp, `grind]
           | none => pure header.state
         return .ok
-          { header := header.text, text, name := full, type := info.type, levels := info.levelParams, origin, state }
+          { header := header.text, text, name := full, type := info.type, levels := info.levelParams, origin, state
+            stated := after.env }
       | _ => return .error (plain "it declares no theorem")
 
 /-! ## The kernel, once more -/
@@ -637,7 +674,7 @@ partial def exportExpr (table : Table) (e : Expr) : Nat × Table :=
     | .bvar i => push table [.str "bvar", .num i]
     | .sort u => push table [.str "sort", levelJson u]
     | .const n us => push table [.str "const", partsJson n, listJson levelJson us]
-    | .lit (.natVal n) => push table [.str "nat", .num n]
+    | .lit (.natVal n) => push table [.str "nat", .str (toString n)]
     | .lit (.strVal s) => push table [.str "str", .str s]
     | .app f a =>
       let (f, table) := exportExpr table f
@@ -665,17 +702,6 @@ where
   push (table : Table) (json : List Json) : Nat × Table :=
     let at_ := table.json.size
     (at_, { rows := table.rows.insert e at_, json := table.json.push (row json) })
-
-/-- Without annotations, such as that an argument is borrowed (`@&`). -/
-partial def bare (e : Expr) : Expr :=
-  e.replace fun
-    | .mdata _ b => some (bare b)
-    | _ => none
-
-/-- Are these the same expression, but for what means nothing to the kernel: annotations, and names and kinds of
-binders, which `==` looks over? -/
-def sameExpr (a b : Expr) : Bool :=
-  a == b || bare a == bare b
 
 /-- A definition's weight for unfolding. -/
 def hintsJson : ReducibilityHints → Json
@@ -771,7 +797,9 @@ def readExpr (rows : Array Expr) (json : Json) : Except String Expr :=
   | [.str "bvar", i] => do return .bvar (← i.getNat?)
   | [.str "sort", u] => do return .sort (← readLevel u)
   | [.str "const", n, us] => do return .const (← readName n) (← readAll readLevel [] (itemsOf us))
-  | [.str "nat", n] => do return .lit (.natVal (← n.getNat?))
+  | [.str "nat", .str n] => match n.toNat? with -- as text: not every reader of JSON takes long numbers
+    | some n => .ok (.lit (.natVal n))
+    | none => .error "no number"
   | [.str "str", .str s] => .ok (.lit (.strVal s))
   | [.str "app", f, a] => do return .app (← readRow rows f) (← readRow rows a)
   | [.str "lam", t, b] => do return .lam `x (← readRow rows t) (← readRow rows b) .default
@@ -839,11 +867,12 @@ def importedFrom (json : Json) : Except String (List Declaration) := do
 /-- The axioms that a proof may rest on. -/
 def allowedAxioms : List Name := [`propext, `Classical.choice, `Quot.sound]
 
-/-- Real axioms of the library. Where the bodies of its theorems are hidden they look like axioms too;
-there, what was imported counts as a theorem but for these. -/
+/-- Real axioms of the library, and what rests on one: the kernel computes the last two by compiled code. Where
+the bodies of its theorems are hidden they look like axioms too; there, what was imported counts as a theorem
+but for these. -/
 def realAxioms : List Name :=
   [`sorryAx, `Lean.ofReduceBool, `Lean.ofReduceNat, `Lean.trustCompiler, `lcProof, `lcUnreachable,
-   `lcAny, `lcVoid, `lcErased]
+   `lcAny, `lcVoid, `lcErased, `Lean.reduceBool, `Lean.reduceNat]
 
 /-- What was found below some constants. -/
 structure Axioms where
@@ -1030,33 +1059,69 @@ structure Wanted where
   /-- See `Reply`. -/
   exported : Bool
 
+/-- Did Lean make the constant for a piece of a declaration, a `match` or a proof in a term? A second declaration
+with an equal piece uses the first one's. -/
+def isPiece (name : Name) : Bool :=
+  let (_, last) := splitLast name
+  startsWithChars last.toList "match_".toList || startsWithChars last.toList "_proof_".toList
+
+/-- An environment, as comparing needs it: its header, and how it finds constants. -/
+structure Place where
+  /-- What both sides have in common. -/
+  header : Environment
+  /-- The constant of a name. -/
+  find? : Name → Option ConstantInfo
+
+/-- An expression without annotations, such as that an argument is borrowed (`@&`), and with the values of pieces
+for their names, which depend on what else a file holds. -/
+partial def bare (place : Place) (e : Expr) : Expr :=
+  e.replace fun
+    | .mdata _ b => some (bare place b)
+    | .const name levels =>
+      if !(isPiece name) || (place.header.find? name).isSome then none
+      else match place.find? name with
+        | some (.defnInfo v) => some (bare place (v.value.instantiateLevelParams v.levelParams levels))
+        | some (.thmInfo v) => some (bare place (v.value.instantiateLevelParams v.levelParams levels))
+        | _ => none
+    | _ => none
+
+/-- Are these the same expression, each in its place, but for what means nothing to the kernel: annotations, and
+names and kinds of binders, which `==` looks over? -/
+def sameExpr (here there : Place) (a b : Expr) : Bool := bare here a == bare there b
+
 /-- Are these one and the same constant, proofs aside? -/
-def sameConstant (a b : ConstantInfo) : Bool :=
-  sameExpr a.type b.type && a.levelParams == b.levelParams && match a, b with
+def sameConstant (here there : Place) (a b : ConstantInfo) : Bool :=
+  sameExpr here there a.type b.type && a.levelParams == b.levelParams && match a, b with
     | .thmInfo _, .thmInfo _ => true
-    | .defnInfo v, .defnInfo w => sameExpr v.value w.value && v.safety == w.safety
-    | .opaqueInfo v, .opaqueInfo w => sameExpr v.value w.value && v.isUnsafe == w.isUnsafe
+    | .defnInfo v, .defnInfo w => sameExpr here there v.value w.value && v.safety == w.safety
+    | .opaqueInfo v, .opaqueInfo w => sameExpr here there v.value w.value && v.isUnsafe == w.isUnsafe
     | .inductInfo v, .inductInfo w => v.numParams == w.numParams && v.ctors == w.ctors && v.all == w.all
     | .ctorInfo v, .ctorInfo w => v.induct == w.induct && v.cidx == w.cidx
     | .recInfo v, .recInfo w => v.all == w.all
     | _, _ => false
 
 /-- What a constant's meaning rests on: all it mentions, but for a theorem's proof. -/
-def meaningOf (info : ConstantInfo) : List Name :=
+def meaningOf (place : Place) (info : ConstantInfo) : List Name :=
+  let inType := usedIn info.type
   match info with
-  | .thmInfo _ => info.type.getUsedConstants.toList
-  | _ => constantsOf info
+  | .defnInfo v => together (usedIn v.value) inType
+  | .opaqueInfo v => together (usedIn v.value) inType
+  | .inductInfo v => together v.ctors inType
+  | _ => inType
+where
+  /-- The constants of an expression. -/
+  usedIn (e : Expr) : List Name := (bare place e).getUsedConstants.toList
 
-/-- The first constant, of those that the listed ones of the spec rest on, that the kernel's environment lacks
+/-- The first constant, of those that the listed ones rest on where they were stated, that the other place lacks
 or has otherwise. -/
-partial def changedIn (header spec : Environment) (env : Kernel.Environment) (seen : NameSet) :
-    List Name → Option Name
+partial def changedIn (stated there : Place) (seen : NameSet) : List Name → Option Name
   | [] => none
   | name :: rest =>
-    if seen.contains name || (header.find? name).isSome then changedIn header spec env seen rest
-    else match spec.find? name, env.find? name with
+    if seen.contains name || (stated.header.find? name).isSome then changedIn stated there seen rest
+    else match stated.find? name, there.find? name with
       | some a, some b =>
-        if sameConstant a b then changedIn header spec env (seen.insert name) (together (meaningOf a) rest)
+        if sameConstant stated there a b then
+          changedIn stated there (seen.insert name) (together (meaningOf stated a) rest)
         else some name
       | _, _ => some name
 
@@ -1065,14 +1130,13 @@ allowed. -/
 def accept (header : Header) (trusted : Trusted) (acc : Replay) (wanted : Wanted) : IO Reply := do
   match acc.env.find? trusted.name with
   | some (.thmInfo info) =>
-    if !(sameExpr info.type trusted.type) then
+    let stated : Place := { header := header.state.env, find? := trusted.stated.find? }
+    let there : Place := { header := header.state.env, find? := acc.env.find? }
+    if !(sameExpr there stated info.type trusted.type) then
       return { verdict := "cheated", reason := "it proves another statement" }
     if info.levelParams != trusted.levels then
       return { verdict := "cheated", reason := "its universe levels differ" }
-    let changed := match trusted.spec with
-      | some spec => changedIn header.state.env spec acc.env {} [trusted.name]
-      | none => none
-    match changed with
+    match changedIn stated there {} [trusted.name] with
     | some name => return { verdict := "cheated", reason := s!"{name.toString false} is not what was stated" }
     | none =>
     let used := acc.used.toList
@@ -1099,7 +1163,7 @@ def judge (header : Header) (trusted : Trusted) (submitted : Environment) (wante
   let base := header.state.env
   match submitted.find? trusted.name with
   | some (.thmInfo _) =>
-    let start : Replay := { env := base.toKernelEnv, types := trusted.spec.isSome }
+    let start : Replay := { env := base.toKernelEnv, types := trusted.inFile }
     match ← replay submitted base start trusted.name with
     | .error (.kernel message) => return { verdict := "rejected", reason := message, byKernel := true }
     | .error (.cheat rule) => return { verdict := "cheated", reason := rule }
@@ -1158,6 +1222,25 @@ def isOneOf (stx : Syntax) : List Syntax → Bool
   | [] => false
   | s :: rest => if s.structEq stx then true else isOneOf stx rest
 
+/-- The commands that a command holds: those of `mutual`, and both of `in`. -/
+def innerCommands (stx : Syntax) : List Syntax :=
+  if stx.isOfKind ``Parser.Command.in then [stx.getArg 0, stx.getArg 2]
+  else if stx.isOfKind ``Parser.Command.mutual then (stx.getArg 1).getArgs.toList
+  else []
+
+mutual
+/-- A command's kind, or that of one in it, that no submitted file may hold. -/
+partial def forbiddenCommand (stx : Syntax) : Option Name :=
+  if memName stx.getKind fileCommands then firstForbidden (innerCommands stx) else some stx.getKind
+
+/-- The first of some commands. -/
+partial def firstForbidden : List Syntax → Option Name
+  | [] => none
+  | stx :: rest => match forbiddenCommand stx with
+    | some kind => some kind
+    | none => firstForbidden rest
+end
+
 /-- What a file must not hold: a rule that one of its commands breaks. `allowed` are the spec's commands; with
 none given everything may run, as it may in a spec. -/
 def refusalOf (allowed : Option (List Syntax)) (stx : Syntax) : Option String :=
@@ -1165,10 +1248,11 @@ def refusalOf (allowed : Option (List Syntax)) (stx : Syntax) : Option String :=
   | none => none
   | some commands =>
     if isOneOf stx commands then none
-    else if !(memName stx.getKind fileCommands) then some s!"forbidden command {stx.getKind.toString false}"
-    else match forbiddenIn fileRules stx with
-      | some kind => some s!"forbidden syntax {kind}"
-      | none => none
+    else match forbiddenCommand stx with
+      | some kind => some s!"forbidden command {kind.toString false}"
+      | none => match forbiddenIn fileRules stx with
+        | some kind => some s!"forbidden syntax {kind}"
+        | none => none
 
 /-- How running a file's commands ended. -/
 inductive Ran where
@@ -1243,7 +1327,7 @@ def elabSpec (header : Header) (text : String) (name : Name) : IO (Except Said S
         return .ok
           { imports, commands, trusted :=
             { header := header.text, text, name, type := info.type, levels := info.levelParams, origin := none,
-              state := header.state, spec := some state.env } }
+              state := header.state, stated := state.env, inFile := true } }
       | _ => return .error (plain s!"it states no theorem {name.toString false}")
 
 /-- Checks a whole file against its spec. -/
@@ -1259,6 +1343,42 @@ def checkFile (header : Header) (spec : Spec) (file : String) (wanted : Wanted) 
         | .errors said => judgeOr said (return { verdict := "rejected", reason := "it does not elaborate" })
         | .whole state _ said => judgeOr said (judge header spec.trusted state.env wanted)
 
+/-- The header's constants among those that are mentioned. -/
+def usedBy (base : Environment) (acc : NameSet) : List Name → NameSet
+  | [] => acc
+  | name :: rest => usedBy base (if (base.find? name).isSome then acc.insert name else acc) rest
+
+mutual
+/-- The header's constants that a file's constants mention, those aside that only compiled code rests on. -/
+partial def usedInNode (base : Environment) (acc : NameSet) : PersistentHashMap.Node Name ConstantInfo → NameSet
+  | .entries entries => usedInEntries base acc entries.toList
+  | .collision _ infos _ => usedInAll base acc infos.toList
+
+/-- The same of a node's entries. -/
+partial def usedInEntries (base : Environment) (acc : NameSet) :
+    List (PersistentHashMap.Entry Name ConstantInfo (PersistentHashMap.Node Name ConstantInfo)) → NameSet
+  | [] => acc
+  | .entry _ info :: rest => usedInEntries base (usedInAll base acc [info]) rest
+  | .ref node :: rest => usedInEntries base (usedInNode base acc node) rest
+  | .null :: rest => usedInEntries base acc rest
+
+/-- The same of some constants. -/
+partial def usedInAll (base : Environment) (acc : NameSet) : List ConstantInfo → NameSet
+  | [] => acc
+  | info :: rest => usedInAll base (if info.isUnsafe then acc else usedBy base acc (constantsOf info)) rest
+end
+
+/-- An axiom that no proof may rest on, below anything that a file declares. A `sorry` is no secret: Lean says so. -/
+def axiomInFile (header : Header) (file : Environment) : IO (Option Name) := do
+  let used := usedInNode header.state.env {} file.constants.map₂.root
+  let (_, denied) ← axiomsOf header {} [] used.toList
+  return firstBut `sorryAx denied
+where
+  /-- The first name that is not the given one. -/
+  firstBut (name : Name) : List Name → Option Name
+    | [] => none
+    | n :: rest => if n == name then firstBut name rest else some n
+
 /-- Reports on a file with no spec: its errors, and the axioms of a theorem of it. Nothing says that this is
 the theorem that somebody wanted. -/
 def reportFile (header : Header) (file : String) (name : Name) (wanted : Wanted) : IO Reply := do
@@ -1273,10 +1393,12 @@ def reportFile (header : Header) (file : String) (name : Name) (wanted : Wanted)
         | some (.thmInfo info) => do
           let itself : Trusted :=
             { header := header.text, text := file, name, type := info.type, levels := info.levelParams,
-              origin := none, state := header.state, spec := some state.env }
+              origin := none, state := header.state, stated := state.env, inFile := true }
           let reply ← judge header itself state.env wanted
           let reply := { reply with messages := said }
           if reply.verdict != "proved" then return reply
+          if let some axiom_ ← axiomInFile header state.env then
+            return { reply with verdict := "cheated", reason := s!"axiom {axiom_.toString false}" }
           return { reply with
             verdict := "unjudged"
             reason := "no spec says what it should prove: it elaborates, and rests on the axioms given" }
@@ -1291,11 +1413,6 @@ def addAll (acc : Replay) : List Declaration → IO (Except Refusal Replay)
     match ← addDeclaration acc declaration with
     | .ok acc => addAll acc rest
     | .error refusal => return .error refusal
-
-/-- The header's constants among those that declarations mention. -/
-def usedBy (base : Environment) (acc : NameSet) : List Name → NameSet
-  | [] => acc
-  | name :: rest => usedBy base (if (base.find? name).isSome then acc.insert name else acc) rest
 
 /-- All constants that declarations mention. -/
 def mentionedBy (acc : List Name) : List Declaration → List Name

@@ -1,8 +1,9 @@
 """The `sorry`s of a user's own Lean file, filled one after the other.
 
-What is checked is the file up to the end of the hole's theorem, as it stands with the holes before it filled,
-against the same text with the hole left open. So the file's definitions, namespaces, variables and lemmas are
-in scope, and a proof that changes what they mean is refused by the checker (see the decision on whole files).
+What is checked is the file up to the end of the hole's theorem, as it stands with the holes before it
+filled, against the same part of the file as it was given. So the file's definitions, namespaces, variables
+and lemmas are in scope, and a proof that changes what they mean is refused by the checker (see the decision
+on whole files).
 What follows the theorem is not looked at.
 """
 
@@ -18,7 +19,7 @@ from stp.search.prove import STAGE, Budget, Search, Target
 from stp.search.strategy import Strategy
 from stp.store.store import Store
 from stp.syntax.goals import goals_in
-from stp.syntax.lean_file import FileTheorem, Hole, commands, theorems
+from stp.syntax.lean_file import FileTheorem, Hole, commands, holds_command, theorems
 from stp.syntax.lean_tokens import tokens
 from stp.types import CheckResult, Job, Limits, Source, Statement, System, Verdict
 from stp.verify.pool import Pool
@@ -60,6 +61,7 @@ class Searcher:
 
     def fill(self, text: str) -> Iterator[tuple[str, HoleReport]]:
         """After each hole, in order of position: the text as it stands now, and the report on the hole."""
+        given, asked = text, theorems(text)
         number, at = 0, 0
         while number < len(found := theorems(text)):
             theorem = found[number]
@@ -67,36 +69,37 @@ class Searcher:
                 number, at = number + 1, 0
                 continue
             before = len(theorem.holes)
-            text, report = self._hole(text, theorem, theorem.holes[at])
+            spec = given[: asked[number].end]
+            text, report = self._hole(text, theorem, theorem.holes[at], spec)
             yield text, report
             if report.state == "broken":
                 return
             at += len(theorems(text)[number].holes) == before
 
-    def _hole(self, text: str, theorem: FileTheorem, hole: Hole) -> tuple[str, HoleReport]:
+    def _hole(self, text: str, theorem: FileTheorem, hole: Hole, spec: str) -> tuple[str, HoleReport]:
         line = text.count("\n", 0, hole.start) + 1
         report = HoleReport(theorem.full_name, line, "open")
         if theorem.private:
             return text, replace(report, reason="a private theorem, which the checker does not find by name")
-        spec = text[: theorem.end]
-        probed = self._probe(spec, theorem, hole)
+        now = text[: theorem.end]
+        job = self._job(spec, theorem)
+        probed = self._probe(now, job, hole)
         if isinstance(probed, CheckResult):
             said = str(probed.messages[0]) if probed.messages else probed.reason
             return text, replace(report, state="broken", reason=said.strip().replace("\n", " "))
         place, goal = probed
 
         def filled(proof: str) -> str:
-            return spec[: hole.start] + written(spec, hole, proof, place) + spec[hole.end :]
+            return now[: hole.start] + written(now, hole, proof, place) + now[hole.end :]
 
         def is_one(proof: str) -> bool:
             """Is it a proof without a hole of its own, and nothing but a proof?"""
             try:
-                return _is_whole(proof) and commands(filled(proof)) == commands(spec)
+                return _is_whole(proof) and commands(filled(proof)) == commands(now)
             except UsageError:
                 return False
 
-        job = self._job(spec, theorem)
-        key = hashlib.sha256(f"{hole.start}\0{spec}".encode()).hexdigest()[:24]
+        key = hashlib.sha256(f"{hole.start}\0{now}".encode()).hexdigest()[:24]
         statement = Statement(System.LEAN, text[: theorem.start], "goal", goal, key, Source.DATASET)
         with Store() as store:
             # With other holes beside it, that the rest elaborates is all that can be known.
@@ -108,18 +111,17 @@ class Searcher:
         for verdict, state in _ENDS:
             for row in rows:
                 if row.verdict is verdict:
-                    proof = written(spec, hole, row.proof, place)
+                    proof = written(now, hole, row.proof, place)
                     done = text[: hole.start] + proof + text[hole.end :]
                     return done, replace(report, state=state, proof=proof, tries=tries)
         refused = rows and all(row.verdict is Verdict.CHEATED for row in rows)
         return text, replace(report, tries=tries, reason=rows[0].reason if refused else "")
 
-    def _probe(self, spec: str, theorem: FileTheorem, hole: Hole) -> tuple[Place, str] | CheckResult:
+    def _probe(self, now: str, job: Callable[[str], Job], hole: Hole) -> tuple[Place, str] | CheckResult:
         """Whether a term or a tactic stands there, and the hole's goal as a statement; or what is wrong."""
-        job = self._job(spec, theorem)
         for place, probe in _PROBES.items():
             result = self.pool.submit(
-                replace(job(spec[: hole.start] + probe + spec[hole.end :]), strict=False)
+                replace(job(now[: hole.start] + probe + now[hole.end :]), strict=False)
             ).result()
             if goals := [goal for message in result.goals for goal in goals_in(message.text)]:
                 return place, goals[0].statement
@@ -174,9 +176,11 @@ def _ends_line(text: str, hole: Hole) -> bool:
 
 
 def _is_whole(proof: str) -> bool:
-    """Is it without a word that leaves a hole?
+    """Is it without a word that leaves a hole, and without a command, which on a proof's line is one too?
 
     Raises:
         UsageError: Lean's lexer does not read it to its end.
     """
-    return bool(proof) and not any(token.text in _NO_PROOF for token in tokens(proof))
+    return bool(proof) and not (
+        any(token.text in _NO_PROOF for token in tokens(proof)) or holds_command(proof)
+    )

@@ -8,8 +8,9 @@ What a client's usual header asks for, and only concerns budgets or display, is 
 character: `set_option maxHeartbeats N` becomes the job's budget, `#print axioms` is answered from the walk,
 options below `pp` and `linter` go. `#check NAME` runs, by way of a spec that allows it.
 
-Not covered: `example` and instances without a name are elaborated and checked by the kernel, but nothing can
-mention them, so the axioms of what they use are not seen; `sorry` in them is.
+A theorem that our lexer misses, and a definition, rests on no denied axiom all the same: where no spec is
+given the checker looks at all that a file declares. Not covered: an `example` is elaborated and checked by
+the kernel, but leaves nothing behind, so the axioms of what it uses are not seen; `sorry` in it is.
 """
 
 from __future__ import annotations

@@ -27,6 +27,7 @@ _BEGIN = (
 )
 #: These begin a command too, but also a tactic: there they stand further right than their command.
 _BEGIN_OR_TACTIC = frozenset({"open", "set_option", "attribute", "local", "scoped", "@[", "#"})
+_WITH_IN = frozenset({"open", "set_option"})
 _PREAMBLE = frozenset({"import", "open", "set_option", "universe", "variable"})
 
 
@@ -94,6 +95,25 @@ def commands(text: str) -> int:
         UsageError: a comment or string that does not end.
     """
     return sum(1 for _ in _commands(text))
+
+
+def holds_command(proof: str) -> bool:
+    """Does a proof hold a command, wherever it stands? `open` and `set_option` are none with their `in`.
+
+    Raises:
+        UsageError: a comment or string that does not end.
+    """
+    waiting = False
+    for token in tokens(proof):
+        if token.text in _BEGIN or token.text in _BEGIN_OR_TACTIC - _WITH_IN - {"#"}:
+            return True
+        if token.text in _WITH_IN:
+            if waiting:
+                return True
+            waiting = True
+        elif token.text == "in":
+            waiting = False
+    return waiting
 
 
 def preamble_end(text: str) -> int:

@@ -68,6 +68,12 @@ def test_no_cheat_passes(lean_pool: Pool, attack: str) -> None:
 
 
 HONEST = [
+    # Settings of tactics that are no code.
+    ("theorem foo (a b : Nat) : a + b = b + a", "by rw (config := { occs := .pos [1] }) [Nat.add_comm]"),
+    ("theorem foo : True", "by simp (config := {}) (maxSteps := (10^3)) +decide -zeta"),
+    ("theorem _root_.foo : True", "trivial"),
+    # A number of more digits than Python reads: an export holds it as text.
+    ("theorem foo : " + "9" * 5000 + " % 3 = 0", "by decide +kernel"),
     # `Nat.gcd` borrows its arguments: the statement's type bears annotations that no export keeps.
     ("theorem t (n : Nat) (h : Nat.gcd n 40 = 10) : Nat.gcd n 40 < 11", "by omega"),
     ("theorem foo : True", "by\n  -- sorry, axiom, native_decide, #exit\n  trivial"),
@@ -161,6 +167,26 @@ FILES = [
         "foo",
     ),
     (
+        # A lemma with the statement's `match`: Lean makes one definition, named after the lemma.
+        "def two (n : Nat) : Nat := match n with | 0 => 1 | _ => 2\n"
+        "theorem foo (n : Nat) : (match n with | 0 => 1 | m + 1 => two m) > 0 := sorry",
+        "def one (n : Nat) : Nat := match n with | 0 => 2 | _ => 1\n"
+        "def two (n : Nat) : Nat := match n with | 0 => 1 | _ => 2\n"
+        "theorem help (n : Nat) : (match n with | 0 => 1 | m + 1 => two m) > 0 := by\n"
+        "  split\n  · decide\n  · unfold two; split <;> decide\n"
+        "theorem foo (n : Nat) : (match n with | 0 => 1 | m + 1 => two m) > 0 := help n",
+        "foo",
+    ),
+    (
+        # The same of proofs inside of terms.
+        "def g (n : Nat) (h : 3 < n) : Fin n := ⟨2, by omega⟩\n"
+        "theorem foo : (g 4 (by decide)).1 = 2 := sorry",
+        "def f (n : Nat) (h : 3 < n) : Fin n := ⟨2, by omega⟩\n"
+        "def g (n : Nat) (h : 3 < n) : Fin n := ⟨2, by omega⟩\n"
+        "theorem foo : (g 4 (by decide)).1 = 2 := rfl",
+        "foo",
+    ),
+    (
         "theorem foo (p : Prop) : p ∨ ¬p := sorry",
         "example : True := trivial\n\n/-! # A section -/\n\n"
         "theorem foo (p : Prop) : p ∨ ¬p := Classical.em p\n\n-- sorry",
@@ -222,6 +248,19 @@ MUTANTS: dict[str, tuple[dict[str, str], str, str]] = {  # of names with "file",
         {"if memName name allowedOptions then": "if true then"},
         "theorem foo : True", "by\n  set_option maxHeartbeats 0 in\n  trivial",
     ),
+    "grind's options": (
+        {'|| last == "setOption" then': "then"},
+        "theorem foo (f : Nat → Nat) (h : ∀ x, f (f x) = x) : f (f (f 3)) = f 3",
+        "by grind =>\n  set_option maxHeartbeats 0 in\n  finish",
+    ),
+    "settings": (
+        {"&& !(areSettings args.toList) then": "&& false then"},
+        "theorem foo : True", 'by simp (config := { maxSteps := dbgTrace "it ran" fun _ => 7 })',
+    ),
+    "compiled code": (
+        {", `Lean.reduceBool, `Lean.reduceNat]": "]"},
+        "theorem foo : Lean.reduceNat System.Platform.numBits = 32", "rfl",
+    ),
     "kernel": (  # behind the elaborator's own, which an option switches off
         {
             "Kernel.Environment.addDecl acc.env {} declaration":
@@ -238,8 +277,16 @@ MUTANTS: dict[str, tuple[dict[str, str], str, str]] = {  # of names with "file",
         FALSE, "sorry",
     ),
     "file: commands": (
-        {"else if !(memName stx.getKind fileCommands) then": "else if false then"},
+        {"if memName stx.getKind fileCommands then": "if true then"},
         "theorem foo : True := sorry", "seal Nat.add\ntheorem foo : True := trivial",
+    ),
+    "file: commands inside": (
+        {"then firstForbidden (innerCommands stx) else": "then none else"},
+        "theorem foo : True := sorry", "open Nat in seal Nat.add\ntheorem foo : True := trivial",
+    ),
+    "file: names": (
+        {'names := ["autoParam"]': "names := []"},
+        "theorem foo : True := sorry", cases("whole-file")[-1].proof,
     ),
     "file: attributes": (
         {'else if last == "attrInstance" &&': "else if false &&"},
@@ -250,8 +297,7 @@ MUTANTS: dict[str, tuple[dict[str, str], str, str]] = {  # of names with "file",
         "theorem foo : True := sorry", "import Lean\ntheorem foo : True := trivial",
     ),
     "file: meaning": (
-        {"| some spec => changedIn header.state.env spec acc.env {} [trusted.name]":
-         "| some _ => (none : Option Name)"},
+        {"match changedIn stated there {} [trusted.name] with": "match (none : Option Name) with"},
         "def a := 1\ntheorem foo : a = 2 := sorry", "def a := 2\ntheorem foo : a = 2 := rfl",
     ),
     "origin": (
@@ -353,6 +399,30 @@ EXPORTS = {
         [["inductive", [], 0, [[["Bad"], 2, [[["Bad", "mk"], 8]]]]], theorem(["foo"], 0, 1)], "rejected", "",
     ),
 }  # fmt: skip
+
+
+#: A true statement whose `match` Lean makes a definition of.
+MATCHED = "theorem foo (n : Nat) : (match n with | 0 => 1 | _ => 2) = (match n with | 0 => 1 | _ => 2)"
+
+
+def test_what_a_statement_rests_on_is_not_taken_from_an_export(second: LeanProcess) -> None:
+    """With its second alternative for both cases `match 0 with | 0 => 1 | _ => 2` would be 2."""
+    second.send({"id": "1", "statement": MATCHED, "proof": "rfl", "export": True})
+    exported = second.receive(time.monotonic() + 60)["exported"]
+    rows = exported["rows"]
+    match = next(d for d in exported["declarations"] if d[1] == ["foo", "match_1"])
+    domains, at = [], match[3]
+    while rows[at][0] == "pi":
+        domains.append(rows[at][1])
+        at = rows[at][2]
+    rows += [["bvar", 0], ["bvar", 2], ["app", len(rows), len(rows) + 1]]
+    for domain in reversed(domains):
+        rows.append(["lam", domain, len(rows) - 1])
+    for value, verdict in ((match[4], "proved"), (len(rows) - 1, "cheated")):
+        # Declared behind the new rows: no row of theirs is needed before.
+        match[4] = value
+        second.send({"id": "1", "statement": MATCHED, "proof": "", "exported": exported})
+        assert second.receive(time.monotonic() + 60)["verdict"] == verdict
 
 
 @pytest.fixture(scope="module")

@@ -90,6 +90,36 @@ def test_nothing_but_a_proof_fills_a_hole(lean_pool: Pool) -> None:
     assert (after, report.state) == ("theorem t : 2 + 2 = 4 := rfl\n", "proved")
 
 
+FIVE = "⟨fun _ _ => 5⟩"
+
+
+class Swindler:
+    """Fills the first hole with a proof and a command on its line that changes what stands below."""
+
+    looks = False
+
+    def __init__(self, first: str) -> None:
+        self.first = first
+
+    def propose(self, tasks: list[Task], most: int) -> list[list[Draft]]:  # type: ignore[override]
+        texts = [self.first, "trivial", "rfl"]
+        return [[Draft(text) for text in texts[task.tries : task.tries + most]] for task in tasks]
+
+
+@pytest.mark.lean
+@pytest.mark.parametrize("trusting", [False, True])
+def test_no_proof_changes_what_stands_below_it(
+    lean_pool: Pool, monkeypatch: pytest.MonkeyPatch, trusting: bool
+) -> None:
+    """It is refused for its words; were it not, a later statement would be held to the file as given."""
+    if trusting:
+        monkeypatch.setattr("stp.search.holes.holds_command", lambda proof: False)
+    text = "theorem a : True := sorry\ntheorem b : 2 + 2 = 5 := sorry\n"
+    after, reports = fill(lean_pool, text, Swindler(f"trivial instance : HAdd Nat Nat Nat := {FIVE}"))  # type: ignore[arg-type]
+    assert [report.state for report in reports] == ["proved", "open"]
+    assert (FIVE in after) == trusting
+
+
 @pytest.mark.lean
 def test_a_file_that_does_not_compile_says_where(lean_pool: Pool) -> None:
     _, (report,) = fill(lean_pool, "def f : Nat := true + 1 1\ntheorem t : f = f := by sorry\n")

@@ -142,6 +142,14 @@ def test_every_position_is_the_snippets_own(lean_service: httpx.Client) -> None:
         ("namespace A\ntheorem f : 1 = 1 := by\n  have := Lean.trustCompiler\n  rfl\nend A\n"
          "theorem g : 1 = 1 := rfl", "lean_error"),
         ("theorem stp_audit : False := by trivial", "lean_error"),
+        # What our lexer takes for an interpolated string hides the theorem from it.
+        ("def q! (s : String) : Nat := 0\ndef x := q! \"{\"\ntheorem f : True :=\n"
+         "  have := Lean.trustCompiler\n  trivial\ndef y := q! \"}\"", "lean_error"),
+        ("def f : True :=\n  have := Lean.trustCompiler\n  trivial", "lean_error"),
+        ("instance : Inhabited Bool := have := Lean.trustCompiler; ⟨true⟩", "lean_error"),
+        ("structure P where\n  x : Nat\nderiving Repr, BEq, DecidableEq, Hashable, Inhabited\n"
+         "def g (a b : Nat) : Nat := if h : b = 0 then a else g b (a % b)\ntermination_by b\n"
+         "decreasing_by exact Nat.mod_lt _ (by omega)\ntheorem f (p : P) : p = p := rfl", "valid"),
         ("", "valid"),
         (GOOD, "valid"),
         ("theorem f.{u, v} {α : Sort u} {β : Sort v} (a : α) (b : β) : a = a ∧ b = b := ⟨rfl, rfl⟩", "valid"),

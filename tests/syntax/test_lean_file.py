@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from stp.syntax.goals import goal_of, goals_in
-from stp.syntax.lean_file import commands, definitions, theorems
+from stp.syntax.lean_file import commands, definitions, holds_command, theorems
 
 FILE = """\
 /-! sorry, said a comment. -/
@@ -88,3 +88,18 @@ def test_a_statement_is_a_goal_too() -> None:
     goal = goal_of("theorem t {α : Type} [BEq α] (a b : Nat) (h : ∀ n : Nat, n = a) : b = a")
     assert goal.hypotheses == (("α", "Type"), ("a b", "Nat"), ("h", "∀ n : Nat, n = a"))
     assert goal.target == "b = a"
+
+
+@pytest.mark.parametrize(
+    ("proof", "expected"),
+    [
+        ("by simp", False), ("open Nat in add_comm a b", False), ("l.prefix", False), ("#s", False),
+        ("by\n  set_option maxRecDepth 9 in\n  open A in simp", False),
+        ("by -- theorem\n  exact «instance» \"def\"", False),
+        ("trivial instance : Inhabited Nat := ⟨0⟩", True), ("by trivial open A", True),
+        ("by trivial open A open B in x", True), ("by trivial set_option maxRecDepth 9", True),
+        ("by trivial end A", True), ("by trivial attribute [simp] a", True),
+    ],
+)  # fmt: skip
+def test_a_command_in_a_proof_is_seen_wherever_it_stands(proof: str, expected: bool) -> None:
+    assert holds_command(proof) is expected
