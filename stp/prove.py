@@ -140,8 +140,6 @@ def _for_system(settings: Settings, system: System, names: Sequence[str]) -> Set
     Raises:
         UsageError: a strategy reads Lean, or samples a model that is not there or has not learnt Isabelle.
     """
-    if any(STRATEGIES[name] for name in names):
-        seed_model(settings.model)
     if system is System.ISABELLE:
         if lean := [name for name in names if name not in ("portfolio", "sample")]:
             raise UsageError(f"--strategy {lean[0]} reads Lean; Isabelle: --strategy portfolio, or sample")
@@ -152,6 +150,8 @@ def _for_system(settings: Settings, system: System, names: Sequence[str]) -> Set
                 f"--strategy sample: {model.base} in format {model.prompt_format} writes Lean; Isabelle: "
                 "--strategy portfolio, or a --model that has learnt it"
             )
+    if any(STRATEGIES[name] for name in names):
+        seed_model(settings.model)
     verify = settings.verify.model_copy(update={"system": system})
     return settings.model_copy(update={"verify": verify})
 
