@@ -51,12 +51,16 @@ def selfplay(settings: Settings, folder: Path, rounds: int, tokens: int = 0) -> 
     With `tokens` above 0 no round begins once so many were generated: methods are compared at equal cost.
 
     Raises:
-        UsageError: the run began with other settings, or its model is for proof search alone.
+        UsageError: the run began with other settings, its model is for proof search alone, or its judge's
+            prompt format has no words for that.
         ToolchainError: a prover is absent.
         StoreError: the folder cannot be used, or another process plays this run.
     """
     check_logs(settings.report.logs)
     two_roles(settings.model)
+    if settings.select.guide and settings.judge.base:
+        for corpus in corpora(settings.data.dataset):  # before anything is sampled
+            prompt_format(settings.judge.prompt_format).judge("", "", corpus.system)
     if not folder.exists():
         seeds.require_provers(settings)  # or the folder would be of a run that nobody could play
     make_folder(folder)
