@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from stp.datasets.corpora import Corpus, corpora
+from stp.errors import UsageError
 from stp.models.base import Generator
 from stp.models.prompts import prompt_format, two_roles
 from stp.report.report import summary, write_html, write_metrics
@@ -39,7 +40,7 @@ from stp.selfplay.select import Tally, attempt_targets
 from stp.settings import ModelSettings, Settings
 from stp.store.rows import Tally as StoredTally
 from stp.store.store import Store
-from stp.types import Source
+from stp.types import Source, System
 from stp.verify.pool import Checkers, default_cache, open_pools
 
 Stats = dict[str, Any]
@@ -52,15 +53,13 @@ def selfplay(settings: Settings, folder: Path, rounds: int, tokens: int = 0) -> 
 
     Raises:
         UsageError: the run began with other settings, its model is for proof search alone, or its judge's
-            prompt format has no words for that.
+            prompt format has no words for a system, or `salvage` is asked of Isabelle alone.
         ToolchainError: a prover is absent.
         StoreError: the folder cannot be used, or another process plays this run.
     """
     check_logs(settings.report.logs)
     two_roles(settings.model)
-    if settings.select.guide and settings.judge.base:
-        for corpus in corpora(settings.data.dataset):  # before anything is sampled
-            prompt_format(settings.judge.prompt_format).judge("", "", corpus.system)
+    _check_systems(settings)
     if not folder.exists():
         seeds.require_provers(settings)  # or the folder would be of a run that nobody could play
     make_folder(folder)
@@ -332,6 +331,17 @@ class Play:
             self._prover.generator.close()
         if self._pool:
             self._pool.close()
+
+
+def _check_systems(settings: Settings) -> None:
+    systems = {corpus.system for corpus in corpora(settings.data.dataset)}
+    if settings.conjecture.salvage and System.LEAN not in systems:
+        raise UsageError(
+            "conjecture.salvage: only Lean tells what a proof left open; set it to 0 for Isabelle"
+        )
+    if settings.select.guide and settings.judge.base:
+        for system in systems:
+            prompt_format(settings.judge.prompt_format).judge("", "", system)
 
 
 def above_band(tallies: dict[str, StoredTally], settings: Settings) -> set[str]:

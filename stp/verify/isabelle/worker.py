@@ -379,5 +379,5 @@ def _prepare(job: Job, header: Header) -> Submission | Finding:
     if len(job.statement) + len(job.proof) > _MAX_SOURCE_CHARS:
         return Verdict.REJECTED, f"the source is longer than {_MAX_SOURCE_CHARS} characters"
     if job.origin:
-        return Verdict.BAD_STATEMENT, "field 'origin': only Lean's checker knows it"
+        return Verdict.BAD_STATEMENT, "field 'origin': for Lean alone; leave it out for Isabelle"
     return prepare(job, header)

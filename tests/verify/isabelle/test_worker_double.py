@@ -73,6 +73,11 @@ def test_each_cheat_that_the_model_knows_gets_its_verdict_alone_and_in_a_batch(
     assert worker.restarts == 0
 
 
+def test_an_origin_is_refused(worker: IsabelleWorker) -> None:
+    (result,) = worker.check([job("by simp", origin="List.rev_rev_ident")])
+    assert (result.verdict, "'origin': for Lean alone" in result.reason) == (Verdict.BAD_STATEMENT, True)
+
+
 def test_a_refused_proof_comes_with_messages_and_their_lines(worker: IsabelleWorker) -> None:
     proof = 'lemma one: "x = x" by simp\n\nlemma two: "y = y" by fail\n'
     proof += 'theorem rev_twice: "rev (rev xs) = xs" by simp'
