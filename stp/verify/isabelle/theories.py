@@ -35,6 +35,7 @@ LIBRARY = (
     "div_mult_mod_eq",
 )  # fmt: skip
 _SKIPPED = "skip_proof"
+_UNTOLD = "an error in the submission"
 _UNSTATED = Verdict.BAD_STATEMENT, "the statement does not elaborate"
 _FACT = re.compile(r"[A-Za-z][A-Za-z0-9_']*")
 _SEVERITIES = {"error", "warning"}
@@ -109,8 +110,14 @@ class Batch:
 
     @property
     def submissions(self) -> list[Submission]:
-        """Of all packs; the place in this list is what the audit calls a job."""
+        """Of all packs; the index in this list is what the audit calls a job."""
         return [submission for pack in self.packs for submission in pack]
+
+    @property
+    def places(self) -> list[tuple[str, Sequence[Submission], int]]:
+        """Of each submission the name of its theory, its pack and its index in that."""
+        named = zip(self.proofs, self.packs, strict=True)
+        return [(name, pack, at) for name, pack in named for at in range(len(pack))]
 
     def theories(self, record: str | None = None) -> dict[str, str]:
         """Each theory's text by its name. With `record`, the audit writes that file and no messages."""
@@ -127,15 +134,14 @@ class Batch:
             held = "\n".join(submission.text for submission in pack)
             texts[name] = f"theory {name} imports {self.header.name} begin\n{held}\nend\n"
         audit = f"STP_Audit.record {_ml(record)}" if record else "STP_Audit.report"
-        theory_of = [(name, pack) for name, pack in zip(self.proofs, self.packs, strict=True) for _ in pack]
         asked = premises = ""
-        for i, (submission, (name, pack)) in enumerate(zip(self.submissions, theory_of, strict=True)):
-            fact, packed = f"{_ml(name)}, {_ml(submission.fact)}", "true" if len(pack) > 1 else "false"
+        for i, (name, pack, at) in enumerate(self.places):
+            fact, packed = f"{_ml(name)}, {_ml(pack[at].fact)}", "true" if len(pack) > 1 else "false"
             asked += (
                 f"ML \\<open>{audit} {_ml(self.nonce)} @{{theory}} stp_axioms stp_submissions "
                 f'("{i}", "{spec}.goal{i}", {fact}, {packed})\\<close>\n'
             )
-            if submission.job.premises and not record:
+            if pack[at].job.premises and not record:
                 premises += (
                     f'ML \\<open>STP_Audit.premises {_ml(self.nonce)} @{{theory}} ("{i}", {fact})\\<close>\n'
                 )
@@ -253,28 +259,29 @@ def results(batch: Batch, answer: Mapping[str, Any], digest: str, note: str) -> 
     check, spec = nodes.get(batch.check), nodes.get(batch.spec)
     whole = settled(check, failures=True) and settled(spec, failures=True)
     lines = said(check, batch.nonce) if whole else {}
-    i = -1
-    for name, pack in zip(batch.proofs, batch.packs, strict=True):
-        node = nodes.get(name)
-        by_submission = _messages(node, pack)
-        explained = len(pack) > 1 and any(m.severity == "error" for mine in by_submission for m in mine)
-        for submission, messages in zip(pack, by_submission, strict=True):
-            i += 1
-            error = next((m.text.partition("\n")[0] for m in messages if m.severity == "error"), "")
-            clean = settled(node) or explained
-            finding = verdict(lines, str(i), error or ("" if clean else "an error in the submission"))
-            if finding is None and len(batch.submissions) == 1 and error and settled(spec, failures=True):
-                # What fails so that no audit can import it is still no proof.
-                finding = (Verdict.REJECTED, error) if settled(spec) else _UNSTATED
-            proved = finding is not None and finding[0] is Verdict.PROVED
-            if finding is None or not settled(node, failures=True) or (len(pack) > 1 and not proved):
-                yield None
-                continue
-            reason = "; ".join(filter(None, (finding[1], note)))
-            premises = tuple(_premises(lines.get(f"{i} premises", []), batch.nonce)) if proved else ()
-            yield CheckResult(
-                submission.job.id, finding[0], reason, messages, premises=premises, toolchain=digest
-            )
+    messages_of = {
+        name: _messages(nodes.get(name), pack) for name, pack in zip(batch.proofs, batch.packs, strict=True)
+    }
+    for i, (name, pack, at) in enumerate(batch.places):
+        node, messages, shared = nodes.get(name), messages_of[name][at], len(pack) > 1
+        error = next(_errors(messages), "")
+        told = shared and any(next(_errors(mine), "") for mine in messages_of[name])
+        finding = verdict(lines, str(i), error or ("" if settled(node) or told else _UNTOLD))
+        if finding is None and len(batch.submissions) == 1 and error and settled(spec, failures=True):
+            # What fails so that no audit can import it is still no proof.
+            finding = (Verdict.REJECTED, error) if settled(spec) else _UNSTATED
+        proved = finding is not None and finding[0] is Verdict.PROVED
+        if finding is None or not settled(node, failures=True) or (shared and not proved):
+            yield None
+            continue
+        reason = "; ".join(filter(None, (finding[1], note)))
+        premises = tuple(_premises(lines.get(f"{i} premises", []), batch.nonce)) if proved else ()
+        yield CheckResult(pack[at].job.id, finding[0], reason, messages, premises=premises, toolchain=digest)
+
+
+def _errors(messages: Iterable[Message]) -> Iterator[str]:
+    """What to say of each error: its first line, if there is something in it."""
+    return (m.text.partition("\n")[0] or _UNTOLD for m in messages if m.severity == "error")
 
 
 def _premises(lines: Sequence[str], nonce: str) -> Iterator[Premise]:

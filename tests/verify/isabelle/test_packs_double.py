@@ -141,6 +141,16 @@ def test_an_error_counts_against_those_whose_it_may_be(
     assert placed == ([(1, 2)] if severity == "warning" and not failed else [])
 
 
+def test_an_error_without_words_counts_beside_one_with_words() -> None:
+    batch = packed(3)
+    messages = [
+        {"kind": "error", "message": words, "pos": {"line": line}} for words, line in [("", 2), ("words", 4)]
+    ]
+    status = {**answer(batch)["nodes"][1]["status"], "failed": 2, "ok": False}
+    found = [*results(batch, answer(batch, messages=messages, status=status), "", "")]
+    assert [result is not None for result in found] == [False, False, True]
+
+
 def test_a_pack_that_did_not_come_to_its_end_says_nothing() -> None:
     batch = packed(2)
     status = {**answer(batch)["nodes"][1]["status"], "running": 1}
