@@ -4,8 +4,8 @@ begin
 
 text \<open>
   What a submission proved, said by trusted ML. A theory Spec states the goals by \<open>sorry\<close> and notes the
-  axioms that it knows; a theory per submission, which imports neither Spec nor this one, proves; the theory
-  that imports them all calls report for each. A goal is proved if there is no finding. Whatever goes wrong
+  axioms that it knows; theories that import neither Spec nor this one hold the submissions, one or a pack of
+  several each; the theory that imports them all calls report for each submission. A goal is proved if there is no finding. Whatever goes wrong
   leaves a job without its line, and a job without its line is not proved.
 \<close>
 
@@ -59,8 +59,16 @@ struct
       | (SOME goals, SOME ths) => judge thy added goals ths)
     end;
 
-  fun verdict nonce thy axioms submissions (id, goal, submission, fact) =
-    (case findings thy axioms submissions goal submission fact of
+  (*in a pack: what other submissions of the theory proved is not for this one*)
+  fun borrowed thy submission fact =
+    let
+      val ths = these (facts thy (submission ^ "." ^ fact));
+      fun others (name, _) = within [submission] name andalso name <> submission ^ "." ^ fact;
+    in map (prefix "fact " o #1) (filter others (map #2 (Thm_Deps.thm_deps thy ths))) end;
+
+  fun verdict nonce thy axioms submissions (id, goal, submission, fact, packed) =
+    (case findings thy axioms submissions goal submission fact @
+        (if packed then borrowed thy submission fact else []) of
       [] => line nonce (id ^ " proved")
     | reasons => lines nonce (id ^ " refused") reasons);
 

@@ -127,14 +127,14 @@ class ConjectureSettings(Section):
     """A lemma is used in at most this share of N inputs."""
     temperature: float = Field(1.0, gt=0)
     salvage: int = Field(0, ge=0)
-    """Open goals of failed proofs taken as conjectures too, at most."""
+    """Open goals of failed proofs taken as conjectures too, at most; Lean's only."""
 
 
 class GateSettings(Section):
     """What a conjecture must pass before K samples are spent on it."""
 
     refute: bool = True
-    """Try small values of the variables; Lean's only."""
+    """Try small values of the variables."""
     trivial_tactics: tuple[str, ...] = ("rfl", "trivial", "simp", "omega")
     """All are tried in each system; one that a system does not know proves nothing."""
     vacuous_tactics: tuple[str, ...] = ()

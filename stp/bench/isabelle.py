@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from itertools import cycle, islice
 from statistics import median
 from typing import Any
@@ -14,7 +15,7 @@ from stp.verify.isabelle import toolchain
 from stp.verify.isabelle.worker import IsabelleWorker
 
 #: At least so many a second, at most so many seconds, and memory at most so many times that of the start.
-MUST = {"audited_per_s": 10.0, "alone_s": 0.5, "ready_s": 10.0, "memory_growth": 1.2}
+MUST = {"audited_per_s": 10.0, "packed_per_s": 25.0, "alone_s": 0.5, "ready_s": 10.0, "memory_growth": 1.2}
 _REPEATS = 3
 _BATCH = 64
 _MIX, _ALONE, _MANY = 320, 40, 5000
@@ -23,8 +24,8 @@ _MEMORY_MB = 100_000
 
 
 def measure() -> dict[str, Any]:
-    """Seconds until a worker is ready, audited checks a second with a theory each, seconds of a single job,
-    memory over thousands of jobs, and which of `MUST` were reached.
+    """Seconds until a worker is ready, audited checks a second with a theory each and in packs, seconds of a
+    single job, memory over thousands of jobs, and which of `MUST` were reached.
 
     Raises:
         ToolchainError: no Isabelle.
@@ -40,7 +41,10 @@ def measure() -> dict[str, Any]:
             worker.close()
     try:
         jobs = _mix(worker)
-        rates = [_rate(worker, jobs) for _ in range(_REPEATS)]
+        # A text with its own theorem shares no theory; the others do once most jobs are proved.
+        apart = [replace(job, proof=f"{job.statement} {job.proof}") for job in jobs]
+        rates = [_rate(worker, apart) for _ in range(_REPEATS)]
+        packed = [_rate(worker, jobs) for _ in range(_REPEATS)]
         alone_s = []
         for job in islice(cycle(jobs), _ALONE):
             began = time.monotonic()
@@ -54,12 +58,14 @@ def measure() -> dict[str, Any]:
     finally:
         worker.close()
     numbers = {
-        "audited_per_s": median(rates), "alone_s": median(alone_s), "ready_s": median(ready_s),
-        "memory_growth": max(memory_mb) / memory_mb[0],
+        "audited_per_s": median(rates), "packed_per_s": median(packed), "alone_s": median(alone_s),
+        "ready_s": median(ready_s), "memory_growth": max(memory_mb) / memory_mb[0],
     }  # fmt: skip
     reached = {name: _reached(name, value) for name, value in numbers.items()}
-    return {**numbers, "all_rates": rates, "memory_mb": memory_mb[:: max(1, len(memory_mb) // 10)],
-            "jobs": len(jobs), "reached": reached}  # fmt: skip
+    return {
+        **numbers, "all_rates": rates, "all_packed": packed, "jobs": len(jobs), "reached": reached,
+        "memory_mb": memory_mb[:: max(1, len(memory_mb) // 10)],
+    }  # fmt: skip
 
 
 def _reached(name: str, value: float) -> bool:
@@ -84,7 +90,7 @@ def _mix(worker: IsabelleWorker) -> list[Job]:
 
 
 def _rate(worker: IsabelleWorker, jobs: list[Job]) -> float:
-    """Jobs a second, in batches of a theory each."""
+    """Jobs a second, in batches."""
     began = time.monotonic()
     for at in range(0, len(jobs), _BATCH):
         worker.check(jobs[at : at + _BATCH])

@@ -142,7 +142,7 @@ class PromptFormat:
     def judge(self, statement: str, conjecture: str, system: System = System.LEAN) -> Prompt:
         """Asks what a conjecture is worth to the statement that it was made from, or is to lead to."""
         if not (template := self._of(system).judge):
-            raise UsageError("judge.prompt_format: this format has no words for a judge: take chat or stp")
+            raise UsageError("judge.prompt_format: this format has no words for a judge: take stp")
         return self._asked(template, statement=statement, conjecture=conjecture)
 
     def _of(self, system: System) -> Templates:

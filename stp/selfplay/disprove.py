@@ -16,15 +16,16 @@ from stp.verify.pool import Checkers
 def disprove(store: Store, pool: Checkers, settings: Settings) -> dict[str, int]:
     """Tries small values of each statement of the pool; keeps the negations that hold, with their proofs.
 
-    A negation may speak of `Nat` where the statement speaks of any type: it contradicts it all the same.
+    A negation may speak of natural numbers where the statement speaks of any type: it contradicts it all
+    the same.
     """
     limits = replace(settings.verify.limits, heartbeats=settings.gates.heartbeats)
     negations, jobs = {}, []
     for s in store.statements(source=Source.DATASET, split="train"):
         dialect = DIALECTS[s.system]
-        if dialect.refutation is None:
+        if (refutation := dialect.refutation(s.text)) is None:
             continue
-        text, proof = dialect.refutation(s.text)
+        text, proof = refutation
         negations[s.key] = dialect.make_statement(
             text, s.header, Source.NEGATION, f"negation_of_{s.name}", parents=(s.key,)
         )

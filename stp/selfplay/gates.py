@@ -152,9 +152,9 @@ def _refuted(check: _Checker, statements: dict[str, Statement], settings: GateSe
     if not settings.refute:
         return set()
     jobs = [
-        _job(s, *refutation(s.text))
+        _job(s, *refutation)
         for s in statements.values()
-        if (refutation := DIALECTS[s.system].refutation)
+        if (refutation := DIALECTS[s.system].refutation(s.text))
     ]
     return check.proved(jobs, "refuted?")
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from stp.models.base import Generator
 from stp.models.prompts import PromptFormat
 from stp.selfplay.reweight import unit
+from stp.types import Statement
 
 _BLOCK_ROWS = 512
 _JUDGEMENTS, _JUDGEMENT_TOKENS = 4, 8
@@ -22,15 +23,13 @@ _BEST = 10
 
 
 def judged_scores(
-    judge: Generator, style: PromptFormat, pairs: Sequence[tuple[str, str]], seed: int
+    judge: Generator, style: PromptFormat, pairs: Sequence[tuple[Statement, str]], seed: int
 ) -> tuple[NDArray[np.float64], int]:
     """The guide by a judge model: its mean score of each (statement, conjecture), 1 on average, and how many
     it scored. One without a score, be it that the judge wrote none or that the pair does not fit its context,
     weighs 1; so do all where every score is 0."""
-    sampled = judge.generate(
-        [style.judge(*pair) for pair in pairs], n=_JUDGEMENTS, temperature=1.0,
-        max_tokens=_JUDGEMENT_TOKENS, seed=seed,
-    )  # fmt: skip
+    prompts = [style.judge(statement.text, conjecture, statement.system) for statement, conjecture in pairs]
+    sampled = judge.generate(prompts, n=_JUDGEMENTS, temperature=1.0, max_tokens=_JUDGEMENT_TOKENS, seed=seed)
     written = [
         [score for sample in samples if (score := _score(sample.text)) is not None] for samples in sampled
     ]

@@ -28,7 +28,7 @@ from stp.settings import RefreshSettings, SelectSettings, Settings
 from stp.store import rows
 from stp.store.rows import ConjecturerExample, ProverExample, proof_key
 from stp.store.store import Store
-from stp.types import Source
+from stp.types import Source, Statement
 
 if TYPE_CHECKING:
     from stp.training.examples import Example
@@ -201,12 +201,12 @@ def _weights(
         targets = current.embed([signature_of(s.text) for s in unproved])
         weights = reweight(vectors, targets, settings.reweight_cap, seed)
     if settings.guide and readers.judge:
-        pairs = [(text, o.statement) for text, o in zip(_seed_texts(store, round, kept), kept, strict=True)]
+        pairs = [(seed, o.statement) for seed, o in zip(_seeds(store, round, kept), kept, strict=True)]
         with readers.judge() as (judge, style):
             scores, stats["judged"] = judged_scores(judge, style, pairs, seed)
         weights *= scores
     elif settings.guide:
-        made_from = [signature_of(text) for text in _seed_texts(store, round, kept)]
+        made_from = [signature_of(seed.text) for seed in _seeds(store, round, kept)]
         lengths, seed_lengths = (np.array([len(t) for t in texts]) for texts in (signatures, made_from))
         weights *= guide_scores(lengths, seed_lengths, vectors, current.embed(made_from))
     earlier = range(max(1, round - settings.memory_rounds), round)
@@ -216,8 +216,8 @@ def _weights(
     return [float(w) for w in weights], stats
 
 
-def _seed_texts(store: Store, round: int, kept: list[Outcome]) -> list[str]:
+def _seeds(store: Store, round: int, kept: list[Outcome]) -> list[Statement]:
     """The statement that each conjecture was made from."""
     seed_of = {row.statement: row.seed for row in store.conjectures(round, rows.Outcome.KEPT)}
-    texts = {s.key: s.text for s in store.statements()}
-    return [texts[seed_of[outcome.key]] for outcome in kept]
+    statements = {s.key: s for s in store.statements()}
+    return [statements[seed_of[outcome.key]] for outcome in kept]

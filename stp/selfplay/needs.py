@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from stp.datasets.corpora import corpora
 from stp.errors import UsageError
-from stp.models.prompts import two_roles
+from stp.models.prompts import prompt_format, two_roles
 from stp.selfplay.seed_model import seed_model
 from stp.settings import Settings
 from stp.training.launch import launcher
@@ -26,6 +26,7 @@ def require(settings: Settings) -> None:
         ToolchainError: a prover is absent.
     """
     two_roles(settings.model)
+    _require_systems(settings)
     for key, package, remedy in _packages(settings):
         if importlib.util.find_spec(package) is None:
             raise UsageError(f"{key}: {package} is not installed; {remedy}")
@@ -75,3 +76,14 @@ def _packages(settings: Settings) -> Iterator[tuple[str, str, str]]:
             "train.attention flash_attention_2", "flash_attn",
             "run: pip install flash-attn, or set flex_attention or sdpa",
         )  # fmt: skip
+
+
+def _require_systems(settings: Settings) -> None:
+    systems = {corpus.system for corpus in corpora(settings.data.dataset)}
+    if settings.conjecture.salvage and System.LEAN not in systems:
+        raise UsageError(
+            "conjecture.salvage: only Lean tells what a proof left open; set it to 0 for Isabelle"
+        )
+    if settings.select.guide and settings.judge.base:
+        for system in systems:
+            prompt_format(settings.judge.prompt_format).judge("", "", system)

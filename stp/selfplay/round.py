@@ -52,7 +52,8 @@ def selfplay(settings: Settings, folder: Path, rounds: int, tokens: int = 0) -> 
     With `tokens` above 0 no round begins once so many were generated: methods are compared at equal cost.
 
     Raises:
-        UsageError: the run began with other settings, or its model is for proof search alone.
+        UsageError: the run began with other settings, its model is for proof search alone, or its judge's
+            prompt format has no words for a system, or `salvage` is asked of Isabelle alone.
         ToolchainError: a prover is absent.
         StoreError: the folder cannot be used, or another process plays this run.
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from stp.syntax import conclusion, isabelle, lean, refute
+from stp.syntax import conclusion, isabelle, isabelle_refute, lean, refute
 from stp.types import Statement, System, Verdict
 
 
@@ -18,8 +18,8 @@ class Dialect:
     """What stands behind `theorem NAME ` in a statement, of what a model wrote."""
     contradiction: Callable[[str], str | None]
     disjunctions: Callable[[str], int]
-    refutation: Callable[[str], tuple[str, str]] | None
-    """A negation and a proof to try; None: nothing of the kind is known."""
+    refutation: Callable[[str], tuple[str, str] | None]
+    """A negation and a proof to try; None where the statement's variables cannot be read."""
     hole: str
     """Stands for a proof where only the statement is of interest."""
     elaborates: Verdict
@@ -34,6 +34,6 @@ DIALECTS = {
     ),
     System.ISABELLE: Dialect(
         isabelle.make_statement, isabelle.cut_conjecture, isabelle.contradiction, isabelle.disjunctions,
-        None, "by fail", Verdict.REJECTED,
+        isabelle_refute.refutation, "by fail", Verdict.REJECTED,
     ),
 }  # fmt: skip

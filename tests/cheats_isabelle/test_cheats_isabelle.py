@@ -7,15 +7,12 @@ what is honest, is tested anywhere; what the audit must see needs a real Isabell
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from stp.errors import ToolchainError
 from stp.types import Job, Limits, System, Verdict
-from stp.verify.isabelle import toolchain
 from stp.verify.isabelle.theories import Submission, make_header, prepare
 from stp.verify.isabelle.worker import IsabelleWorker
 
@@ -42,17 +39,6 @@ def cases(name: str) -> list[Case]:
 
 
 CHEATS, HONEST = cases("cheats"), cases("honest")
-
-
-@pytest.fixture(scope="module")
-def isabelle() -> Iterator[IsabelleWorker]:
-    try:
-        found = toolchain.find()
-    except ToolchainError as error:
-        pytest.skip(str(error))
-    worker = IsabelleWorker(found, 8192)
-    yield worker
-    worker.close()
 
 
 def test_the_corpora_are_as_large_as_promised() -> None:
@@ -91,8 +77,12 @@ def test_what_is_sent_has_no_comments_and_is_screened_the_same_again() -> None:
 
 
 @pytest.mark.isabelle
+@pytest.mark.parametrize("packs", [False, True])
 @pytest.mark.parametrize("corpus", ["cheats", "honest"])
-def test_a_real_isabelle_gives_each_its_verdict(isabelle: IsabelleWorker, corpus: str) -> None:
+def test_a_real_isabelle_gives_each_its_verdict(
+    isabelle: IsabelleWorker, monkeypatch: pytest.MonkeyPatch, corpus: str, packs: bool
+) -> None:
+    monkeypatch.setattr("stp.verify.isabelle.worker._PAYS", -1.0 if packs else 2.0)
     corpus_cases = cases(corpus)
     results = isabelle.check([case.job(str(i)) for i, case in enumerate(corpus_cases)])
     wrong = []

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from stp.errors import UsageError
 from stp.models import backend
 from stp.models.backend import open_generator
 from stp.models.base import Sample
@@ -20,13 +21,14 @@ from stp.selfplay.balance import balance_score, next_temperature
 from stp.selfplay.guide import guide_scores, judged_scores, nearest, novelty
 from stp.selfplay.learn import Readers, _weights
 from stp.selfplay.reweight import unit
-from stp.selfplay.round import Play
+from stp.selfplay.round import Play, selfplay
 from stp.selfplay.seed_model import seed_model
 from stp.selfplay.select import Outcome
 from stp.settings import ModelSettings, load
 from stp.store.rows import Conjecture, proof_key
 from stp.store.rows import Outcome as Kept
 from stp.store.store import Store
+from stp.syntax import isabelle
 from stp.syntax.lean import make_statement
 from stp.types import CheckResult, Source, Verdict
 
@@ -99,7 +101,8 @@ class Scripted:
         return np.ones((len(texts), 2), dtype=np.float32)
 
 
-PAIRS = [("theorem t (n : Nat) : n = n", f"theorem c (n : Nat) : n = n + {i}") for i in range(4)]
+SEED = make_statement("theorem t (n : Nat) : n = n", "", Source.DATASET)
+PAIRS = [(SEED, f"theorem c (n : Nat) : n = n + {i}") for i in range(4)]
 
 
 def test_a_judge_s_mean_score_is_the_weight_and_a_word_without_one_says_nothing() -> None:
@@ -107,7 +110,36 @@ def test_a_judge_s_mean_score_is_the_weight_and_a_word_without_one_says_nothing(
     scores, judged = judged_scores(judge, prompt_format("stp"), PAIRS, 0)  # type: ignore[arg-type]
     assert judged == 2
     assert scores.tolist() == [7 / 4, 1 / 4, 1, 1]
-    assert all(text in judge.asked[2].text for text in PAIRS[2])
+    assert all(text in judge.asked[2].text for text in (SEED.text, PAIRS[2][1]))
+
+
+@pytest.mark.parametrize("format", ["stp", "tiny"])
+def test_a_judge_is_asked_in_the_words_of_each_statement_s_system(format: str) -> None:
+    other = isabelle.make_statement('theorem t: "rev (rev xs) = xs"', "", Source.DATASET)
+    judge = Scripted([["1"], ["3"]])
+    pairs = [PAIRS[0], (other, 'theorem c: "rev [x] = [x]"')]
+    judged_scores(judge, prompt_format(format), pairs, 0)  # type: ignore[arg-type]
+    in_lean, in_isabelle = (prompt.text for prompt in judge.asked)
+    assert "Isabelle" not in in_lean
+    assert "Lean" not in in_isabelle
+    assert 'theorem c: "rev [x] = [x]"' in in_isabelle
+    assert ("Isabelle/HOL" in in_isabelle) == ("Lean 4" in in_lean) == (format == "stp")
+
+
+@pytest.mark.parametrize(
+    ("data", "format", "said"),
+    [
+        ("isabelle-main", "chat", "no words for Isabelle"),
+        ("lean-core", "kimina-prover", "no words for a judge"),
+    ],
+)
+def test_a_judge_without_words_is_refused_before_anything_is_made(
+    tmp_path: Path, data: str, format: str, said: str
+) -> None:
+    changed = ["judge.base=tiny", f"judge.prompt_format={format}", f"data.dataset={data}"]
+    with pytest.raises(UsageError, match=said):
+        selfplay(load("sgs", changed), tmp_path / "run", 1)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("answers", [[["0"]] * 4, [["none"]] * 4, [[]] * 4])

@@ -27,25 +27,25 @@ def confirm(toolchain: IsabelleToolchain, jobs: Sequence[Job]) -> list[Finding]:
     where that does not prove all."""
     header = make_header(jobs[0].header)
     prepared = [prepare(job, header) for job in jobs]
-    ready = [one for one in prepared if isinstance(one, Submission)]
+    ready = [[one] for one in prepared if isinstance(one, Submission)]
     together = _build(toolchain, Batch(header, ready)) if len(ready) == len(jobs) > 1 else []
     if together and all(verdict is Verdict.PROVED for verdict, _ in together):
         return together
     return [
-        _build(toolchain, Batch(header, [one]))[0] if isinstance(one, Submission) else one for one in prepared
+        _build(toolchain, Batch(header, [[one]]))[0] if isinstance(one, Submission) else one
+        for one in prepared
     ]
 
 
 def root(session: str, parent: str, batch: Batch, timeout_s: float) -> str:
     """The ROOT of the build: only the theory that states the goal may use `sorry`."""
-    proofs = " ".join(batch.proof(i) for i in range(len(batch.submissions)))
     return (
         f"session {session} = {parent} +\n"
         f"  options [document = false, quick_and_dirty = false, timeout = {timeout_s:.0f}]\n"
         '  sessions "HOL-Library" "HOL-Computational_Algebra" "HOL-Number_Theory"\n'
         f"  theories {AUDIT} {batch.header.name}\n"
         f"  theories [quick_and_dirty] {batch.spec}\n"
-        f"  theories {proofs} {batch.check}\n"
+        f"  theories {' '.join(batch.proofs)} {batch.check}\n"
     )
 
 

@@ -1,11 +1,13 @@
 """The theories of a batch, and what their messages say of its jobs.
 
 For each header there is one theory `H` with its imports and declarations. For each batch on top of it: `S`
-states the goals, by `sorry`; a theory `P` a job, beside `S` and not on it, holds the submission; `C` imports
-all and has the audit report on each job, in a message with a nonce that no submission ever sees. Names are
-never used twice: the server refuses the same name again, and none can be guessed and imported.
+states the goals, by `sorry`; theories `P`, beside `S` and not on it, hold the submissions, each its own or a
+pack of plain ones; `C` imports all and has the audit report on each job, in a message with a nonce that no
+submission ever sees. Names are never used twice: the server refuses the same name again, and none can be
+guessed and imported, nor a fact of a pack cited.
 
-Covered: what of a theory's status must hold, whose message counts. A job without its line is not proved.
+Covered: what of a theory's status must hold, whose message counts. A job without its line is not proved, and
+a pack can say of a job that it is proved and nothing else.
 """
 
 from __future__ import annotations
@@ -13,14 +15,16 @@ from __future__ import annotations
 import re
 import secrets
 import uuid
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from typing import Any
 
 from stp.errors import UsageError
-from stp.syntax.isabelle import COMMANDS, UNNAMED, split_theorem
+from stp.syntax.isabelle import COMMANDS, PROOF_COMMANDS, UNNAMED, split_theorem
 from stp.syntax.isabelle_screen import KNOWN, Finding, parse_header, screen
-from stp.syntax.isabelle_tokens import tokens, without_comments
+from stp.syntax.isabelle_tokens import Kind, tokens, without_comments
 from stp.types import CheckResult, Job, Message, Premise, Verdict
 
 AUDIT = "STP_Audit"
@@ -31,19 +35,34 @@ LIBRARY = (
     "div_mult_mod_eq",
 )  # fmt: skip
 _SKIPPED = "skip_proof"
+_UNTOLD = "an error in the submission"
 _UNSTATED = Verdict.BAD_STATEMENT, "the statement does not elaborate"
 _FACT = re.compile(r"[A-Za-z][A-Za-z0-9_']*")
 _SEVERITIES = {"error", "warning"}
+#: What gives a statement's parts names or attributes that stay behind the theorem.
+_LEAVES_MORE = frozenset({"[", "notes", "defines", "includes", "constrains", "obtains"})
 
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """What is sent of a job: its goal's signature, its text and the name of the fact that is to prove it."""
+    """What is sent of a job: its goal's signature, the fact that is to prove it, and how."""
 
     job: Job
     signature: str
-    text: str
     fact: str
+    proof: str
+    whole: bool = False
+    """The proof is a text of its own, with a theorem of that name in it."""
+    plain: bool = False
+    """It leaves nothing behind but the fact, so that it may share a theory with others."""
+
+    @property
+    def text(self) -> str:
+        return self.proof if self.whole else f"theorem {self.fact}: {self.signature}\n{self.proof}"
+
+    def hidden(self) -> Submission:
+        """The same with a name for the fact that no other submission can cite."""
+        return replace(self, fact=f"fact_{secrets.token_hex(16)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +82,11 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Some submissions on one header, and the names and the nonce of their theories."""
+    """Some submissions on one header, those of a pack in one theory, and the names and the nonce of their
+    theories. In a pack of several, each must be plain and hidden."""
 
     header: Header
-    submissions: Sequence[Submission]
+    packs: Sequence[Sequence[Submission]]
     stem: str = field(default_factory=lambda: f"T{uuid.uuid4().hex}")
     nonce: str = field(default_factory=lambda: secrets.token_hex(16))
 
@@ -78,14 +98,26 @@ class Batch:
     def check(self) -> str:
         return f"{self.stem}_C"
 
-    def proof(self, index: int) -> str:
-        """The name of a submission's theory."""
-        return f"{self.stem}_P{index}"
+    @property
+    def proofs(self) -> list[str]:
+        """The name of each pack's theory."""
+        return [f"{self.stem}_P{i}" for i in range(len(self.packs))]
 
     @property
     def names(self) -> list[str]:
         """Of all theories of the batch."""
-        return [self.spec, *map(self.proof, range(len(self.submissions))), self.check]
+        return [self.spec, *self.proofs, self.check]
+
+    @property
+    def submissions(self) -> list[Submission]:
+        """Of all packs; the index in this list is what the audit calls a job."""
+        return [submission for pack in self.packs for submission in pack]
+
+    @property
+    def places(self) -> list[tuple[str, Sequence[Submission], int]]:
+        """Of each submission the name of its theory, its pack and its index in that."""
+        named = zip(self.proofs, self.packs, strict=True)
+        return [(name, pack, at) for name, pack in named for at in range(len(pack))]
 
     def theories(self, record: str | None = None) -> dict[str, str]:
         """Each theory's text by its name. With `record`, the audit writes that file and no messages."""
@@ -98,27 +130,25 @@ class Batch:
             spec: f"theory {spec}\n  imports {AUDIT} {self.header.name}\nbegin\n"
             f'setup \\<open>STP_Audit.note "{spec}"\\<close>\n{goals}end\n'
         }
-        for i, submission in enumerate(self.submissions):
-            name = self.proof(i)
-            texts[name] = f"theory {name} imports {self.header.name} begin\n{submission.text}\nend\n"
-        proofs = [self.proof(i) for i in range(len(self.submissions))]
+        for name, pack in zip(self.proofs, self.packs, strict=True):
+            held = "\n".join(submission.text for submission in pack)
+            texts[name] = f"theory {name} imports {self.header.name} begin\n{held}\nend\n"
         audit = f"STP_Audit.record {_ml(record)}" if record else "STP_Audit.report"
-        jobs = "".join(
-            f"ML \\<open>{audit} {_ml(self.nonce)} @{{theory}} stp_axioms stp_submissions "
-            f'("{i}", "{spec}.goal{i}", {_ml(proofs[i])}, {_ml(submission.fact)})\\<close>\n'
-            for i, submission in enumerate(self.submissions)
-        )
-        if not record:
-            jobs += "".join(
-                f"ML \\<open>STP_Audit.premises {_ml(self.nonce)} @{{theory}} "
-                f'("{i}", {_ml(proofs[i])}, {_ml(submission.fact)})\\<close>\n'
-                for i, submission in enumerate(self.submissions)
-                if submission.job.premises
+        asked = premises = ""
+        for i, (name, pack, at) in enumerate(self.places):
+            fact, packed = f"{_ml(name)}, {_ml(pack[at].fact)}", "true" if len(pack) > 1 else "false"
+            asked += (
+                f"ML \\<open>{audit} {_ml(self.nonce)} @{{theory}} stp_axioms stp_submissions "
+                f'("{i}", "{spec}.goal{i}", {fact}, {packed})\\<close>\n'
             )
+            if pack[at].job.premises and not record:
+                premises += (
+                    f'ML \\<open>STP_Audit.premises {_ml(self.nonce)} @{{theory}} ("{i}", {fact})\\<close>\n'
+                )
         texts[self.check] = (
-            f"theory {self.check}\n  imports {AUDIT} {spec} {' '.join(proofs)}\nbegin\n"
+            f"theory {self.check}\n  imports {AUDIT} {spec} {' '.join(self.proofs)}\nbegin\n"
             f"ML \\<open>\nval stp_axioms = STP_Audit.fresh @{{theory}} {_ml(spec)};\n"
-            f"val stp_submissions = {_ml_list(proofs)};\n\\<close>\n{jobs}end\n"
+            f"val stp_submissions = {_ml_list(self.proofs)};\n\\<close>\n{asked}{premises}end\n"
         )
         return texts
 
@@ -148,8 +178,17 @@ def prepare(job: Job, header: Header) -> Submission | Finding:
     if first is None:
         return Verdict.INCOMPLETE, "no proof"
     if first.text in COMMANDS | {"lemmas", "declare"}:
-        return Submission(job, signature, proof, fact)
-    return Submission(job, signature, f"theorem {fact}: {signature}\n{proof}", fact)
+        return Submission(job, signature, fact, proof, whole=True)
+    proves = first.text in PROOF_COMMANDS and not screen(proof, PROOF_COMMANDS, header.commands)
+    return Submission(job, signature, fact, proof, plain=proves and _names_nothing(signature))
+
+
+def _names_nothing(signature: str) -> bool:
+    """Has the statement one conclusion, without a name or an attribute of its own? The names of what it fixes
+    and assumes end with its proof."""
+    *before, last = tokens(signature)
+    single = not before or before[-1].text == "shows"
+    return single and last.kind is Kind.STRING and not _LEAVES_MORE & {token.text for token in before}
 
 
 def make_header(header: str) -> Header:
@@ -220,23 +259,29 @@ def results(batch: Batch, answer: Mapping[str, Any], digest: str, note: str) -> 
     check, spec = nodes.get(batch.check), nodes.get(batch.spec)
     whole = settled(check, failures=True) and settled(spec, failures=True)
     lines = said(check, batch.nonce) if whole else {}
-    for i, submission in enumerate(batch.submissions):
-        node = nodes.get(batch.proof(i))
-        messages = tuple(_messages(node, submission.text))
-        error = next((m.text.partition("\n")[0] for m in messages if m.severity == "error"), "")
-        finding = verdict(lines, str(i), error or ("" if settled(node) else "an error in the submission"))
+    messages_of = {
+        name: _messages(nodes.get(name), pack) for name, pack in zip(batch.proofs, batch.packs, strict=True)
+    }
+    for i, (name, pack, at) in enumerate(batch.places):
+        node, messages, shared = nodes.get(name), messages_of[name][at], len(pack) > 1
+        error = next(_errors(messages), "")
+        told = shared and any(next(_errors(mine), "") for mine in messages_of[name])
+        finding = verdict(lines, str(i), error or ("" if settled(node) or told else _UNTOLD))
         if finding is None and len(batch.submissions) == 1 and error and settled(spec, failures=True):
             # What fails so that no audit can import it is still no proof.
             finding = (Verdict.REJECTED, error) if settled(spec) else _UNSTATED
-        if finding is None or not settled(node, failures=True):
+        proved = finding is not None and finding[0] is Verdict.PROVED
+        if finding is None or not settled(node, failures=True) or (shared and not proved):
             yield None
             continue
         reason = "; ".join(filter(None, (finding[1], note)))
-        proved = finding[0] is Verdict.PROVED
         premises = tuple(_premises(lines.get(f"{i} premises", []), batch.nonce)) if proved else ()
-        yield CheckResult(
-            submission.job.id, finding[0], reason, messages, premises=premises, toolchain=digest
-        )
+        yield CheckResult(pack[at].job.id, finding[0], reason, messages, premises=premises, toolchain=digest)
+
+
+def _errors(messages: Iterable[Message]) -> Iterator[str]:
+    """What to say of each error: its first line, if there is something in it."""
+    return (m.text.partition("\n")[0] or _UNTOLD for m in messages if m.severity == "error")
 
 
 def _premises(lines: Sequence[str], nonce: str) -> Iterator[Premise]:
@@ -265,17 +310,23 @@ def verdict(lines: Mapping[str, list[str]], index: str, error: str) -> Finding |
     return Verdict.CHEATED, "; ".join(reasons)
 
 
-def _messages(node: Mapping[str, Any] | None, text: str) -> Iterator[Message]:
-    """The theory's messages, their places in the submission's text, which begins on the second line."""
+def _messages(node: Mapping[str, Any] | None, pack: Sequence[Submission]) -> list[tuple[Message, ...]]:
+    """The theory's messages by submission, their places in its text. The first text begins on the second
+    line. A message belongs to the text in which, or behind which, it stands; one without a place to all."""
+    lengths = [submission.text.count("\n") + 1 for submission in pack]
+    before = [*accumulate(lengths[:-1], initial=1)]
+    found: list[list[Message]] = [[] for _ in pack]
     for message in (node or {}).get("messages", []):
         severity = str(message.get("kind"))
         if severity not in _SEVERITIES:
             continue
         words = re.sub(r"\\<\^here>|⌂", "", str(message.get("message", "")))
         line = (message.get("pos") or {}).get("line")
-        lines = text.count("\n") + 1
-        at = line - 1 if isinstance(line, int) and 1 < line <= lines + 1 else 0
-        yield Message(severity, at, 0, at, 0, words)
+        owner = max(0, bisect_left(before, line) - 1) if isinstance(line, int) else None
+        for i in range(len(pack)) if owner is None else [owner]:
+            at = line - before[i] if isinstance(line, int) and 0 < line - before[i] <= lengths[i] else 0
+            found[i].append(Message(severity, at, 0, at, 0, words))
+    return [tuple(messages) for messages in found]
 
 
 def _ml(text: str) -> str:

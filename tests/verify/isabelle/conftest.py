@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from stp.verify.isabelle import toolchain
+from stp.verify.isabelle.theories import Batch
 from stp.verify.isabelle.toolchain import IsabelleToolchain
 from stp.verify.isabelle.worker import IsabelleWorker
 
@@ -42,3 +43,17 @@ def worker(make_double: MakeDouble) -> Iterator[IsabelleWorker]:
     found = IsabelleWorker(make_double(), 100_000)
     yield found
     found.close()
+
+
+@pytest.fixture
+def pack_sizes(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
+    """Of each batch that goes to a server, how many submissions each theory has; grows with the test."""
+    seen: list[list[int]] = []
+
+    class Counted(Batch):
+        def theories(self, record: str | None = None) -> dict[str, str]:
+            seen.append([len(pack) for pack in self.packs])
+            return super().theories(record)
+
+    monkeypatch.setattr("stp.verify.isabelle.worker.Batch", Counted)
+    return seen

@@ -1,8 +1,9 @@
 """A small model of what a real Isabelle server was seen to answer (the table is in docs/isabelle.md).
 
-It proves nothing: a proof works unless it says `fail` or its statement is evidently false, and `spin` runs
-for ever. What it does model is what was measured: which cheats a theory gets away with, and what an audit
-sees of them. It reads the theories that the product writes; nothing tells it which verdict a test expects.
+It proves nothing: a proof works unless it says `fail`, does not come to its end or its statement is evidently
+false, and `spin` runs for ever. What it does model is what was measured: which cheats a theory gets away
+with, and what an audit sees of them. It reads the theories that the product writes; nothing tells it which
+verdict a test expects.
 """
 
 from __future__ import annotations
@@ -16,11 +17,14 @@ THEORY_LEVEL = STATEMENTS | {
     "axiomatization", "definition", "oracle", "ML", "setup", "declare", "lemmas", "end", "text",
 }  # fmt: skip
 PROOFS = {"by", "proof", "apply", "using", "unfolding", "sorry", "oops", "\\<proof>", ".", ".."}
-COMMANDS = sorted(THEORY_LEVEL | PROOFS | {"ML_val", "have", "show", "qed", "own_ML_command"})
+OPENS = {"have", "show", "hence", "thus", "obtain"}
+CLOSES = {"by", ".", "..", "done", "sorry", "\\<proof>"}
+IN_PROOF = PROOFS | OPENS | CLOSES | {"qed", "next", "{", "}", "case", "then", "fix", "assume", "note"}
+COMMANDS = sorted(THEORY_LEVEL | IN_PROOF | {"ML_val", "own_ML_command"})
 _TOKEN = re.compile(r'"[^"]*"|[A-Za-z][\w\'.]*[\w\']|[A-Za-z]|\\<\^?\w+>|\.\.|\S')
 _JOB = re.compile(
     r'STP_Audit\.(report|record "([^"]*)") "(\w+)" @\{theory\} \w+ \w+ '
-    r'\("(\d+)", "([\w.]+)", "(\w+)", "(\w+)"\)'
+    r'\("(\d+)", "([\w.]+)", "(\w+)", "(\w+)", (true|false)\)'
 )
 _PREMISES = re.compile(r'STP_Audit\.premises "(\w+)" @\{theory\} \("(\d+)", "(\w+)", "(\w+)"\)')
 #: Facts of the library that a proof of the model may name, and what they say.
@@ -40,6 +44,7 @@ class Fact:
     oracles: set[str] = field(default_factory=set)
     free: bool = False  # an axiom, or proved from one: proves anything
     uses: set[str] = field(default_factory=set)
+    cites: set[str] = field(default_factory=set)  # facts of its own theory, by their whole names
 
 
 @dataclass
@@ -109,9 +114,12 @@ def run(text: str, parents: list[Theory], *, quick_and_dirty: bool = True) -> Th
         if word in THEORY_LEVEL or not commands:
             commands.append([])
         commands[-1].append((word, line))
+    is_open = False
     for command in commands:
         theory.commands += 1
-        _command(theory, [word for word, _ in command], command[0][1])
+        if is_open:
+            _bad_context(theory, *command[0])
+        is_open = _command(theory, command)
     return theory
 
 
@@ -134,11 +142,17 @@ def tokenize(text: str) -> list[tuple[str, int]]:
     return found
 
 
-def _command(theory: Theory, words: list[str], line: int) -> None:
+def _command(theory: Theory, command: list[tuple[str, int]]) -> bool:
+    """Goes through a command and its proof; whether that is left open."""
+    words, line = [word for word, _ in command], command[0][1]
     kind = words[0]
     if kind in STATEMENTS:
-        _statement(theory, words, line)
-    elif kind == "axiomatization":
+        stray, is_open = _ends(command)
+        for word, at in stray:
+            _bad_context(theory, word, at)
+        _statement(theory, words, line, is_open)
+        return is_open
+    if kind == "axiomatization":
         theory.axioms.add(f"{theory.name}.{words[2]}")
         theory.facts[words[2]] = Fact("axiom", free=True)
     elif kind == "definition":
@@ -147,9 +161,30 @@ def _command(theory: Theory, words: list[str], line: int) -> None:
         _ml(theory, words[1], line)
     elif kind not in THEORY_LEVEL:
         theory.say("error", f"Outer syntax error\\<^here>: command expected,\nbut {kind} was found", line)
+    return False
 
 
-def _statement(theory: Theory, words: list[str], line: int) -> None:
+def _ends(command: list[tuple[str, int]]) -> tuple[list[tuple[str, int]], bool]:
+    """The commands behind the end of a theorem's proof, and whether it has none."""
+    goals = ["goal"]
+    proof = [(word, line) for word, line in command[1:] if word in IN_PROOF]
+    for at, (word, _) in enumerate(proof):
+        if not goals:
+            return proof[at:], False
+        if word == "oops":
+            goals.clear()
+        elif word == "proof" and goals[-1] == "goal":
+            goals.append("block")
+        elif word in OPENS and goals[-1] == "block":
+            goals.append("goal")
+        elif word in CLOSES and goals[-1] == "goal":
+            goals.pop()
+        elif word == "qed" and goals[-1] == "block":
+            del goals[-2:]
+    return [], bool(goals)
+
+
+def _statement(theory: Theory, words: list[str], line: int, is_open: bool) -> None:
     end = next((i for i, word in enumerate(words) if word in PROOFS), len(words))
     quoted = [word for word in words[:end] if word.startswith('"')]
     colon = ":" in words[:3]
@@ -157,7 +192,7 @@ def _statement(theory: Theory, words: list[str], line: int) -> None:
     signature = words[words.index(":") + 1 : end] if colon else words[1:end]
     if any(not word.strip('"').strip() for word in quoted) or not quoted or "ill typed" in "".join(quoted):
         theory.say("error", "Inner syntax error\\<^here>\nFailed to parse prop", line)
-        theory.say("error", f'Bad context for command "{words[-1]}"\\<^here> -- using reset state', line)
+        _bad_context(theory, words[-1], line)
         return
     proof = words[end:]
     statement = plain(" ".join(signature))
@@ -173,6 +208,8 @@ def _statement(theory: Theory, words: list[str], line: int) -> None:
             fact.oracles |= used.oracles
             fact.free |= used.free or bool(used.oracles)
             fact.uses |= used.uses
+            if word.rpartition(".")[2] in theory.facts:
+                fact.cites.add(f"{theory.name}.{word.rpartition('.')[2]}")
     fact.uses |= FACTS.keys() & set(proof)
     if {"sorry", "\\<proof>"} & set(proof):
         if not theory.quick_and_dirty:
@@ -184,7 +221,13 @@ def _statement(theory: Theory, words: list[str], line: int) -> None:
     elif not proof or "fail" in proof or (false(quoted[-1]) and not fact.free):
         theory.say("error", f"Failed to finish proof\\<^here>:\ngoal (1 subgoal):\n 1. {quoted[-1]}", line)
         return
+    if is_open:
+        return
     theory.facts[name] = fact
+
+
+def _bad_context(theory: Theory, word: str, line: int) -> None:
+    theory.say("error", f'Bad context for command "{word}"\\<^here> -- using reset state', line)
 
 
 def plain(signature: str) -> str:
@@ -213,8 +256,10 @@ def _ml(theory: Theory, source: str, line: int) -> None:
     elif match := re.search(r'STP_Audit\.taint "(\w+)"', source):
         theory.say("writeln", "\n".join([f"STP {match[1]} taint", *TAINT]), line)
     elif match := _JOB.search(source):
-        _, file, nonce, index, goal, submission, fact = match.groups()
+        _, file, nonce, index, goal, submission, fact, packed = match.groups()
         findings = _findings(theory, goal, submission, fact)
+        if packed == "true" and (proved := theory.fact(f"{submission}.{fact}")):
+            findings += [f"fact {name}" for name in sorted(proved.cites)]
         text = "\n".join([f"STP {nonce} {index} {'refused' if findings else 'proved'}", *findings])
         if file:
             with open(file, "a") as record:  # noqa: PTH123

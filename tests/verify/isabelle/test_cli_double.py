@@ -127,19 +127,21 @@ def test_what_writes_lean_is_refused_for_isabelle(tmp_path: Path, options: list[
 
 
 def test_the_bench_holds_its_numbers_to_what_must_be_reached(
-    make_double: MakeDouble, monkeypatch: pytest.MonkeyPatch
+    make_double: MakeDouble, monkeypatch: pytest.MonkeyPatch, pack_sizes: list[list[int]]
 ) -> None:
     make_double()
-    for name, size in {"_REPEATS": 1, "_MIX": 8, "_ALONE": 2, "_MANY": 16, "_BATCH": 8}.items():
+    for name, size in {"_REPEATS": 1, "_MIX": 16, "_ALONE": 2, "_MANY": 32, "_BATCH": 16}.items():
         monkeypatch.setattr(isabelle, name, size)
     monkeypatch.setitem(isabelle.MUST, "ready_s", 0.0)
     numbers = isabelle.measure()
-    assert numbers["jobs"] == 8
+    assert numbers["jobs"] == 16
+    assert pack_sizes == [[1] * 16, [1] * 16, [8, 8], [1], [1], [8, 8], [8, 8]]
     assert numbers["reached"].pop("ready_s") is False
     assert numbers["reached"].keys() == isabelle.MUST.keys() - {"ready_s"}
-    assert numbers["audited_per_s"] > 0 < numbers["alone_s"]
-    monkeypatch.setattr(isabelle, "claims", lambda: [(REV, "by fail")] * 8)
-    with pytest.raises(MachineryError, match="prove 4 of 8 statements, found 0"):
+    assert numbers["audited_per_s"] > 0 < numbers["packed_per_s"]
+    assert numbers["alone_s"] > 0
+    monkeypatch.setattr(isabelle, "claims", lambda: [(REV, "by fail")] * 16)
+    with pytest.raises(MachineryError, match="prove 8 of 16 statements, found 0"):
         isabelle.measure()
 
 

@@ -167,6 +167,15 @@ def test_without_isabelle_one_line_says_what_to_do_and_nothing_is_made(
     assert not folder.exists()
 
 
+def test_salvage_is_refused_where_lean_does_not_play(settings: Settings, tmp_path: Path) -> None:
+    salvaging = settings.model_copy(
+        update={"conjecture": settings.conjecture.model_copy(update={"salvage": 1})}
+    )
+    with pytest.raises(UsageError, match=r"conjecture\.salvage: only Lean tells"):
+        selfplay(salvaging, tmp_path / "run", 1)
+    assert not (tmp_path / "run").exists()
+
+
 def test_claims_become_data_only_where_isabelle_proves_enough_of_them(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
