@@ -95,7 +95,6 @@ def test_how_a_step_is_computed_changes_nothing(
 ) -> None:
     plain = run(folder, tmp_path / "a", EXAMPLES)
     other = run(folder, tmp_path / "b", EXAMPLES, changed(**changes))
-    assert (plain.processes, other.processes) == (1, 2)
     assert other.loss == pytest.approx(plain.loss, abs=1e-2)
     assert distance(tmp_path / "a", tmp_path / "b") < 1e-2 < distance(folder, tmp_path / "a")
 
