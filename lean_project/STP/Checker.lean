@@ -1085,9 +1085,20 @@ partial def bare (place : Place) (e : Expr) : Expr :=
         | _ => none
     | _ => none
 
+/-- Is one of the constants a piece that the header lacks? -/
+def anyPiece (place : Place) : List Name → Bool
+  | [] => false
+  | name :: rest => match place.header.find? name with
+    | some _ => anyPiece place rest
+    | none => isPiece name || anyPiece place rest
+
+/-- Does the expression mention a piece that the header lacks? Without one nothing in it stands for a value. -/
+def hasPieces (place : Place) (e : Expr) : Bool := anyPiece place e.getUsedConstants.toList
+
 /-- Are these the same expression, each in its place, but for what means nothing to the kernel: annotations, and
 names and kinds of binders, which `==` looks over? -/
-def sameExpr (here there : Place) (a b : Expr) : Bool := bare here a == bare there b
+def sameExpr (here there : Place) (a b : Expr) : Bool :=
+  (a == b && !(hasPieces here a)) || bare here a == bare there b
 
 /-- Are these one and the same constant, proofs aside? -/
 def sameConstant (here there : Place) (a b : ConstantInfo) : Bool :=
@@ -1110,7 +1121,8 @@ def meaningOf (place : Place) (info : ConstantInfo) : List Name :=
   | _ => inType
 where
   /-- The constants of an expression. -/
-  usedIn (e : Expr) : List Name := (bare place e).getUsedConstants.toList
+  usedIn (e : Expr) : List Name :=
+    if hasPieces place e then (bare place e).getUsedConstants.toList else e.getUsedConstants.toList
 
 /-- The first constant, of those that the listed ones rest on where they were stated, that the other place lacks
 or has otherwise. -/

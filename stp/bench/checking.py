@@ -92,10 +92,10 @@ def _verify(kind: _Kind) -> dict[str, Any]:
             row: dict[str, Any] = {"ready_s": time.monotonic() - began}
             for name, jobs in mixes.items():
                 refused = [result.id for result in pool.check(jobs) if not result.proved]
-                for _ in range(_WARMING):
-                    _rate(pool, jobs)
                 if refused:
                     raise MachineryError(f"the mix {name!r} is not proved any more: {refused[:3]}")
+                for _ in range(_WARMING):
+                    _rate(pool, jobs)
                 checkers_s, driver_s, wall_s = _cpu_s("Checker.lean"), _own_cpu_s(), time.monotonic()
                 rates = [_rate(pool, jobs) for _ in range(_REPEATS)]
                 cores_s = (time.monotonic() - wall_s) * (os.cpu_count() or 1)
