@@ -274,9 +274,11 @@ def _search(
     sampling = open_sampling(names, settings, request.temperature, pool)
     targets = [Target(statement, job_of(statement, settings)) for statement in statements]
     search = Search(store, pool, make_strategy(names, sampling), targets, request.budget, title.strip())
-    search.run()
+    try:
+        search.run()
+    finally:
+        store.set_meta("lost", sampling.lost if sampling else "")
     store.set_meta("spent_ms", {name: round(spent) for name, spent in search.spent_ms.items()})
-    store.set_meta("lost", sampling.lost if sampling else "")
 
 
 def _values(settings: Settings, request: Request, dataset: Dataset) -> dict[str, Any]:

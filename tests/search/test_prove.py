@@ -192,10 +192,13 @@ def test_a_search_that_is_stopped_has_only_its_reports_left_to_write(
     monkeypatch.setattr("stp.prove.open_pool", lambda *_, **__: nullcontext(SimpleNamespace(workers=1)))
     monkeypatch.setattr("stp.prove._copies", lambda *_: done.append("copies") or {})
     monkeypatch.setattr(Search, "run", stopped)
+    with Store(tmp_path / "run/stp.sqlite") as store:
+        store.set_meta("lost", "in a call before this one")
     with pytest.raises(KeyboardInterrupt):
         prove(SETTINGS, Request(str(own), None, "sample", Budget(4)), tmp_path / "run")
     assert done == ["copies", "search"]
-    assert json.loads((tmp_path / "run/results.json").read_text())["total"] == 6
+    values = json.loads((tmp_path / "run/results.json").read_text())
+    assert (values["total"], values["lost"]) == (6, "")
 
 
 @pytest.mark.lean
