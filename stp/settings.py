@@ -127,7 +127,8 @@ class ConjectureSettings(Section):
     """A lemma is used in at most this share of N inputs."""
     temperature: float = Field(1.0, gt=0)
     salvage: int = Field(0, ge=0)
-    """Open goals of failed proofs taken as conjectures too, at most; Lean's only."""
+    """Open goals of failed proofs taken as conjectures too, at most, Lean's only. Where all goals of a proof
+    are proved then, it is completed with their proofs."""
 
 
 class GateSettings(Section):

@@ -78,7 +78,8 @@ def _read(
         if signature is None or seed is None or dialect is None:
             judged.append(replace(row, outcome=Outcome.UNPARSED))
             continue
-        name = f"conjecture_{row.round}_{row.input}_{row.sample}"
+        asked = f"{row.input}_" if row.input >= 0 else ""  # nothing asked for a goal that was left open
+        name = f"conjecture_{row.round}_{asked}{row.sample}"
         statement = dialect.make_statement(
             statement_of(signature, name), seed.header, Source.CONJECTURE, parents=(row.seed,)
         )

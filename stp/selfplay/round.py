@@ -34,7 +34,7 @@ from stp.selfplay.gates import gate
 from stp.selfplay.learn import Readers, choose_examples, train_final, train_round
 from stp.selfplay.logs import check_logs, log_round
 from stp.selfplay.needs import require
-from stp.selfplay.salvage import salvage
+from stp.selfplay.salvage import complete, salvage
 from stp.selfplay.seed_model import seed_model, start_model
 from stp.selfplay.select import Tally, attempt_targets
 from stp.settings import Settings
@@ -107,9 +107,11 @@ class Play:
         """What a round does; a baseline is a round that does less, by its settings."""
         conjecture = {"conjecture": self.conjecture, "gate": self.gate}
         learn = {"select": self.select, "train": self.train}
+        settings = self.settings.conjecture
         return {
-            **(conjecture if self.settings.conjecture.mode != "off" else {}),
+            **(conjecture if settings.mode != "off" else {}),
             "attempt": self.attempt,
+            **({"complete": self.complete} if settings.mode != "off" and settings.salvage else {}),
             **(learn if self.settings.train.enabled else {}),
             "evaluate": self.evaluate,
             **self._logging(),
@@ -170,6 +172,10 @@ class Play:
             "balance": self.balance(number),
             **{v.value: n for v, n in store.verdicts(number, "attempt").items()},
         }
+
+    def complete(self, number: int) -> Stats:
+        """Failed proofs of the last round whose open goals are proved by now, tried with those proofs."""
+        return dict(complete(self.store, self.prover(number - 1), number, self.settings.gates))
 
     def select(self, number: int) -> Stats:
         """Steps 6 to 8."""

@@ -1,33 +1,119 @@
-"""What failed proofs left open, as conjectures: steps towards the statement that they were to prove."""
+"""What failed proofs left open: steps towards the statement that they were to prove.
+
+The goals become conjectures of the next round; where a proof's goals are all proved by then, the proof is
+tried again with theirs in it.
+"""
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import zip_longest
+
+from stp.models.prompts import statement_of
 from stp.search.sample import Prover
-from stp.store.rows import Conjecture
+from stp.settings import GateSettings
+from stp.store.rows import Conjecture, Outcome, proof_key
 from stp.store.store import Store
-from stp.syntax.goal import goal_signature
-from stp.types import Verdict
+from stp.syntax.dialect import DIALECTS
+from stp.syntax.goal import OpenGoal, completed, open_goals
+from stp.types import Job, Source, Statement, System, Verdict
 
 #: The input of all salvaged conjectures: no prompt asked for them.
 INPUT = -1
+#: Completed proofs of a statement that are tried in a round, at most.
+_COMPLETIONS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """A failed proof, and all that it left open."""
+
+    statement: Statement
+    proof: str
+    goals: tuple[OpenGoal, ...]
+
+
+def unfinished(store: Store, prover: Prover, round: int) -> Iterator[Unfinished]:
+    """Failed Lean proofs of a round's unproved statements of the dataset whose only fault are open goals.
+
+    A proof of each statement in turn; of one, those with the fewest goals come first, then those sampled most
+    often. The checks were made before: they come from the result cache, with their goals.
+    """
+    failed = [row for row in store.failed_proofs(round) if row[1].system is System.LEAN]
+    jobs = [prover.job(s, text, id=key, premises=True) for key, s, text in failed]
+    results = {result.id: result for result in prover.pool.check(jobs)}
+    found: dict[str, list[Unfinished]] = defaultdict(list)
+    for key, statement, text in failed:
+        result = results[key]
+        errors = [message for message in result.messages if message.severity == "error"]
+        only_goals = result.verdict is Verdict.REJECTED and len(errors) == len(result.goals) == 1
+        if only_goals and (goals := open_goals(result.goals[0].text)):
+            found[statement.key].append(Unfinished(statement, text, goals))
+    for proofs in found.values():
+        proofs.sort(key=lambda one: len(one.goals))
+    for turn in zip_longest(*(found[key] for key in sorted(found))):
+        yield from filter(None, turn)
 
 
 def salvage(store: Store, prover: Prover, round: int, most: int) -> int:
-    """Adds up to `most` open goals of the last round's failed proofs of unproved statements to the round's
-    conjectures, one a proof, the proofs that were sampled most often first; returns how many.
-
-    The checks were made before: they come from the result cache, with their goals.
-    """
-    failed = store.failed_proofs(round - 1, 4 * most)
-    jobs = [prover.job(s, text, id=key, premises=True) for key, s, text in failed]
-    results = {result.id: result for result in prover.pool.check(jobs)}
+    """Adds up to `most` goals that the last round's failed proofs left open to the round's conjectures;
+    returns how many."""
     found: dict[str, str] = {}
-    for key, statement, _ in failed:
-        goals = results[key].goals if results[key].verdict is not Verdict.PROVED else ()
-        for signature in filter(None, (goal_signature(goal.text) for goal in goals[:1])):
-            found.setdefault(signature, statement.key)
+    for one in unfinished(store, prover, round - 1):
+        for goal in one.goals:
+            found.setdefault(goal.signature, one.statement.key)
     rows = [
         Conjecture(round, INPUT, at, target, None, None, None, signature)
         for at, (signature, target) in enumerate([*found.items()][:most])
     ]
     return store.add_conjectures(rows)
+
+
+def complete(store: Store, prover: Prover, round: int, gates: GateSettings) -> dict[str, int]:
+    """Tries the last round's failed proofs again, each goal that they left open closed by a proof of it: the
+    shortest that was found so far, or a tactic of the gate that called it trivial. What was tried counts as
+    attempts of this round, which cost no tokens."""
+    shortest: dict[str, str] = {}
+    for proof in store.correct_proofs(0, round):
+        if len(proof.text) < len(shortest.get(proof.statement, proof.text + " ")):
+            shortest[proof.statement] = proof.text
+    trivial = {row.text for row in store.conjectures(round, Outcome.TRIVIAL) if row.input == INPUT}
+    any_of_them = f"by first | {' | '.join(gates.trivial_tactics)}"
+    tries: dict[str, dict[str, Job]] = defaultdict(dict)
+    statements: dict[str, Statement] = {}
+    for one in unfinished(store, prover, round - 1):
+        closings = [
+            any_of_them if goal.signature in trivial else shortest.get(_key(goal.signature))
+            for goal in one.goals
+        ]
+        if all(closings) and len(tries[one.statement.key]) < _COMPLETIONS:
+            text = completed(one.proof, [*zip(one.goals, filter(None, closings), strict=True)])
+            if text is not None:
+                key = proof_key(one.statement.key, text)
+                statements[one.statement.key] = one.statement
+                tries[one.statement.key][text] = prover.job(one.statement, text, id=key, premises=True)
+    jobs = [job for by_text in tries.values() for job in by_text.values()]
+    results = list(prover.pool.check(jobs))
+    with store.atomic():
+        store.add_attempts(
+            round, "complete", [(key, text, 1, 0) for key, texts in tries.items() for text in texts]
+        )
+        store.add_checks((result.id, result) for result in results)
+    proved = {result.id for result in results if result.proved}
+    return {
+        "tried": len(jobs),
+        "completed": sum(any(job.id in proved for job in by_text.values()) for by_text in tries.values()),
+    }
+
+
+def _key(goal: str) -> str:
+    """Of the conjecture that a goal's signature became; empty where it is none."""
+    dialect = DIALECTS[System.LEAN]
+    signature = dialect.cut_conjecture(goal)
+    return (
+        dialect.make_statement(statement_of(signature, "goal"), "", Source.CONJECTURE).key
+        if signature
+        else ""
+    )

@@ -32,7 +32,8 @@ _TABLES: dict[str, tuple[str, dict[str, str]]] = {
             "statement": _KEY,
             "proof": "its key",
             "round": _ROUND,
-            "stage": "seed, probe (the first of the attempts), attempt, or evaluate (held out)",
+            "stage": "seed, probe (the first of the attempts), attempt, complete (a failed one, mended), or"
+            " evaluate (held out)",
             "count": "times",
             "tokens": "that the model wrote for them all",
         },

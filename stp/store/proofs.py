@@ -12,6 +12,8 @@ from stp.store.statements import statement_columns, to_statement
 from stp.types import CheckResult, Premise, Statement, Verdict
 
 _PAGE_ROWS = 4096
+#: What rates count: the attempts of a round.
+_TRIED = "('probe', 'attempt', 'complete')"
 
 
 class Proofs(Connection):
@@ -117,7 +119,7 @@ class Proofs(Connection):
             ),
         )
 
-    def failed_proofs(self, round: int, most: int) -> list[tuple[str, Statement, str]]:
+    def failed_proofs(self, round: int) -> list[tuple[str, Statement, str]]:
         """(key, statement, text) of a round's rejected proofs of dataset statements that no proof holds for
         so far, those sampled most often first."""
         rows = self._rows(
@@ -126,11 +128,10 @@ class Proofs(Connection):
             " JOIN statements s ON s.key = a.statement"
             " WHERE a.stage = 'attempt' AND a.round = ?1 AND s.source = 'dataset' AND p.text != ''"
             " AND c.verdict IN ('rejected', 'incomplete') AND NOT EXISTS (SELECT 1 FROM attempts b"
-            " JOIN checks d ON d.proof = b.proof WHERE b.stage = 'attempt' AND b.round <= ?1"
+            " JOIN checks d ON d.proof = b.proof WHERE b.stage IN ('attempt', 'complete')"
             " AND b.statement = a.statement AND d.verdict = 'proved')"
-            " ORDER BY a.count DESC, p.key LIMIT ?2",
+            " ORDER BY a.count DESC, p.key",
             round,
-            most,
         )
         return [(key, to_statement(columns), text) for key, text, *columns in rows]
 
@@ -140,7 +141,7 @@ class Proofs(Connection):
         return self._rows(
             "SELECT p.statement, p.text, c.verdict FROM attempts a CROSS JOIN checks c ON c.proof = a.proof"
             " CROSS JOIN proofs p ON p.key = a.proof CROSS JOIN statements s ON s.key = a.statement"
-            " WHERE a.stage IN ('probe', 'attempt') AND c.verdict IN ('rejected', 'incomplete', 'cheated')"
+            f" WHERE a.stage IN {_TRIED} AND c.verdict IN ('rejected', 'incomplete', 'cheated')"
             " AND p.text != '' AND s.split IS NOT 'test'"
             " GROUP BY p.key ORDER BY p.statement, SUM(a.count) DESC, p.key"
         )
@@ -171,7 +172,7 @@ class Proofs(Connection):
         return dict(
             self._rows(
                 "SELECT round, SUM(tokens) FROM (SELECT round, tokens FROM conjectures UNION ALL"
-                " SELECT round, tokens FROM attempts WHERE stage IN ('probe', 'attempt'))"
+                f" SELECT round, tokens FROM attempts WHERE stage IN {_TRIED})"
                 " GROUP BY round ORDER BY round"
             )
         )
@@ -179,8 +180,7 @@ class Proofs(Connection):
     def volume(self) -> tuple[int, int, int]:
         """Attempts, distinct proofs among them, and the tokens that the model wrote for them."""
         rows = self._rows(
-            "SELECT SUM(count), COUNT(DISTINCT proof), SUM(tokens) FROM attempts"
-            " WHERE stage IN ('probe', 'attempt')"
+            f"SELECT SUM(count), COUNT(DISTINCT proof), SUM(tokens) FROM attempts WHERE stage IN {_TRIED}"
         )
         attempts, distinct, tokens = rows[0]
         return attempts or 0, distinct, tokens or 0
@@ -194,7 +194,7 @@ class Proofs(Connection):
         return dict(
             self._rows(
                 "SELECT round, SUM(elapsed_ms) / 1000 FROM"
-                " (SELECT proof, MIN(round) AS round FROM attempts WHERE stage IN ('probe', 'attempt')"
+                f" (SELECT proof, MIN(round) AS round FROM attempts WHERE stage IN {_TRIED}"
                 " GROUP BY proof) JOIN checks USING (proof) GROUP BY round ORDER BY round"
             )
         )
@@ -245,7 +245,7 @@ class Proofs(Connection):
             "SELECT p.key, p.statement, p.text, MIN(a.round), SUM(a.count * (a.stage != 'seed')),"
             " c.heartbeats, c.premises FROM attempts a CROSS JOIN checks c ON c.proof = a.proof"
             " CROSS JOIN proofs p ON p.key = a.proof CROSS JOIN statements s ON s.key = a.statement"
-            " WHERE a.stage IN ('attempt', 'probe', 'seed') AND a.round BETWEEN ? AND ?"
+            f" WHERE a.stage IN {_TRIED[:-1]}, 'seed') AND a.round BETWEEN ? AND ?"
             " AND c.verdict = 'proved' AND s.split IS NOT 'test' AND (? OR s.source != 'conjecture')"
             " GROUP BY p.key ORDER BY p.statement, p.key",
             first,

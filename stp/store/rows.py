@@ -9,8 +9,9 @@ from typing import Any, Literal
 
 from stp.types import Premise, Statement, Verdict
 
-#: Why a proof was sampled; pass rates count "attempt" and "probe", its first part, together.
-AttemptStage = Literal["seed", "probe", "attempt", "evaluate"]
+#: Why a proof was tried. Pass rates count together "attempt", "probe", its first part, and "complete": failed
+#: proofs with proofs of the goals that they left open.
+AttemptStage = Literal["seed", "probe", "attempt", "complete", "evaluate"]
 Split = Literal["train", "test"]
 
 

@@ -160,7 +160,27 @@ CREATE VIEW rounds_summary AS
   FROM conjectures c GROUP BY c.round;
 """
 
-MIGRATIONS = (_TABLES + _VIEWS,)
+# A CHECK cannot be changed: the table is made anew, and with it the views that read it.
+_COMPLETE = """
+DROP VIEW rounds_summary;
+DROP VIEW barely_provable;
+DROP VIEW pass_rates;
+DROP VIEW tallies;
+CREATE TABLE attempts_2 (
+  statement TEXT NOT NULL REFERENCES statements (key),
+  proof TEXT NOT NULL REFERENCES proofs (key),
+  round INTEGER NOT NULL,
+  stage TEXT NOT NULL CHECK (stage IN ('seed', 'probe', 'attempt', 'complete', 'evaluate')),
+  count INTEGER NOT NULL CHECK (count > 0),
+  tokens INTEGER NOT NULL,
+  PRIMARY KEY (stage, round, statement, proof)
+) STRICT, WITHOUT ROWID;
+INSERT INTO attempts_2 SELECT * FROM attempts;
+DROP TABLE attempts;
+ALTER TABLE attempts_2 RENAME TO attempts;
+""" + _VIEWS.replace("('probe', 'attempt')", "('probe', 'attempt', 'complete')")
+
+MIGRATIONS = (_TABLES + _VIEWS, _COMPLETE)
 
 
 def migrate(connection: sqlite3.Connection, version: int) -> None:

@@ -23,11 +23,12 @@ from stp.selfplay.disprove import disprove, disproved
 from stp.selfplay.gates import gate
 from stp.selfplay.learn import Readers, choose_examples, copy_model
 from stp.selfplay.round import Play
-from stp.selfplay.salvage import salvage
+from stp.selfplay.salvage import complete, salvage, unfinished
 from stp.selfplay.seed_model import seed_data, seed_model
 from stp.selfplay.seeds import fill
 from stp.settings import Settings, TinySettings, load
 from stp.store.rows import Conjecture, Outcome, proof_key
+from stp.store.rows import Tally as StoredTally
 from stp.store.store import Store
 from stp.syntax.lean import make_statement
 from stp.types import CheckResult, Source, Verdict
@@ -338,21 +339,43 @@ def test_a_false_statement_leaves_the_pool_with_its_negation_proved(lean_pool: P
         assert len(store.statements(source=Source.NEGATION)) == 1
 
 
-def test_open_goals_of_failed_proofs_become_conjectures_towards_their_statement(
-    play_round: PlayRound,
-) -> None:
-    play = play_round("expert-iteration", [])
-    unproved = {key for key, tally in play.store.pooled_rates(1, 1).items() if not tally.proved}
-    target = play.store.statement(min(unproved))
-    assert target
-    with play.store.atomic():
-        play.store._write("DELETE FROM attempts WHERE round = 1 AND statement = ?", [(target.key,)])
-    text = "by have key : 2 + 2 = 5 := by skip\n   trivial"
-    play.store.add_attempts(1, "attempt", [(target.key, text, 9, 0)])
-    play.store.add_checks([(proof_key(target.key, text), CheckResult("", Verdict.REJECTED))])
-    assert play.store.failed_proofs(1, 1)[0][2] == text
-    assert salvage(play.store, play.prover(1), 2, 3) >= 1
-    first = play.store.conjectures(2)[0]
-    assert (first.seed, first.seed_proof) == (target.key, None)
-    assert first.text.endswith(": 2 + 2 = 5")
-    assert salvage(play.store, play.prover(1), 2, 3) == 0  # again: nothing new
+def test_a_failed_proof_is_completed_by_proofs_of_the_goals_that_it_left_open(play_round: PlayRound) -> None:
+    play = play_round("expert-iteration", ["data.statements=1"])
+    store, prover, gates = play.store, play.prover(1), play.settings.gates
+    text = "theorem both : ∀ a b : Nat, (a + b) * (a + b) = a * a + 2 * a * b + b * b ∧ b + a = a + b"
+    target = make_statement(text, "", Source.DATASET)
+    store.add_statements([target], 0, "train")
+    failed = ["by intros; constructor", "by intros; constructor; skip", "by intros; constructor; foo"]
+    store.add_attempts(1, "attempt", [(target.key, proof, 1, 0) for proof in failed])
+    rejected = CheckResult("", Verdict.REJECTED)
+    store.add_checks([(proof_key(target.key, proof), rejected) for proof in failed])
+    assert {u.proof for u in unfinished(store, prover, 1) if u.statement == target} == {*failed[:2]}
+
+    assert salvage(store, prover, 2, 100) == 2
+    assert salvage(store, prover, 2, 100) == 0  # again: nothing new
+    assert {(row.seed, row.seed_proof) for row in store.conjectures(2)} == {(target.key, None)}
+    gate(store, play.pool, 2, play.settings, 5, 0)
+    assert {row.outcome: row.text for row in store.conjectures(2)} == {
+        Outcome.KEPT: "(a_1 b_1 : Nat) : (a_1 + b_1) * (a_1 + b_1) = a_1 * a_1 + 2 * a_1 * b_1 + b_1 * b_1",
+        Outcome.TRIVIAL: "(a_1 b_1 : Nat) : b_1 + a_1 = a_1 + b_1",
+    }
+    assert complete(store, prover, 2, gates) == {"tried": 0, "completed": 0}
+
+    (goal,) = store.statements(source=Source.CONJECTURE)
+    store.add_attempts(2, "attempt", [(goal.key, "by grind", 1, 5), (goal.key, "by rfl", 3, 5)])
+    verdicts = {"by grind": Verdict.PROVED, "by rfl": Verdict.REJECTED}
+    store.add_checks([(proof_key(goal.key, proof), CheckResult("", v)) for proof, v in verdicts.items()])
+    spent = store.generated_tokens()
+    assert complete(store, prover, 2, gates) == {"tried": 2, "completed": 1}
+    assert store.pooled_rates(2, 2)[target.key] == StoredTally(2, 2)
+    assert store.first_proved()[target.key] == 2
+    assert store.generated_tokens() == spent
+    assert {
+        proof.text.count("next") for proof in store.correct_proofs(2, 2) if proof.statement == target.key
+    } == {2}
+    assert complete(store, prover, 2, gates) == {"tried": 0, "completed": 0}  # it is proved
+
+
+def test_salvage_is_a_part_of_the_round(play_round: PlayRound) -> None:
+    play = play_round("tiny", ["conjecture.salvage=20"])
+    assert stages(play, 1) == ["conjecture", "gate", "attempt", "complete", "select", "train", "evaluate"]

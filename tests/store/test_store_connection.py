@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 from store_values import statement
 
 from stp.errors import StoreError
+from stp.store.rows import Tally, proof_key
 from stp.store.schema import MIGRATIONS, migrate
 from stp.store.store import Store
+from stp.types import CheckResult, Verdict
 
 
 @pytest.fixture
@@ -180,6 +182,26 @@ def test_a_failed_migration_leaves_no_trace(monkeypatch: pytest.MonkeyPatch) -> 
     assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("one",)]
     assert connection.execute("PRAGMA user_version").fetchall() == [(1,)]
     assert not connection.in_transaction
+
+
+def test_a_store_of_the_first_version_keeps_what_it_has(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as then:
+        then.setattr("stp.store.schema.MIGRATIONS", MIGRATIONS[:1])
+        then.setattr("stp.store.connection.MIGRATIONS", MIGRATIONS[:1])
+        with Store(path) as store:
+            store.add_statements([statement("a")], 0, "train")
+            store.add_attempts(1, "attempt", [("a", "by simp", 3, 9)])
+            store.add_checks([(proof_key("a", "by simp"), CheckResult("", Verdict.REJECTED))])
+    with pytest.raises(StoreError, match="open it for writing once to upgrade it"):
+        Store(path, read_only=True)
+    with Store(path) as store:
+        assert store.pooled_rates(1, 1) == {"a": Tally(3, 0)}
+        assert store.generated_tokens() == {1: 9}
+        store.add_attempts(1, "complete", [("a", "by simp; omega", 1, 0)])
+        store.add_checks([(proof_key("a", "by simp; omega"), CheckResult("", Verdict.PROVED))])
+        assert store.pooled_rates(1, 1) == {"a": Tally(4, 1)}
+        assert store.first_proved() == {"a": 1}
+        assert [proof.text for proof in store.correct_proofs(1, 1)] == ["by simp; omega"]
 
 
 def test_a_fault_of_ours_is_not_blamed_on_the_disk() -> None:
