@@ -17,7 +17,7 @@ from stp.settings import GateSettings
 from stp.store.rows import Conjecture, Outcome, proof_key
 from stp.store.store import Store
 from stp.syntax.dialect import DIALECTS
-from stp.syntax.goal import OpenGoal, completed, open_goals
+from stp.syntax.goals import Goal, completed, goals_in
 from stp.types import Job, Source, Statement, System, Verdict
 
 #: The input of all salvaged conjectures: no prompt asked for them.
@@ -32,7 +32,7 @@ class Unfinished:
 
     statement: Statement
     proof: str
-    goals: tuple[OpenGoal, ...]
+    goals: list[Goal]
 
 
 def unfinished(store: Store, prover: Prover, round: int) -> Iterator[Unfinished]:
@@ -48,9 +48,10 @@ def unfinished(store: Store, prover: Prover, round: int) -> Iterator[Unfinished]
     for key, statement, text in failed:
         result = results[key]
         errors = [message for message in result.messages if message.severity == "error"]
-        only_goals = result.verdict is Verdict.REJECTED and len(errors) == len(result.goals) == 1
-        if only_goals and (goals := open_goals(result.goals[0].text)):
-            found[statement.key].append(Unfinished(statement, text, goals))
+        if result.verdict is Verdict.REJECTED and len(errors) == len(result.goals) == 1:
+            goals = goals_in(result.goals[0].text)
+            if goals and all(goal.whole for goal in goals):
+                found[statement.key].append(Unfinished(statement, text, goals))
     for proofs in found.values():
         proofs.sort(key=lambda one: len(one.goals))
     for turn in zip_longest(*(found[key] for key in sorted(found))):

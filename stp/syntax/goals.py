@@ -1,34 +1,53 @@
-"""Goals as Lean prints them, turned back into statements: what a model is asked, and what templates read.
+"""Goals as Lean prints them, as statements; and a proof with proofs of the goals that it left open.
 
-Nothing rests on this reading: a printed goal need not elaborate again, and a proof is checked in its place.
+Nothing rests on this reading: what is said wrongly does not elaborate, which the checker finds out.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from textwrap import dedent, indent
 
 from stp.syntax.lean import split_theorem
 from stp.syntax.lean_tokens import Token, closes, opens, tokens
 
 _HYPOTHESIS = re.compile(r"(?P<names>[^:⊢]+?)\s+:\s+(?P<type>.+)", re.DOTALL)
+_UNIVERSE = re.compile(r"\bu_\d+\b")
+_INACCESSIBLE = re.compile(r"([\w.']+)✝([⁰¹²³⁴⁵⁶⁷⁸⁹]*)")
+_DIGITS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789")
 
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """One goal: hypotheses as (names, type), and the target."""
+    """One goal: hypotheses as (names, type), and the target; names as Lean prints them, `a✝` among them."""
 
     hypotheses: tuple[tuple[str, str], ...]
     target: str
+    whole: bool = True
+    """Nothing of it was left out: no value of a hypothesis, no part that Lean elides."""
+
+    @property
+    def signature(self) -> str:
+        """`(a b : Nat) (h : a = b) : b = a`, names that Lean made as ordinary ones, universes declared."""
+        binders = [
+            f"[{names} : {type_}]" if names.startswith("inst") else f"({names} : {type_})"
+            for names, type_ in self.hypotheses
+        ]
+        text = _writable(" ".join([*binders, f": {self.target}"]))
+        universes = sorted(set(_UNIVERSE.findall(text)))
+        return f".{{{', '.join(universes)}}} {text}" if universes else text
+
+    @property
+    def unnamed(self) -> list[str]:
+        """What the signature calls the hypotheses that Lean named, in order."""
+        return [_writable(name) for names, _ in self.hypotheses for name in names.split() if "✝" in name]
 
     @property
     def statement(self) -> str:
         """`theorem goal (a b : Nat) (h : a = b) : b = a`."""
-        binders = "".join(
-            f" [{type_}]" if names.startswith("inst✝") else f" ({names} : {type_})"
-            for names, type_ in self.hypotheses
-        )
-        return _nameable(f"theorem goal{binders} : {self.target}")
+        return f"theorem goal{'' if self.signature.startswith('.') else ' '}{self.signature}"
 
 
 def goals_in(text: str) -> list[Goal]:
@@ -58,6 +77,32 @@ def goal_of(statement: str) -> Goal:
     return Goal(tuple(hypotheses), " ".join(target.split()))
 
 
+def completed(proof: str, closings: Sequence[tuple[Goal, str]]) -> str | None:
+    """The proof with a step more for each goal that it left open, in their order, from a proof of each.
+
+    `by simp`, which left `h✝ : p ⏎ ⊢ q`, and `by exact f h_1` give a block of `simp` and
+    `next h_1 => exact f h_1`. None where a proof is no tactic block whose steps stand in one column.
+    """
+    if (steps := _steps(proof)) is None:
+        return None
+    for goal, closing in closings:
+        if (closes_it := _steps(closing)) is None:
+            return None
+        names = "".join(f" {name}" for name in goal.unnamed)
+        steps += f"\nnext{names} =>\n{indent(closes_it, '  ')}"
+    return f"by\n{indent(steps, '  ')}"
+
+
+def _steps(proof: str) -> str | None:
+    """What follows `by`, its first step at the left margin."""
+    first, _, rest = proof.partition("\n")
+    if not (first + " ").startswith("by "):
+        return None
+    if not rest.strip():
+        return first.removeprefix("by").strip() or None
+    return None if first.removeprefix("by").strip() else dedent(rest).rstrip()
+
+
 def _closing(parts: list[Token], at: int) -> int:
     depth = 0
     for i in range(at, len(parts)):
@@ -77,11 +122,13 @@ def _goal(text: str) -> Goal | None:
             lines[-1] += " " + line.strip()
         elif line.strip() and not line.startswith("case "):
             lines.append(line)
-    found = [match for line in lines if (match := _HYPOTHESIS.fullmatch(line.strip()))]
-    hypotheses = tuple((match["names"], match["type"].partition(" := ")[0]) for match in found)
-    return Goal(hypotheses, " ".join(target.split()))
+    found = [_HYPOTHESIS.fullmatch(line.strip()) for line in lines]
+    read = [match for match in found if match]
+    hypotheses = tuple((match["names"], match["type"].partition(" := ")[0]) for match in read)
+    whole = len(read) == len(found) and " := " not in before and "⋯" not in text
+    return Goal(hypotheses, " ".join(target.split()), whole)
 
 
-def _nameable(text: str) -> str:
-    """Without the daggers of names that cannot be written."""
-    return re.sub(r"✝[⁰¹²³⁴⁵⁶⁷⁸⁹]*", "'", text)
+def _writable(text: str) -> str:
+    """Names that Lean made (`a✝¹`) as names that can be written (`a_2`)."""
+    return _INACCESSIBLE.sub(lambda m: f"{m[1]}_{int(m[2].translate(_DIGITS) or 0) + 1}", text)

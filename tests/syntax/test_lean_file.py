@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from stp.syntax.goals import goal_of, goals_in
 from stp.syntax.lean_file import commands, definitions, holds_command, theorems
 
 FILE = """\
@@ -62,32 +61,6 @@ def test_theorems_have_their_full_names_and_their_holes() -> None:
 @pytest.mark.parametrize("text", ["", "theorem", "theorem a", "def f := 1", "end\nend"])
 def test_files_without_theorems_have_none(text: str) -> None:
     assert theorems(text) == []
-
-
-def test_printed_goals_become_statements() -> None:
-    text = """\
-case succ
-a b : Nat
-h : a =
-  b
-inst✝ : DecidableEq Nat
-x✝¹ : a < b
-⊢ b + 1 =
-    a + 1
-
-case zero
-⊢ True"""
-    first, second = goals_in(text)
-    assert first.statement == (
-        "theorem goal (a b : Nat) (h : a = b) [DecidableEq Nat] (x' : a < b) : b + 1 = a + 1"
-    )
-    assert second.statement == "theorem goal : True"
-
-
-def test_a_statement_is_a_goal_too() -> None:
-    goal = goal_of("theorem t {α : Type} [BEq α] (a b : Nat) (h : ∀ n : Nat, n = a) : b = a")
-    assert goal.hypotheses == (("α", "Type"), ("a b", "Nat"), ("h", "∀ n : Nat, n = a"))
-    assert goal.target == "b = a"
 
 
 @pytest.mark.parametrize(

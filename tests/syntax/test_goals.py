@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stp.syntax.goal import OpenGoal, completed, open_goal, open_goals
+from stp.syntax.goals import Goal, completed, goal_of, goals_in
 from stp.syntax.lean import cut_conjecture
 
 
@@ -21,30 +21,52 @@ from stp.syntax.lean import cut_conjecture
         ("a✝¹ : Nat\na✝ : a✝¹ = 0\n⊢ a✝¹ ≤ 1", "(a_2 : Nat) (a_1 : a_2 = 0) : a_2 ≤ 1"),
         ("h :\n  1 = 1 ∧\n    2 = 2\n⊢ p", "(h : 1 = 1 ∧ 2 = 2) : p"),
         ("h : 1 = 1 ∧\n  2 = 2\n⊢ 1 =\n    1", "(h : 1 = 1 ∧ 2 = 2) : 1 = 1"),
-        ("x : Nat := 3\n⊢ x = 3", None),
-        ("⊢ f ⋯ = 1", None),
-        ("", None),
-        ("no goal", None),
     ],
 )
-def test_a_goal_is_a_signature_or_nothing(goal: str, signature: str | None) -> None:
-    found = open_goal(goal)
-    assert (found.signature if found else None) == signature
-    if signature is not None:
-        assert cut_conjecture(signature) == signature
+def test_a_printed_goal_is_a_signature(goal: str, signature: str) -> None:
+    [found] = goals_in(goal)
+    assert found.whole
+    assert found.signature == signature
+    assert cut_conjecture(signature) == signature
 
 
-def test_all_goals_of_a_message_are_said_or_none() -> None:
-    said = open_goals("case a\nx✝¹ : Nat\nx✝ y✝ : Nat\nh : y✝ = 1\n⊢ x✝ = x✝¹\n\ncase b\n⊢ 2 = 2\n")
-    assert said == (
-        OpenGoal("(x_2 : Nat) (x_1 y_1 : Nat) (h : y_1 = 1) : x_1 = x_2", ("x_2", "x_1", "y_1")),
-        OpenGoal(": 2 = 2", ()),
+@pytest.mark.parametrize("goal", ["x : Nat := 3\n⊢ x = 3", "⊢ f ⋯ = 1", "h : p\nodd line\n⊢ q"])
+def test_a_goal_of_which_something_is_left_out_says_so(goal: str) -> None:
+    assert [found.whole for found in goals_in(goal)] == [False]
+
+
+@pytest.mark.parametrize("text", ["", "no goal"])
+def test_what_is_no_goal_gives_none(text: str) -> None:
+    assert goals_in(text) == []
+
+
+def test_printed_goals_become_statements() -> None:
+    text = """\
+case succ
+a b : Nat
+h : a =
+  b
+inst✝ : DecidableEq Nat
+x✝¹ : a < b
+⊢ b + 1 =
+    a + 1
+
+case zero
+⊢ True"""
+    first, second = goals_in(text)
+    assert first.statement == (
+        "theorem goal (a b : Nat) (h : a = b) [inst_1 : DecidableEq Nat] (x_2 : a < b) : b + 1 = a + 1"
     )
-    assert open_goals("⊢ 1 = 1\n\n⊢ f ⋯ = 1") is None
-    assert open_goals("") is None
+    assert second.statement == "theorem goal : True"
 
 
-GOALS = OpenGoal(": p", ("h_1", "x_1")), OpenGoal(": q", ())
+def test_a_statement_is_a_goal_too() -> None:
+    goal = goal_of("theorem t {α : Type} [BEq α] (a b : Nat) (h : ∀ n : Nat, n = a) : b = a")
+    assert goal.hypotheses == (("α", "Type"), ("a b", "Nat"), ("h", "∀ n : Nat, n = a"))
+    assert goal.target == "b = a"
+
+
+GOALS = Goal((("h✝ a", "p"), ("x✝", "Nat")), "p"), Goal((), "q")
 
 
 @pytest.mark.parametrize(
