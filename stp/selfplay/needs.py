@@ -40,7 +40,7 @@ def require(settings: Settings) -> None:
             raise UsageError(f"train.launch: cannot start {command!r}: there is no such program")
     base = seed_model(settings.model)
     if settings.select.guide and settings.judge.base:
-        seed_model(settings.judge)
+        seed_model(settings.judge, "judge")
     require_provers(settings)
     from stp.models.codec import load_tokenizer  # takes seconds
 

@@ -314,7 +314,7 @@ class Play:
 
         settings = self.settings.judge
         self._end_generator()
-        with closing(open_generator(settings, seed_model(settings))) as opened:
+        with closing(open_generator(settings, seed_model(settings, "judge"))) as opened:
             yield opened, prompt_format(settings.prompt_format)
 
     def release(self) -> None:

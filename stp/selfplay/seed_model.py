@@ -41,8 +41,8 @@ _TUPLES_A_LEMMA = 12
 _NAMED_LEMMA_FRAC = 0.5
 
 
-def seed_model(settings: ModelSettings) -> Path:
-    """The folder of `model.base`; of a chat model nothing is read.
+def seed_model(settings: ModelSettings, section: str = "model") -> Path:
+    """The folder of a section's `base`; of a chat model nothing is read.
 
     Raises:
         UsageError: there is no model in it.
@@ -50,7 +50,7 @@ def seed_model(settings: ModelSettings) -> Path:
     folder = data_dir() / TINY if settings.base == TINY else Path(settings.base)
     if settings.backend != "chat" and not (folder / "config.json").is_file():
         raise UsageError(
-            f"model.base: {settings.base}: expected {TINY} or a Hugging Face folder, found no config.json"
+            f"{section}.base: {settings.base}: expected {TINY} or a Hugging Face folder, found no config.json"
         )
     return folder
 

@@ -33,7 +33,7 @@ def refused(tmp_path: Path, config: str, overrides: list[str]) -> str:
         (["train.attention=flash_attention_2"], "flash_attn is not installed; run: pip install flash-attn"),
         (["train.launch=nowhere --processes 8"], "train.launch: cannot start 'nowhere'"),
         (["model.base=models/nowhere"], "model.base: models/nowhere: expected tiny or a Hugging Face folder"),
-        (["select.guide=true", "judge.base=models/judge"], "model.base: models/judge: expected tiny or"),
+        (["select.guide=true", "judge.base=models/judge"], "judge.base: models/judge: expected tiny or"),
         (["model.backend=chat"], 'model.backend "chat": for stp prove alone'),
     ],
 )
