@@ -233,6 +233,9 @@ MUTANTS: dict[str, tuple[dict[str, str], str, str]] = {  # of names with "file",
         {"if !(after.isOfKind ``Parser.Command.eoi) then": "if false then"},
         "theorem foo : True", "trivial\naxiom cheat : False",
     ),
+    "nothing behind it": (
+        {"match ← errorsOf behind with": "match ([] : List Said) with"}, "theorem foo : True", "by trivial ) }",
+    ),
     "forbidden syntax": (
         {
             "| some name => match forbiddenIn theoremRules stx with":
