@@ -78,11 +78,13 @@ def _read(
         if signature is None or seed is None or dialect is None:
             judged.append(replace(row, outcome=Outcome.UNPARSED))
             continue
-        asked = f"{row.input}_" if row.input >= 0 else ""  # nothing asked for a goal that was left open
-        name = f"conjecture_{row.round}_{asked}{row.sample}"
+        # A goal that was left open: no prompt asked for it, and what gives its statement away does so here.
+        is_goal = row.input < 0
+        name = f"conjecture_{row.round}_{'' if is_goal else f'{row.input}_'}{row.sample}"
         statement = dialect.make_statement(
-            statement_of(signature, name), seed.header, Source.CONJECTURE, parents=(row.seed,)
-        )
+            statement_of(signature, name), seed.header, Source.CONJECTURE, parents=(row.seed,),
+            origin=seed.origin if is_goal else None,
+        )  # fmt: skip
         found.append((statement, row))
     tests = {s.key for corpus in corpora(settings.data.dataset) for s in corpus.sides()[1]}
     known = store.known_keys([statement.key for statement, _ in found]) | tests
@@ -176,7 +178,7 @@ def _tries(statements: dict[str, Statement], tactics: Iterable[str]) -> list[Job
 
 def _job(s: Statement, text: str, proof: str) -> Job:
     """A check of a text made from a statement, by the statement's system and behind its header."""
-    return Job(s.key, s.header, text, proof, s.system)
+    return Job(s.key, s.header, text, proof, s.system, s.origin)
 
 
 #: In this order: each judges what those before it let through.

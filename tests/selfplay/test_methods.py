@@ -342,37 +342,40 @@ def test_a_false_statement_leaves_the_pool_with_its_negation_proved(lean_pool: P
 def test_a_failed_proof_is_completed_by_proofs_of_the_goals_that_it_left_open(play_round: PlayRound) -> None:
     play = play_round("expert-iteration", ["data.statements=1"])
     store, prover, gates = play.store, play.prover(1), play.settings.gates
-    text = "theorem both : ∀ a b : Nat, (a + b) * (a + b) = a * a + 2 * a * b + b * b ∧ b + a = a + b"
-    target = make_statement(text, "", Source.DATASET)
+    text = "theorem all : ∀ a b : Nat, (a + b) * (a + b) = a * a + 2 * a * b + b * b ∧ b + a = a + b ∧ a.gcd a = a"
+    target = make_statement(text, "", Source.DATASET, origin="Nat.gcd_self")
     store.add_statements([target], 0, "train")
-    failed = ["by intros; constructor", "by intros; constructor; skip", "by intros; constructor; foo"]
+    split = "by intros; refine ⟨?_, ?_, ?_⟩"
+    failed = [split, f"{split}; skip", f"{split}; foo"]
     store.add_attempts(1, "attempt", [(target.key, proof, 1, 0) for proof in failed])
     rejected = CheckResult("", Verdict.REJECTED)
     store.add_checks([(proof_key(target.key, proof), rejected) for proof in failed])
     assert {u.proof for u in unfinished(store, prover, 1) if u.statement == target} == {*failed[:2]}
 
-    assert salvage(store, prover, 2, 100) == 2
+    assert salvage(store, prover, 2, 100) == 3
     assert salvage(store, prover, 2, 100) == 0  # again: nothing new
     assert {(row.seed, row.seed_proof) for row in store.conjectures(2)} == {(target.key, None)}
     gate(store, play.pool, 2, play.settings, 5, 0)
-    assert {row.outcome: row.text for row in store.conjectures(2)} == {
-        Outcome.KEPT: "(a_1 b_1 : Nat) : (a_1 + b_1) * (a_1 + b_1) = a_1 * a_1 + 2 * a_1 * b_1 + b_1 * b_1",
-        Outcome.TRIVIAL: "(a_1 b_1 : Nat) : b_1 + a_1 = a_1 + b_1",
-    }
+    (trivial,) = store.conjectures(2, Outcome.TRIVIAL)
+    assert trivial.text == "(a_1 b_1 : Nat) : b_1 + a_1 = a_1 + b_1"
+    goals = {s.text.partition(" (")[2]: s for s in store.statements(source=Source.CONJECTURE)}
+    # The library theorem that gives the statement away proves no goal of it either.
+    gcd, square = (goals[key] for key in sorted(goals, key=len))
+    assert gcd.text.endswith(": a_1.gcd a_1 = a_1")
+    assert (gcd.origin, square.origin) == ("Nat.gcd_self", "Nat.gcd_self")
     assert complete(store, prover, 2, gates) == {"tried": 0, "completed": 0}
 
-    (goal,) = store.statements(source=Source.CONJECTURE)
-    store.add_attempts(2, "attempt", [(goal.key, "by grind", 1, 5), (goal.key, "by rfl", 3, 5)])
-    verdicts = {"by grind": Verdict.PROVED, "by rfl": Verdict.REJECTED}
-    store.add_checks([(proof_key(goal.key, proof), CheckResult("", v)) for proof, v in verdicts.items()])
+    proofs = {square.key: "by grind", gcd.key: "by exact Nat.gcd_eq_left (Nat.dvd_refl _)"}
+    store.add_attempts(2, "attempt", [(key, proof, 1, 5) for key, proof in proofs.items()])
+    proved = CheckResult("", Verdict.PROVED)
+    store.add_checks([(proof_key(key, proof), proved) for key, proof in proofs.items()])
     spent = store.generated_tokens()
     assert complete(store, prover, 2, gates) == {"tried": 2, "completed": 1}
     assert store.pooled_rates(2, 2)[target.key] == StoredTally(2, 2)
     assert store.first_proved()[target.key] == 2
     assert store.generated_tokens() == spent
-    assert {
-        proof.text.count("next") for proof in store.correct_proofs(2, 2) if proof.statement == target.key
-    } == {2}
+    found = [proof.text for proof in store.correct_proofs(2, 2) if proof.statement == target.key]
+    assert [text.count("next a_1 b_1 =>") for text in found] == [3, 3]
     assert complete(store, prover, 2, gates) == {"tried": 0, "completed": 0}  # it is proved
 
 
