@@ -234,7 +234,8 @@ MUTANTS: dict[str, tuple[dict[str, str], str, str]] = {  # of names with "file",
         "theorem foo : True", "trivial\naxiom cheat : False",
     ),
     "nothing behind it": (
-        {"match ← errorsOf behind with": "match ([] : List Said) with"}, "theorem foo : True", "by trivial ) }",
+        {"match ← errorsOf behind with": "match ([] : List Said) with"},
+        "theorem foo : True", "by trivial ) }",
     ),
     "forbidden syntax": (
         {

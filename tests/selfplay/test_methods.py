@@ -342,7 +342,8 @@ def test_a_false_statement_leaves_the_pool_with_its_negation_proved(lean_pool: P
 def test_a_failed_proof_is_completed_by_proofs_of_the_goals_that_it_left_open(play_round: PlayRound) -> None:
     play = play_round("expert-iteration", ["data.statements=1"])
     store, prover, gates = play.store, play.prover(1), play.settings.gates
-    text = "theorem all : ∀ a b : Nat, (a + b) * (a + b) = a * a + 2 * a * b + b * b ∧ b + a = a + b ∧ a.gcd a = a"
+    square_of_sum = "(a + b) * (a + b) = a * a + 2 * a * b + b * b"
+    text = f"theorem all : ∀ a b : Nat, {square_of_sum} ∧ b + a = a + b ∧ a.gcd a = a"
     target = make_statement(text, "", Source.DATASET, origin="Nat.gcd_self")
     store.add_statements([target], 0, "train")
     split = "by intros; refine ⟨?_, ?_, ?_⟩"
