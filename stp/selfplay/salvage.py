@@ -6,7 +6,7 @@ tried again with theirs in it.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -82,39 +82,31 @@ def complete(store: Store, prover: Prover, round: int, gates: GateSettings) -> d
             shortest[proof.statement] = proof.text
     trivial = {row.text for row in store.conjectures(round, Outcome.TRIVIAL) if row.input == INPUT}
     any_of_them = f"by first | {' | '.join(gates.trivial_tactics)}"
-    tries: dict[str, dict[str, Job]] = defaultdict(dict)
-    statements: dict[str, Statement] = {}
+    taken: Counter[str] = Counter()
+    rows: list[tuple[str, str, int, int]] = []
+    jobs: list[Job] = []
     for one in unfinished(store, prover, round - 1):
         closings = [
-            any_of_them if goal.signature in trivial else shortest.get(_key(goal.signature))
+            (goal, any_of_them if goal.signature in trivial else shortest.get(_key(goal.signature), ""))
             for goal in one.goals
         ]
-        if all(closings) and len(tries[one.statement.key]) < _COMPLETIONS:
-            text = completed(one.proof, [*zip(one.goals, filter(None, closings), strict=True)])
-            if text is not None:
-                key = proof_key(one.statement.key, text)
-                statements[one.statement.key] = one.statement
-                tries[one.statement.key][text] = prover.job(one.statement, text, id=key, premises=True)
-    jobs = [job for by_text in tries.values() for job in by_text.values()]
+        text = completed(one.proof, closings)
+        key = one.statement.key
+        if text is not None and taken[key] < _COMPLETIONS:
+            taken[key] += 1
+            rows.append((key, text, 1, 0))
+            jobs.append(prover.job(one.statement, text, id=proof_key(key, text), premises=True))
     results = list(prover.pool.check(jobs))
     with store.atomic():
-        store.add_attempts(
-            round, "complete", [(key, text, 1, 0) for key, texts in tries.items() for text in texts]
-        )
+        store.add_attempts(round, "complete", rows)
         store.add_checks((result.id, result) for result in results)
-    proved = {result.id for result in results if result.proved}
-    return {
-        "tried": len(jobs),
-        "completed": sum(any(job.id in proved for job in by_text.values()) for by_text in tries.values()),
-    }
+    tallies = store.tallies(round, "complete").values()
+    return {"tried": sum(t.attempts for t in tallies), "completed": sum(t.proved > 0 for t in tallies)}
 
 
 def _key(goal: str) -> str:
     """Of the conjecture that a goal's signature became; empty where it is none."""
     dialect = DIALECTS[System.LEAN]
-    signature = dialect.cut_conjecture(goal)
-    return (
-        dialect.make_statement(statement_of(signature, "goal"), "", Source.CONJECTURE).key
-        if signature
-        else ""
-    )
+    if (signature := dialect.cut_conjecture(goal)) is None:
+        return ""
+    return dialect.make_statement(statement_of(signature, "goal"), "", Source.CONJECTURE).key

@@ -81,7 +81,7 @@ def completed(proof: str, closings: Sequence[tuple[Goal, str]]) -> str | None:
     """The proof with a step more for each goal that it left open, in their order, from a proof of each.
 
     `by simp`, which left `h✝ : p ⏎ ⊢ q`, and `by exact f h_1` give a block of `simp` and
-    `next h_1 => exact f h_1`. None where a proof is no tactic block whose steps stand in one column.
+    `next h_1 => exact f h_1`. None where a proof is empty or no tactic block whose steps stand in one column.
     """
     if (steps := _steps(proof)) is None:
         return None

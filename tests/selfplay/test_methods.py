@@ -377,7 +377,8 @@ def test_a_failed_proof_is_completed_by_proofs_of_the_goals_that_it_left_open(pl
     assert store.generated_tokens() == spent
     found = [proof.text for proof in store.correct_proofs(2, 2) if proof.statement == target.key]
     assert [text.count("next a_1 b_1 =>") for text in found] == [3, 3]
-    assert complete(store, prover, 2, gates) == {"tried": 0, "completed": 0}  # it is proved
+    assert complete(store, prover, 2, gates) == {"tried": 2, "completed": 1}  # again: nothing new
+    assert store.pooled_rates(2, 2)[target.key] == StoredTally(2, 2)
 
 
 def test_salvage_is_a_part_of_the_round(play_round: PlayRound) -> None:
