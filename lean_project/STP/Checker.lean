@@ -411,14 +411,15 @@ def parseSingle (input : Parser.InputContext) (state : Elab.Command.State) : IO 
     let (after, _, behind) := parseNext input state next {}
     if !(after.isOfKind ``Parser.Command.eoi) then
       return .refused "a second command behind the theorem"
-    -- What begins no command is skipped up to the end, with an error.
-    match ← errorsOf behind with
-    | e :: _ => return .unparsed e
-    | [] => match theoremName stx with
-      | none => return .refused "not a plain theorem"
-      | some name => match forbiddenIn theoremRules stx with
-        | some kind => return .refused s!"forbidden syntax {kind}"
-        | none => return .theorem stx name
+    match theoremName stx with
+    | none => return .refused "not a plain theorem"
+    | some name => match forbiddenIn theoremRules stx with
+      | some kind => return .refused s!"forbidden syntax {kind}"
+      | none => do
+        -- What begins no command is skipped up to the end, with an error.
+        match ← errorsOf behind with
+        | e :: _ => return .unparsed e
+        | [] => return .theorem stx name
 
 /-! ## Statements -/
 
