@@ -8,7 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import EngFormatter, MaxNLocator, PercentFormatter
 
 from stp.report.compare import Comparison
 from stp.report.experiment import COSTS, Arm
@@ -62,6 +62,8 @@ def _cost_plot(comparison: Comparison, results: dict[str, Any], cost: str) -> Pl
             axes.axvline(comparison.budget, color=COLOURS[6], lw=1.6, ls=":")
         _shares(axes, "share of the pool proved")
         axes.set_xlabel(_COST_NAMES[cost])
+        if cost == "tokens":
+            axes.xaxis.set_major_formatter(EngFormatter(sep=""))  # 100k, 2M
         axes.set_xlim(left=0)
         figure.legend(loc="outside upper center", ncols=3)
         caption = "Bands: 95 % bootstrap intervals over seeds and statements."
