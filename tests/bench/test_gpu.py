@@ -30,7 +30,7 @@ measure = gpu.run
 gpu.run = lambda: measure(gpu.Sizes(sampled=small, trained=small, prompts=2, samples=2, tokens=8, examples=4,
                                     batch=2, tokens_per_pass=2000))
 result = CliRunner().invoke(app, ["bench", "gpu"])
-print(result.output)
+print(result.stdout)
 assert result.exit_code == 0, result.exception
 print("loaded:", *(name for name in ("ray", "stp.verify", "stp.store", "sqlite3") if name in sys.modules))
 """
