@@ -64,6 +64,29 @@ def parts_of(step: str) -> list[str]:
     return [step[start:end].strip() for start, end in _between(parts, len(step))]
 
 
+def completed(proof: str, closings: Sequence[tuple[Goal, str]]) -> str | None:
+    """The proof with a step more for each goal that it left open, in their order, from a proof of each.
+
+    `by simp`, which left `h✝ : p ⏎ ⊢ q`, and `by exact f h_1` give a block of `simp` and
+    `next h_1 => exact f h_1`. None where a proof is empty or no tactic block whose steps stand in one column.
+    """
+    if not (steps := _in_one_column(proof)):
+        return None
+    for goal, closing in closings:
+        if not (closes_it := _in_one_column(closing)):
+            return None
+        below = "".join(f"\n  {step}".replace("\n", "\n  ") for step in closes_it)
+        steps = [*steps, " ".join(["next", *goal.unnamed, "=>"]) + below]
+    return block(steps)
+
+
+def _in_one_column(proof: str) -> list[str]:
+    """The steps that `lines_of` gives, where the first is not on the line of `by` and others below it."""
+    first, _, rest = proof.partition("\n")
+    whole = first.rstrip() == "by" or (first.startswith("by ") and not rest.strip())
+    return lines_of(proof) if whole else []
+
+
 def leaves_goals(result: CheckResult) -> bool:
     """Is all that is wrong with the proof that goals are left?"""
     errors = [message for message in result.messages if message.severity == "error"]

@@ -78,12 +78,10 @@ def _read(
         if signature is None or seed is None or dialect is None:
             judged.append(replace(row, outcome=Outcome.UNPARSED))
             continue
-        # A goal that was left open: no prompt asked for it, and what gives its statement away does so here.
-        is_goal = row.input < 0
-        name = f"conjecture_{row.round}_{'' if is_goal else f'{row.input}_'}{row.sample}"
+        name = f"conjecture_{row.round}_{'' if row.is_goal else f'{row.input}_'}{row.sample}"
         statement = dialect.make_statement(
             statement_of(signature, name), seed.header, Source.CONJECTURE, parents=(row.seed,),
-            origin=seed.origin if is_goal else None,
+            origin=seed.origin if row.is_goal else None,  # what gives a statement away gives its goals away
         )  # fmt: skip
         found.append((statement, row))
     tests = {s.key for corpus in corpora(settings.data.dataset) for s in corpus.sides()[1]}

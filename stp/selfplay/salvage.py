@@ -11,17 +11,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import zip_longest
 
-from stp.models.prompts import statement_of
 from stp.search.sample import Prover
+from stp.search.tactics import completed, leaves_goals
 from stp.settings import GateSettings
-from stp.store.rows import Conjecture, Outcome, proof_key
+from stp.store.rows import NO_INPUT, Conjecture, Outcome, proof_key
 from stp.store.store import Store
-from stp.syntax.dialect import DIALECTS
-from stp.syntax.goals import Goal, completed, goals_in
-from stp.types import Job, Source, Statement, System, Verdict
+from stp.syntax.goals import Goal, goals_in
+from stp.syntax.lean import cut_conjecture, statement_key
+from stp.types import Job, Statement, System
 
-#: The input of all salvaged conjectures: no prompt asked for them.
-INPUT = -1
 #: Completed proofs of a statement that are tried in a round, at most.
 _COMPLETIONS = 8
 
@@ -47,8 +45,7 @@ def unfinished(store: Store, prover: Prover, round: int) -> Iterator[Unfinished]
     found: dict[str, list[Unfinished]] = defaultdict(list)
     for key, statement, text in failed:
         result = results[key]
-        errors = [message for message in result.messages if message.severity == "error"]
-        if result.verdict is Verdict.REJECTED and len(errors) == len(result.goals) == 1:
+        if leaves_goals(result) and len(result.goals) == 1:
             goals = goals_in(result.goals[0].text)
             if goals and all(goal.whole for goal in goals):
                 found[statement.key].append(Unfinished(statement, text, goals))
@@ -66,7 +63,7 @@ def salvage(store: Store, prover: Prover, round: int, most: int) -> int:
         for goal in one.goals:
             found.setdefault(goal.signature, one.statement.key)
     rows = [
-        Conjecture(round, INPUT, at, target, None, None, None, signature)
+        Conjecture(round, NO_INPUT, at, target, None, None, None, signature)
         for at, (signature, target) in enumerate([*found.items()][:most])
     ]
     return store.add_conjectures(rows)
@@ -80,7 +77,7 @@ def complete(store: Store, prover: Prover, round: int, gates: GateSettings) -> d
     for proof in store.correct_proofs(0, round):
         if len(proof.text) < len(shortest.get(proof.statement, proof.text + " ")):
             shortest[proof.statement] = proof.text
-    trivial = {row.text for row in store.conjectures(round, Outcome.TRIVIAL) if row.input == INPUT}
+    trivial = {row.text for row in store.conjectures(round, Outcome.TRIVIAL) if row.is_goal}
     any_of_them = f"by first | {' | '.join(gates.trivial_tactics)}"
     taken: Counter[str] = Counter()
     rows: list[tuple[str, str, int, int]] = []
@@ -106,7 +103,5 @@ def complete(store: Store, prover: Prover, round: int, gates: GateSettings) -> d
 
 def _key(goal: str) -> str:
     """Of the conjecture that a goal's signature became; empty where it is none."""
-    dialect = DIALECTS[System.LEAN]
-    if (signature := dialect.cut_conjecture(goal)) is None:
-        return ""
-    return dialect.make_statement(statement_of(signature, "goal"), "", Source.CONJECTURE).key
+    signature = cut_conjecture(goal)
+    return statement_key(signature) if signature else ""

@@ -127,9 +127,8 @@ class Proofs(Connection):
             " JOIN checks c ON c.proof = a.proof JOIN proofs p ON p.key = a.proof"
             " JOIN statements s ON s.key = a.statement"
             " WHERE a.stage = 'attempt' AND a.round = ?1 AND s.source = 'dataset' AND p.text != ''"
-            " AND c.verdict IN ('rejected', 'incomplete') AND NOT EXISTS (SELECT 1 FROM attempts b"
-            " JOIN checks d ON d.proof = b.proof WHERE b.stage IN ('attempt', 'complete')"
-            " AND b.statement = a.statement AND d.verdict = 'proved')"
+            " AND c.verdict IN ('rejected', 'incomplete')"
+            " AND s.key NOT IN (SELECT key FROM pass_rates WHERE proved > 0)"
             " ORDER BY a.count DESC, p.key",
             round,
         )

@@ -92,6 +92,10 @@ class Tally:
         return self.proved / self.attempts
 
 
+#: The input of all conjectures that no prompt asked for.
+NO_INPUT = -1
+
+
 @dataclass(frozen=True, slots=True)
 class Conjecture:
     """One text that the conjecturer wrote, and what its prompt was made of."""
@@ -112,6 +116,11 @@ class Conjecture:
     """Key of the statement that it became, once KEPT."""
     tokens: int = 0
     """What the model wrote for it."""
+
+    @property
+    def is_goal(self) -> bool:
+        """Did a failed proof leave it open, so that no prompt asked for it?"""
+        return self.input == NO_INPUT
 
 
 @dataclass(frozen=True, slots=True)

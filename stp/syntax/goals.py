@@ -1,4 +1,4 @@
-"""Goals as Lean prints them, as statements; and a proof with proofs of the goals that it left open.
+"""Goals as Lean prints them, turned back into statements.
 
 Nothing rests on this reading: what is said wrongly does not elaborate, which the checker finds out.
 """
@@ -6,9 +6,7 @@ Nothing rests on this reading: what is said wrongly does not elaborate, which th
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
-from textwrap import dedent, indent
 
 from stp.syntax.lean import split_theorem
 from stp.syntax.lean_tokens import Token, closes, opens, tokens
@@ -75,32 +73,6 @@ def goal_of(statement: str) -> Goal:
         at = end + 1
     target = signature[parts[at].end :] if at < len(parts) else signature
     return Goal(tuple(hypotheses), " ".join(target.split()))
-
-
-def completed(proof: str, closings: Sequence[tuple[Goal, str]]) -> str | None:
-    """The proof with a step more for each goal that it left open, in their order, from a proof of each.
-
-    `by simp`, which left `h✝ : p ⏎ ⊢ q`, and `by exact f h_1` give a block of `simp` and
-    `next h_1 => exact f h_1`. None where a proof is empty or no tactic block whose steps stand in one column.
-    """
-    if (steps := _steps(proof)) is None:
-        return None
-    for goal, closing in closings:
-        if (closes_it := _steps(closing)) is None:
-            return None
-        names = "".join(f" {name}" for name in goal.unnamed)
-        steps += f"\nnext{names} =>\n{indent(closes_it, '  ')}"
-    return f"by\n{indent(steps, '  ')}"
-
-
-def _steps(proof: str) -> str | None:
-    """What follows `by`, its first step at the left margin."""
-    first, _, rest = proof.partition("\n")
-    if not (first + " ").startswith("by "):
-        return None
-    if not rest.strip():
-        return first.removeprefix("by").strip() or None
-    return None if first.removeprefix("by").strip() else dedent(rest).rstrip()
 
 
 def _closing(parts: list[Token], at: int) -> int:

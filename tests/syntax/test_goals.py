@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from stp.syntax.goals import Goal, completed, goal_of, goals_in
+from stp.search.tactics import completed
+from stp.syntax.goals import Goal, goal_of, goals_in
 from stp.syntax.lean import cut_conjecture
 
 
