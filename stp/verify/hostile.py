@@ -32,6 +32,8 @@ _HOSTILE = [
     ("theorem foo : (List.replicate {n} 'a').asString.length = {i}", "rfl",
      {Verdict.REJECTED, Verdict.TIMED_OUT, Verdict.BAD_STATEMENT}),
 ]  # fmt: skip
+
+
 def deadly() -> list[Job]:
     """Jobs that only the clock ends, with their checker, each twice: a clock that ran out is tried once more.
 
