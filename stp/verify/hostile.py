@@ -9,11 +9,11 @@ from __future__ import annotations
 from stp.types import Job, Limits, Verdict
 
 _LOOP = "theorem foo (f : Nat → Nat) (h : ∀ x, f x = f (x + 1)) : f {i} = 1"
-#: Counts down 2 ^ {depth} times in the kernel, in continuations: no deeper stack, no step that a cache knows.
+#: Counts down 2 ^ 60 times in the kernel, in continuations: no deeper stack, no step that a cache knows.
 _COUNT = (
     "theorem foo : Nat.rec (motive := fun _ => Nat → (Nat → Nat) → Nat)"
     " (fun x k => Nat.rec (motive := fun _ => Nat) 1 (fun p _ => id k p) x)"
-    " (fun _ r x k => r x fun y => r y k) {depth} 10000000000000000000 id = 1"
+    " (fun _ r x k => r x fun y => r y k) 60 10000000000000000000 id = 1"
 )
 #: Statement, proof, the verdicts that are due.
 _HOSTILE = [
@@ -32,18 +32,18 @@ _HOSTILE = [
     ("theorem foo : (List.replicate {n} 'a').asString.length = {i}", "rfl",
      {Verdict.REJECTED, Verdict.TIMED_OUT, Verdict.BAD_STATEMENT}),
 ]  # fmt: skip
+#: These end the checker, each twice: a crash or a clock that ran out is tried once more. The kernel counts
+#: heartbeats too, so they get as many as would last for minutes.
+_DEADLY = [
+    (_COUNT, "by decide +kernel"),
+    ("theorem foo : (List.replicate 1000000000 1).length = 2", "by decide +kernel"),
+]
 
 
 def deadly() -> list[Job]:
-    """Jobs that only the clock ends, with their checker, each twice: a clock that ran out is tried once more.
-
-    The kernel counts heartbeats too, so they get as many as would last for minutes.
-    """
+    """Jobs that only a clock or a crash ends."""
     limits = Limits(5.0, 1_000_000)
-    return [
-        Job(f"deadly {i}", "", _COUNT.format(depth=60 + i), "by decide +kernel", limits=limits)
-        for i in range(2)
-    ]
+    return [Job(f"deadly {i}", "", text, proof, limits=limits) for i, (text, proof) in enumerate(_DEADLY)]
 
 
 def hostile(count: int) -> list[tuple[Job, set[Verdict]]]:
