@@ -99,6 +99,9 @@ class DataSettings(Section):
     """A name of `stp data list`, a file or folder of your own, or isabelle-main; several with `+` between."""
     pool: str = ""
     """A file of statement keys, one a line, to draw from (`stp data pool`); "": all without a seed proof."""
+    seed_statements: int = Field(0, ge=0)
+    """Of each corpus, how many statements' proofs a run starts from, always the same ones; 0: all. The model
+    that comes with STP has learnt them all: `stp data model` makes one that learnt these alone."""
     benchmarks: tuple[str, ...] = ()
     """Whose open sides, `train` and `valid`, are to be proved too."""
     statements: int = Field(320, ge=0)
@@ -369,6 +372,15 @@ def validate_as(model: type[S], values: dict[str, Any], where: str) -> S:
         if not key:
             raise SettingsError(f"{where}: {first['msg'].removeprefix('Value error, ')}") from None
         raise SettingsError(f"{where}: {key}: {first['msg']}, got {first['input']!r}") from None
+
+
+def with_later_keys(values: dict[str, Any]) -> dict[str, Any]:
+    """Recorded settings, as JSON, with those keys that came after them: by default a new key changes nothing.
+    Values that are no settings any more come back as they are."""
+    try:
+        return Settings.model_validate(values).model_dump(mode="json")
+    except ValidationError:
+        return values
 
 
 def _siblings(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:

@@ -35,6 +35,19 @@ def build(
     print(make())
 
 
+@app.command("model")
+def model(
+    out: Annotated[Path, typer.Argument(help="The Hugging Face folder to write.")],
+    seed_statements: Annotated[
+        int, typer.Option(min=1, help="Whose proofs it learns: data.seed_statements.")
+    ],
+) -> None:
+    """Train a model like the one that comes with STP on few of its proofs, for runs that start from few."""
+    from stp.selfplay.seed_model import build_tiny
+
+    print(build_tiny(out, seed_statements))
+
+
 @app.command("pool")
 def pool(
     file: Annotated[Path, typer.Argument(help="The pool's file; where it exists it is only described.")],

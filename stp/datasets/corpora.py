@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from random import Random
 
 from stp.datasets import isabelle_main, registry, seeds
 from stp.datasets.decontaminate import OPEN_SPLITS, Copy, HeldOut, held_out
 from stp.datasets.seeds import Seed
 from stp.errors import UsageError
+from stp.settings import DataSettings
 from stp.types import Statement, System
 
 Sides = tuple[list[Statement], list[Statement]]
@@ -63,25 +65,34 @@ class Corpus:
         return found
 
 
-def corpora(names: str) -> list[Corpus]:
-    """The corpora of `data.dataset`: a name of `stp data list`, a file or folder of one's own, or
-    isabelle-main; several with `+` between them.
+def corpora(data: DataSettings) -> list[Corpus]:
+    """The corpora of `data.dataset`, each with the seeds that `data.seed_statements` leaves it.
 
     Raises:
         UsageError: one is missing, or named twice.
     """
+    names = data.dataset
     chosen = names.split("+")
     if "" in chosen or len(set(chosen)) < len(chosen):
         raise UsageError(f"data.dataset: expected names with + between them, each once, found {names!r}")
-    return [_corpus(name, lambda: held_out(names)) for name in chosen]
+    return [_corpus(name, lambda: held_out(names), data.seed_statements) for name in chosen]
 
 
-def _corpus(name: str, kept: Callable[[], HeldOut]) -> Corpus:
+def of_few(proofs: Iterable[Seed], statements: int) -> list[Seed]:
+    """The proofs of so many statements (0: all), always the same ones: those of fewer are among them."""
+    found = list(proofs)
+    keys = sorted({seed.statement.key for seed in found})
+    Random(0).shuffle(keys)
+    few = set(keys[: statements or None])
+    return [seed for seed in found if seed.statement.key in few]
+
+
+def _corpus(name: str, kept: Callable[[], HeldOut], few: int) -> Corpus:
     # The modules' functions are looked up when they are called.
     if name == isabelle_main.NAME:
         sides: Callable[[], Sides] = lambda: (isabelle_main.load("train"), isabelle_main.load("test"))  # noqa: E731
-        return Corpus(name, System.ISABELLE, sides, lambda: isabelle_main.seeds(), list, kept)
+        return Corpus(name, System.ISABELLE, sides, lambda: of_few(isabelle_main.seeds(), few), list, kept)
     return Corpus(
-        name, System.LEAN, lambda: registry.sides(name), lambda: seeds.load(), lambda: registry.claims(name),
-        kept,
+        name, System.LEAN, lambda: registry.sides(name), lambda: of_few(seeds.load(), few),
+        lambda: registry.claims(name), kept,
     )  # fmt: skip

@@ -174,7 +174,7 @@ def _strictly_checked(store: Store, settings: Settings, proofs: list[CorrectProo
     for proof in proofs:
         s = statements[proof.statement]
         jobs.append(Job(proof.key, s.header, s.text, proof.text, s.system, s.origin, limits, strict=True))
-    systems = [corpus.system for corpus in corpora(settings.data.dataset)]
+    systems = [corpus.system for corpus in corpora(settings.data)]
     with open_pools(settings.verify, systems, cache=default_cache()) as pool:
         results = tqdm(pool.check(jobs), total=len(jobs), desc="strict check", unit="proof")
         return {result.id for result in results if result.proved}, pool.digest

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from stp.errors import StoreError, UsageError
-from stp.settings import PLACEMENT, Settings
+from stp.settings import PLACEMENT, Settings, with_later_keys
 from stp.store.metadata import metadata
 from stp.store.store import Store
 
@@ -35,7 +35,7 @@ def settle(store: Store, folder: Path, settings: Settings) -> None:
     values = settings.model_dump(mode="json")
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
     began = store.meta("settings")
-    if began is not None and began != values:
+    if began is not None and (began := with_later_keys(began)) != values:
         changed = [
             f"{section}.{key}: began with {began.get(section, {}).get(key)!r}, now {value!r}"
             for section, keys in values.items()

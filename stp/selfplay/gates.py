@@ -84,7 +84,7 @@ def _read(
             origin=seed.origin if row.is_goal else None,  # what gives a statement away gives its goals away
         )  # fmt: skip
         found.append((statement, row))
-    tests = {s.key for corpus in corpora(settings.data.dataset) for s in corpus.sides()[1]}
+    tests = {s.key for corpus in corpora(settings.data) for s in corpus.sides()[1]}
     known = store.known_keys([statement.key for statement, _ in found]) | tests
     index = held_out(settings.data.dataset).index
     fresh: dict[str, tuple[Statement, Conjecture]] = {}

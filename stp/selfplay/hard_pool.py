@@ -27,7 +27,7 @@ def build(path: Path, settings: Settings, candidates: int) -> None:
     from stp.models.backend import open_generator
 
     require_provers(settings)
-    chosen = corpora(settings.data.dataset)
+    chosen = corpora(settings.data)
     unproved = [s for corpus in chosen for s in corpus.unproved(settings.data.benchmarks)[0]]
     library = [s for s in unproved if s.origin]
     drawn = Random(settings.seed).sample(library, min(candidates or len(library), len(library)))

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from stp.datasets.corpora import corpora
 from stp.errors import UsageError
 from stp.models.prompts import prompt_format, two_roles
-from stp.selfplay.seed_model import seed_model
+from stp.selfplay.seed_model import TINY, seed_model
 from stp.settings import Settings
 from stp.training.launch import launcher
 from stp.types import System
@@ -51,12 +51,18 @@ def require_provers(settings: Settings) -> None:
     """Looks for the provers of the run's systems and the libraries of its statements.
 
     Raises:
-        UsageError: no such dataset, or it imports what is not there.
+        UsageError: no such dataset, or it imports what is not there; or its few seeds are not all that the
+            model has learnt.
         ToolchainError: a prover is absent; says what to do.
     """
-    for corpus in corpora(settings.data.dataset):
+    for corpus in corpora(settings.data):
         find_prover(settings.verify.model_copy(update={"system": corpus.system}))
         if corpus.system is System.LEAN:
+            if settings.data.seed_statements and settings.model.base == TINY:
+                raise UsageError(
+                    "data.seed_statements: the model tiny has learnt the proofs of all seed statements; name "
+                    "one in model.base that learnt these alone: run stp data model"
+                )
             statements = [*corpus.open(settings.data.benchmarks).values(), *corpus.sides()[1]]
             require_library(corpus.name, {s.header for s in statements}, settings.verify.toolchain)
 
@@ -79,7 +85,7 @@ def _packages(settings: Settings) -> Iterator[tuple[str, str, str]]:
 
 
 def _require_systems(settings: Settings) -> None:
-    systems = {corpus.system for corpus in corpora(settings.data.dataset)}
+    systems = {corpus.system for corpus in corpora(settings.data)}
     if settings.conjecture.salvage and System.LEAN not in systems:
         raise UsageError(
             "conjecture.salvage: only Lean tells what a proof left open; set it to 0 for Isabelle"

@@ -279,7 +279,7 @@ class Play:
 
     @property
     def corpora(self) -> list[Corpus]:
-        return corpora(self.settings.data.dataset)
+        return corpora(self.settings.data)
 
     @property
     def pool(self) -> Checkers:

@@ -25,7 +25,7 @@ from stp.datasets.seeds import Seed, related
 from stp.errors import UsageError
 from stp.models.prompts import PromptFormat, prompt_format, signature_of, two_roles
 from stp.selfplay.seeds import lemmas
-from stp.settings import ModelSettings, Settings, TinySettings, TrainSettings
+from stp.settings import DataSettings, ModelSettings, Settings, TinySettings, TrainSettings
 from stp.types import Statement, System
 from stp.verify.lean import install
 
@@ -56,17 +56,31 @@ def seed_model(settings: ModelSettings, section: str = "model") -> Path:
 
 
 def build() -> Path:
-    """Trains the tiny model from random weights and writes it to `data/tiny`, in half precision.
+    """Makes the tiny model that comes with STP again. Killed, it goes on from its last checkpoint."""
+    trained, target = _train_tiny(install.cache_dir() / "models" / TINY, 0), data_dir() / TINY
+    shutil.rmtree(target, ignore_errors=True)
+    return _halve(trained, target)
 
-    Killed, it goes on from its last checkpoint.
+
+def build_tiny(out: Path, seed_statements: int) -> Path:
+    """Makes one like it that learnt the proofs of `data.seed_statements` statements alone, and all statements
+    of `lean-core`'s training side; writes it to `out`. Killed, it goes on from its last checkpoint, which is
+    in a folder beside it.
+
+    Raises:
+        UsageError: `out` is there already.
     """
+    if out.exists():
+        raise UsageError(f"{out}: expected a folder to be made, found one that is there: name another")
+    return _halve(_train_tiny(out.with_name(out.name + ".training"), seed_statements), out)
+
+
+def _train_tiny(work: Path, seed_statements: int) -> Path:
     from stp.models.tiny import make_tiny
     from stp.training.sft import train
 
-    target = data_dir() / TINY
-    work = install.cache_dir() / "models"
-    start, trained = work / "tiny.start", work / "tiny.trained"
-    [corpus] = corpora(LEAN_CORE)
+    start, trained = work / "start", work / "trained"
+    [corpus] = corpora(DataSettings(dataset=LEAN_CORE, seed_statements=seed_statements))
     if not start.exists():
         work.mkdir(parents=True, exist_ok=True)
         texts = [
@@ -74,24 +88,14 @@ def build() -> Path:
         ]
         texts += [signature_of(statement.text) for statement in corpus.train()]
         make_tiny(start, texts, TinySettings(), seed=0)
-    train(
-        start,
-        trained,
-        seed_examples(corpus, prompt_format(_FORMAT)),
-        _TRAINING,
-        prompt_format=_FORMAT,
-        seed=0,
-    )
-    shutil.rmtree(target, ignore_errors=True)
-    _halve(trained, target)
-    shutil.rmtree(start)
-    shutil.rmtree(trained)
-    return target
+    examples = seed_examples(corpus, prompt_format(_FORMAT))
+    train(start, trained, examples, _TRAINING, prompt_format=_FORMAT, seed=0)
+    return trained
 
 
 def seed_data(settings: Settings, style: PromptFormat) -> list[Example]:
     """What a seed model learns of a run's corpora, in the run's prompt format."""
-    return [example for corpus in corpora(settings.data.dataset) for example in seed_examples(corpus, style)]
+    return [example for corpus in corpora(settings.data) for example in seed_examples(corpus, style)]
 
 
 def start_model(settings: Settings, out: Path, seed: int) -> int:
@@ -103,7 +107,7 @@ def start_model(settings: Settings, out: Path, seed: int) -> int:
     from stp.training.sft import train
 
     base = seed_model(settings.model)
-    is_lean = all(corpus.system is System.LEAN for corpus in corpora(settings.data.dataset))
+    is_lean = all(corpus.system is System.LEAN for corpus in corpora(settings.data))
     if settings.model.base != TINY or is_lean:
         copy_model(base, out)
         return 0
@@ -127,9 +131,7 @@ def first_training(model: Path, out: Path, settings: Settings, data: list[Path])
     against = held_out(settings.data.dataset)
     examples = [example for path in data for example in examples_of(path, style, against)]
     if not data:
-        copies = {
-            key: copy for corpus in corpora(settings.data.dataset) for key, copy in corpus.seeds()[1].items()
-        }
+        copies = {key: copy for corpus in corpora(settings.data) for key, copy in corpus.seeds()[1].items()}
         print(f"{settings.data.dataset}: {against.report(copies)}", file=sys.stderr)
         examples = seed_data(settings, style)
     return train(
@@ -240,15 +242,20 @@ def copy_model(model: Path, out: Path) -> None:
         work.rename(out)
 
 
-def _halve(source: Path, target: Path) -> None:
-    """Copies a model's folder with weights in half precision, to be loaded in full."""
+def _halve(trained: Path, out: Path) -> Path:
+    """Turns a trained model into `out`, its weights in half precision, to be loaded in full."""
     import torch
     from safetensors.torch import load_file, save_file
 
-    shutil.copytree(source, target, ignore=shutil.ignore_patterns("training.json", "inputs"))
-    weights = load_file(source / "model.safetensors")
+    work = out.with_name(out.name + ".half")
+    shutil.rmtree(work, ignore_errors=True)
+    shutil.copytree(trained, work, ignore=shutil.ignore_patterns("training.json", "inputs"))
+    weights = load_file(trained / "model.safetensors")
     halved = {name: tensor.to(torch.bfloat16) for name, tensor in weights.items()}
-    save_file(halved, target / "model.safetensors", metadata={"format": "pt"})
-    (target / "model.safetensors").chmod(0o644)
-    config = json.loads((target / "config.json").read_text())
-    (target / "config.json").write_text(json.dumps({**config, "dtype": "float32"}, indent=2) + "\n")
+    save_file(halved, work / "model.safetensors", metadata={"format": "pt"})
+    (work / "model.safetensors").chmod(0o644)
+    config = json.loads((work / "config.json").read_text())
+    (work / "config.json").write_text(json.dumps({**config, "dtype": "float32"}, indent=2) + "\n")
+    work.rename(out)
+    shutil.rmtree(trained.parent)
+    return out

@@ -11,7 +11,7 @@ from typing import Any
 from tqdm import tqdm
 
 from stp.datasets import lean_core, pool_file
-from stp.datasets.corpora import Corpus, corpora
+from stp.datasets.corpora import Corpus, corpora, of_few
 from stp.datasets.decontaminate import Copy, held_out
 from stp.datasets.seeds import Seed
 from stp.errors import UsageError
@@ -79,8 +79,8 @@ def fill(store: Store, settings: Settings, pool: Callable[[], Checkers]) -> dict
     found: list[Seed] = []
     seed_copies: dict[str, Copy] = {}
     against = held_out(settings.data.dataset)
-    for corpus in corpora(settings.data.dataset):
-        own = own_seeds(corpus, pool, settings)
+    for corpus in corpora(settings.data):
+        own = of_few(own_seeds(corpus, pool, settings), settings.data.seed_statements)
         kept, copies = against.clean_proofs(own) if own else corpus.seeds()
         found += kept
         seed_copies |= copies
@@ -121,7 +121,7 @@ def draw(
     wanted = set(pool_file.read(Path(data.pool))) if data.pool else None
     pool: list[Statement] = []
     left_out: dict[str, Copy] = {}
-    for corpus in corpora(data.dataset):
+    for corpus in corpora(data):
         unproved, copies = corpus.unproved(data.benchmarks)
         unproved = [s for s in unproved if s.key not in proved]
         if wanted is not None:
@@ -149,7 +149,7 @@ def draw(
 def draw_tests(data: DataSettings, seed: int) -> list[Statement]:
     """The held-out statements that the run is evaluated on."""
     drawn: list[Statement] = []
-    for corpus in corpora(data.dataset):
+    for corpus in corpora(data):
         tests = corpus.sides()[1]
         size = min(data.held_out or len(tests), len(tests))
         drawn += Random(f"{seed}/held-out").sample(tests, size)

@@ -12,6 +12,7 @@ import pytest
 from stp.datasets import decontaminate, lean_core, registry, seeds
 from stp.datasets.corpora import corpora
 from stp.datasets.decontaminate import RESEMBLANCE, Index
+from stp.settings import DataSettings
 from stp.syntax.lean import make_statement
 from stp.types import Source, Statement
 
@@ -127,7 +128,7 @@ def test_of_a_corpus_to_train_on_one_side_is_held_out_and_its_copies_leave_the_o
     try:
         for cached in (decontaminate.held_out, registry.sides):
             cached.cache_clear()
-        [corpus] = corpora(dataset)
+        [corpus] = corpora(DataSettings(dataset=dataset))
         assert decontaminate.held_out(dataset).sizes[dataset] == 1
         assert [s.name for s in corpus.train()] == ["t2"]
         pool, copies = corpus.unproved()

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from stp.datasets import lean_core, leandojo
+from stp.datasets import lean_core, leandojo, seeds
+from stp.datasets.corpora import corpora
 from stp.datasets.decontaminate import HeldOut, Index
 from stp.errors import UsageError
 from stp.models.hf import HfGenerator
 from stp.models.prompts import prompt_format, signature_of
 from stp.models.tiny import make_tiny
 from stp.selfplay.learn import conjecturer_example, prover_example
-from stp.selfplay.seed_model import examples_of, first_training, seed_model
-from stp.settings import ModelSettings, TinySettings, load
+from stp.selfplay.seed_model import build_tiny, examples_of, first_training, seed_model
+from stp.settings import DataSettings, ModelSettings, TinySettings, load
 from stp.store.rows import ConjecturerText, ProverText
 from stp.syntax.lean import make_statement
+from stp.training import sft
+from stp.training.examples import Example
+from stp.training.fit import TrainReport
 from stp.types import Source
 from tests.datasets.test_leandojo import folder as trace  # noqa: F401
 from tests.datasets.test_published import STP, write
@@ -48,6 +53,33 @@ def test_it_reads_what_self_play_will_ask_and_writes_what_self_play_will_train(
     asked = ConjecturerText(x.statement, x.proof, lemma.name, lemma.statement, y.statement, 1.0)
     assert examples_of(trace, style, NOTHING) == [*provers, conjecturer_example(style, asked)]
     assert provers[0].prompt == style.prover(file[0].statement.text)
+
+
+@pytest.mark.lean
+@pytest.mark.timeout(120)
+def test_a_tiny_model_of_few_proofs_is_a_folder_that_samples(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Sequence[Example]] = []
+
+    def taught(model: Path, out: Path, examples: Sequence[Example], *given: Any, **named: Any) -> TrainReport:
+        asked.append(examples)
+        return train(model, out, examples[:40], *given, **named)
+
+    train = sft.train
+    monkeypatch.setattr(sft, "train", taught)
+    build_tiny(tmp_path / "few", 30)
+    few = corpora(DataSettings(seed_statements=30))[0].seeds()[0]
+    proofs = {example.target for example in asked[0]} & {seed.proof for seed in seeds.load()}
+    assert proofs == {seed.proof for seed in few}
+    assert len(asked[0]) > 6000  # all statements, to learn to state
+    [[sample]] = HfGenerator(tmp_path / "few", "tiny").generate(
+        [prompt_format("tiny").prover("theorem t : 1 = 1")], n=1, temperature=1.0, max_tokens=8, seed=0
+    )
+    assert sample.tokens
+    assert [path.name for path in tmp_path.iterdir()] == ["few"]
+    with pytest.raises(UsageError, match="few: expected a folder to be made"):
+        build_tiny(tmp_path / "few", 30)
 
 
 def test_a_published_corpus_teaches_the_prover_with_its_weights(tmp_path: Path) -> None:

@@ -26,6 +26,21 @@ def test_where_the_work_is_done_may_change_and_nothing_else(tmp_path: Path) -> N
         settle(store, tmp_path, moved)
 
 
+def test_a_run_from_before_a_setting_goes_on_with_its_default(tmp_path: Path) -> None:
+    began = load().model_dump(mode="json")
+    del began["data"]["seed_statements"]
+    make_folder(tmp_path)
+    with Store(tmp_path / "stp.sqlite") as store:
+        store.set_meta("settings", began)
+        settle(store, tmp_path, load())
+        store.set_meta("settings", began)
+        with pytest.raises(UsageError, match=r"seed_statements: began with 0, now 9"):
+            settle(store, tmp_path, load(overrides=["data.seed_statements=9"]))
+        store.set_meta("settings", {"models": 3})
+        with pytest.raises(UsageError, match=r"data\.dataset: began with None"):
+            settle(store, tmp_path, load())
+
+
 def test_every_such_key_is_one() -> None:
     values = Settings().model_dump()
     for key in PLACEMENT:

@@ -59,6 +59,11 @@ def test_tokens_that_the_prompts_have_and_the_model_lacks(tmp_path: Path) -> Non
 
 
 @pytest.mark.lean
+def test_a_model_that_has_not_learnt_more_than_the_run_s_few_seeds(tmp_path: Path) -> None:
+    assert "run stp data model" in refused(tmp_path, "tiny", ["data.seed_statements=9"])
+
+
+@pytest.mark.lean
 @pytest.mark.parametrize("kind", ["auto", "embedded", "native"])
 def test_a_lean_that_can_read_the_statements(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

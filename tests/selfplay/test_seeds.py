@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from stp.datasets import decontaminate, lean_core, pool_file, registry, seeds
+from stp.datasets.corpora import corpora
 from stp.errors import UsageError
 from stp.models.prompts import prompt_format
 from stp.search.evaluate import proved_by_portfolio
@@ -73,6 +74,23 @@ def test_a_pool_has_the_open_side_of_its_benchmarks_and_no_copy_of_the_other(
         draw(chosen, 0)
 
 
+def test_a_start_from_few_proofs_leaves_the_statements_of_the_others_to_prove(
+    proved: set[str], lean_pool: Pool
+) -> None:
+    def started(few: int) -> tuple[set[str], set[str]]:
+        [corpus] = corpora(DataSettings(seed_statements=few))
+        return {s.statement.key for s in corpus.seeds()[0]}, {s.key for s in corpus.unproved()[0]}
+
+    (all_, rest), (some, open_), (fewer, _) = started(0), started(100), started(40)
+    assert fewer < some < all_
+    assert 90 < len(some) <= 100  # less the copies of held-out statements
+    assert open_ == rest | {key for key in all_ - some if key in {s.key for s in lean_core.load("train")}}
+    with Store() as store:
+        settings = load("tiny", ["data.seed_statements=40", "model.base=elsewhere"])
+        assert fill(store, settings, lambda: lean_pool)["seed_statements"] == len(fewer)
+        assert {proof.statement for proof in store.correct_proofs(0, 0)} == fewer
+
+
 def test_proofs_that_a_dataset_has_are_the_seeds_once_the_run_s_prover_accepts_them(
     tmp_path: Path, lean_pool: Pool, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -91,6 +109,9 @@ def test_proofs_that_a_dataset_has_are_the_seeds_once_the_run_s_prover_accepts_t
         fill(store, settings, lambda: lean_pool)
         assert [p.text.split() for p in store.correct_proofs(0, 0)] == [["by", "omega"]] * 2
         assert {s.name for s in store.statements(split="train")} == {"t3", "t5"}
+    with Store() as store:
+        few = load("tiny", [f"data.dataset={file}", "data.seed_statements=1"])
+        assert fill(store, few, lambda: lean_pool)["seed_statements"] == 1
     file.write_text("".join(json.dumps(row) + "\n" for row in rows[1:3]))
     registry.sides.cache_clear()
     decontaminate.held_out.cache_clear()

@@ -16,14 +16,14 @@ from typer.testing import CliRunner
 
 from stp.cli import app
 from stp.datasets import isabelle_main
-from stp.datasets.corpora import corpora
+from stp.datasets.corpora import Corpus, corpora
 from stp.errors import MachineryError, ToolchainError, UsageError
 from stp.models import backend
 from stp.models.base import Generator, Sample
 from stp.models.prompts import Prompt
 from stp.selfplay import seed_model
 from stp.selfplay.round import Play, selfplay
-from stp.settings import Settings, TrainSettings, VerifySettings, load
+from stp.settings import DataSettings, Settings, TrainSettings, VerifySettings, load
 from stp.store.rows import Outcome
 from stp.store.store import Store
 from stp.syntax.isabelle import statement_key
@@ -179,7 +179,7 @@ def test_salvage_is_refused_where_lean_does_not_play(settings: Settings, tmp_pat
 def test_claims_become_data_only_where_isabelle_proves_enough_of_them(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    [corpus] = corpora("isabelle-main")
+    [corpus] = corpora(DataSettings(dataset="isabelle-main"))
     seeds, _ = corpus.seeds()
     sides = [{s.key for s in side} for side in corpus.sides()]
     assert len({s.statement.key for s in seeds}) + sum(map(len, sides)) == 24
@@ -193,9 +193,12 @@ def test_claims_become_data_only_where_isabelle_proves_enough_of_them(
 
 
 def test_corpora_are_named_with_a_plus_between_them() -> None:
-    assert [c.system for c in corpora("lean-core+isabelle-main")] == [System.LEAN, System.ISABELLE]
+    def of(names: str) -> list[Corpus]:
+        return corpora(DataSettings(dataset=names))
+
+    assert [c.system for c in of("lean-core+isabelle-main")] == [System.LEAN, System.ISABELLE]
     for wrong in ("lean-core+", "lean-core+lean-core"):
         with pytest.raises(UsageError, match="expected names with"):
-            corpora(wrong)
+            of(wrong)
     with pytest.raises(UsageError, match="expected one of lean-core"):
-        corpora("coq")[0].sides()
+        of("coq")[0].sides()
