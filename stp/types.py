@@ -148,6 +148,11 @@ class CheckResult:
         return self.verdict is Verdict.PROVED
 
     @property
+    def elapsed_s(self) -> float:
+        """What the check itself took, in seconds; the wait in the queue says nothing of the proof."""
+        return sum(ms for part, ms in self.times_ms.items() if part != "queue") / 1e3
+
+    @property
     def goals(self) -> tuple[Message, ...]:
         """The goals that a failed proof left open, as Lean prints them, each with its place."""
         return tuple(

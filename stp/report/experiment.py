@@ -156,8 +156,10 @@ def _read_store(store: Store, folder: Path) -> RunData:
     last = len(whole)
     stats = {(m.round, m.name): m.stats for m in store.stages()}
     hours = {r.round: sum(r.stage_s.values()) / 3600 for r in whole}
+    stages = ("conjecture", "gate")
     checks = {
-        r: (verifier_s.get(r, 0) + stats.get((r, "gate"), {}).get("verifier_s", 0)) / 3600 for r in hours
+        r: (verifier_s.get(r, 0) + sum(stats.get((r, s), {}).get("verifier_s", 0) for s in stages)) / 3600
+        for r in hours
     }
     return RunData(
         int(settings.get("seed", 0)),

@@ -80,6 +80,19 @@ def completed(proof: str, closings: Sequence[tuple[Goal, str]]) -> str | None:
     return block(steps)
 
 
+def forgiving(proof: str) -> str | None:
+    """The proof with what comes last in it allowed to fail, so that goals stay open where it would: of
+    `by induction l <;> grind` it is `by induction l <;> (try grind)`. None where nothing comes before."""
+    *before, last = _in_one_column(proof) or [""]
+    first, *rest = parts_of(last)
+    if "\n" in last or not last[:1].isalpha() or not (before or rest):
+        return None
+    if not rest:
+        return block([*before, f"try {last}"])
+    last = " <;> ".join([first, *(f"(try {part})" for part in rest)])
+    return block([*before, last]) if before else f"by {last}"
+
+
 def _in_one_column(proof: str) -> list[str]:
     """The steps that `lines_of` gives, where the first is not on the line of `by` and others below it."""
     first, _, rest = proof.partition("\n")

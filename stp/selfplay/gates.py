@@ -119,9 +119,7 @@ class _Checker:
         limited = (replace(job, limits=self.limits) for job in jobs)
         for result in tqdm(self.pool.check(limited), total=len(jobs), desc=f"gate: {what}", unit="check"):
             self.checks += 1
-            self.verifier_s += (
-                sum(result.times_ms.get(p, 0.0) for p in ("statement", "proof", "kernel")) / 1e3
-            )
+            self.verifier_s += result.elapsed_s
             yield result
 
     def proved(self, jobs: list[Job], what: str) -> set[str]:

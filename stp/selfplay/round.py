@@ -141,8 +141,8 @@ class Play:
             self.stream(number, "conjecture"),
         )  # fmt: skip
         self._share_cores()
-        salvaged = salvage(self.store, prover, number, most) if (most := settings.conjecture.salvage) else 0
-        return {"inputs": inputs, "salvaged": salvaged}
+        salvaged = salvage(self.store, prover, number, most) if (most := settings.conjecture.salvage) else {}
+        return {"inputs": inputs, **salvaged}
 
     def gate(self, number: int) -> Stats:
         """Step 3; at most as many are kept as statements are unproved, so the budget is split evenly."""

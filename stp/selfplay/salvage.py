@@ -1,7 +1,7 @@
 """What failed proofs left open: steps towards the statement that they were to prove.
 
-The goals become conjectures of the next round; where a proof's goals are all proved by then, the proof is
-tried again with theirs in it.
+The goals become conjectures of the next round, and the goals of their failed proofs those of the round after.
+Where a proof's goals are all proved by then, the proof is tried again with theirs in it.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from itertools import zip_longest
 
 from stp.search.sample import Prover
-from stp.search.tactics import completed, leaves_goals
+from stp.search.tactics import completed, forgiving, leaves_goals
 from stp.settings import GateSettings
 from stp.store.rows import NO_INPUT, Conjecture, Outcome, proof_key
 from stp.store.store import Store
 from stp.syntax.goals import Goal, goals_in
 from stp.syntax.lean import cut_conjecture, statement_key
-from stp.types import Job, Statement, System
+from stp.types import Statement, System
 
 #: Completed proofs of a statement that are tried in a round, at most.
 _COMPLETIONS = 8
@@ -33,70 +33,92 @@ class Unfinished:
     goals: list[Goal]
 
 
-def unfinished(store: Store, prover: Prover, round: int) -> Iterator[Unfinished]:
-    """Failed Lean proofs of a round's unproved statements of the dataset whose only fault are open goals.
+def unfinished(store: Store, prover: Prover, first: int, last: int) -> tuple[list[Unfinished], float]:
+    """Failed Lean proofs of these rounds whose only fault are open goals, of statements that are unproved so
+    far: of the dataset, and goals that were left open before. A proof that failed at its end counts as its
+    `forgiving` form.
 
     A proof of each statement in turn; of one, those with the fewest goals come first, then those sampled most
-    often. The checks were made before: they come from the result cache, with their goals.
+    often. Also the seconds that checkers took for the forgiving forms; what was checked before comes from the
+    result cache, with its goals.
     """
-    failed = [row for row in store.failed_proofs(round) if row[1].system is System.LEAN]
-    jobs = [prover.job(s, text, id=key, premises=True) for key, s, text in failed]
+    failed = [(s, text) for s, text in store.failed_proofs(first, last) if s.system is System.LEAN]
+    sampled = {(s.key, text): s for s, text in failed}
+    relaxed = {(s.key, other): s for s, text in failed if (other := forgiving(text))}
+    texts = sampled | relaxed
+    jobs = [prover.job(s, text, id=proof_key(key, text), premises=True) for (key, text), s in texts.items()]
     results = {result.id: result for result in prover.pool.check(jobs)}
     found: dict[str, list[Unfinished]] = defaultdict(list)
-    for key, statement, text in failed:
-        result = results[key]
+    for (key, text), statement in texts.items():
+        result = results[proof_key(key, text)]
         if leaves_goals(result) and len(result.goals) == 1:
             goals = goals_in(result.goals[0].text)
             if goals and all(goal.whole for goal in goals):
-                found[statement.key].append(Unfinished(statement, text, goals))
+                found[key].append(Unfinished(statement, text, goals))
     for proofs in found.values():
         proofs.sort(key=lambda one: len(one.goals))
-    for turn in zip_longest(*(found[key] for key in sorted(found))):
-        yield from filter(None, turn)
+    turns = zip_longest(*(found[key] for key in sorted(found)))
+    spent = sum(results[proof_key(*text)].elapsed_s for text in relaxed.keys() - sampled.keys())
+    return [one for turn in turns for one in turn if one], spent
 
 
-def salvage(store: Store, prover: Prover, round: int, most: int) -> int:
-    """Adds up to `most` goals that the last round's failed proofs left open to the round's conjectures;
-    returns how many."""
+def salvage(store: Store, prover: Prover, round: int, most: int) -> dict[str, float]:
+    """Adds up to `most` goals that the last round's failed proofs left open, and that were not judged before,
+    to the round's conjectures: how many, and the checkers' seconds for it."""
+    judged = store.goals(round - 1, {*Outcome} - {Outcome.SURPLUS})
     found: dict[str, str] = {}
-    for one in unfinished(store, prover, round - 1):
+    left, spent = unfinished(store, prover, round - 1, round - 1)
+    for one in left:
         for goal in one.goals:
-            found.setdefault(goal.signature, one.statement.key)
+            if goal.signature not in judged:
+                found.setdefault(goal.signature, one.statement.key)
     rows = [
         Conjecture(round, NO_INPUT, at, target, None, None, None, signature)
         for at, (signature, target) in enumerate([*found.items()][:most])
     ]
-    return store.add_conjectures(rows)
+    store.add_conjectures(rows)
+    return {"salvaged": len(rows), "verifier_s": spent}
 
 
 def complete(store: Store, prover: Prover, round: int, gates: GateSettings) -> dict[str, int]:
-    """Tries the last round's failed proofs again, each goal that they left open closed by a proof of it: the
-    shortest that was found so far, or a tactic of the gate that called it trivial. What was tried counts as
-    attempts of this round, which cost no tokens."""
+    """Tries the failed proofs of all earlier rounds again, each goal that they left open closed by a proof of
+    it: the shortest found so far, or a tactic of the gate that called it trivial. Goals are completed
+    as statements are, and may then complete others. What was tried counts as attempts of this round, which
+    cost no tokens."""
     shortest: dict[str, str] = {}
     for proof in store.correct_proofs(0, round):
         if len(proof.text) < len(shortest.get(proof.statement, proof.text + " ")):
             shortest[proof.statement] = proof.text
-    trivial = {row.text for row in store.conjectures(round, Outcome.TRIVIAL) if row.is_goal}
+    trivial = store.goals(round, [Outcome.TRIVIAL])
     any_of_them = f"by first | {' | '.join(gates.trivial_tactics)}"
+    tried = {proof_key(one.statement, one.proof) for one in store.tries("complete")}
+    left, _ = unfinished(store, prover, 1, round - 1)
     taken: Counter[str] = Counter()
-    rows: list[tuple[str, str, int, int]] = []
-    jobs: list[Job] = []
-    for one in unfinished(store, prover, round - 1):
-        closings = [
-            (goal, any_of_them if goal.signature in trivial else shortest.get(_key(goal.signature), ""))
-            for goal in one.goals
-        ]
-        text = completed(one.proof, closings)
-        key = one.statement.key
-        if text is not None and taken[key] < _COMPLETIONS:
-            taken[key] += 1
-            rows.append((key, text, 1, 0))
-            jobs.append(prover.job(one.statement, text, id=proof_key(key, text), premises=True))
-    results = list(prover.pool.check(jobs))
-    with store.atomic():
-        store.add_attempts(round, "complete", rows)
-        store.add_checks((result.id, result) for result in results)
+
+    def untried() -> Iterator[tuple[Statement, str]]:
+        for one in left:
+            closings = [
+                (goal, any_of_them if goal.signature in trivial else shortest.get(_key(goal.signature), ""))
+                for goal in one.goals
+            ]
+            text, key = completed(one.proof, closings), one.statement.key
+            if not text or key in shortest or taken[key] >= _COMPLETIONS:
+                continue
+            if (proof := proof_key(key, text)) not in tried:
+                tried.add(proof)
+                taken[key] += 1
+                yield one.statement, text
+
+    while new := [*untried()]:
+        jobs = [prover.job(s, text, id=proof_key(s.key, text), premises=True) for s, text in new]
+        results = [*prover.pool.check(jobs)]
+        with store.atomic():
+            store.add_attempts(round, "complete", [(s.key, text, 1, 0) for s, text in new])
+            store.add_checks((result.id, result) for result in results)
+        proved = {result.id for result in results if result.proved}
+        for s, text in new:
+            if proof_key(s.key, text) in proved and len(text) < len(shortest.get(s.key, text + " ")):
+                shortest[s.key] = text
     tallies = store.tallies(round, "complete").values()
     return {"tried": sum(t.attempts for t in tallies), "completed": sum(t.proved > 0 for t in tallies)}
 

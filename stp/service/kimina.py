@@ -91,7 +91,7 @@ def reply(snippet: Snippet, result: CheckResult, *, debug: bool) -> dict[str, An
     result = _judged(result)
     entry: dict[str, Any] = {
         "id": result.id,
-        "time": sum(ms for name, ms in result.times_ms.items() if name != "queue") / 1e3,
+        "time": result.elapsed_s,
         "stp": {
             "verdict": result.verdict, "reason": result.reason, "axioms": result.axioms,
             "heartbeats": result.heartbeats, "times_ms": result.times_ms, "toolchain": result.toolchain,

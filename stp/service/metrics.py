@@ -49,7 +49,7 @@ class Metrics:
         self._checks.labels(result.verdict.value, str(cached).lower()).inc()
         self._queue_s.observe(result.times_ms.get("queue", 0.0) / 1e3)
         if not cached:
-            self._check_s.observe(sum(ms for k, ms in result.times_ms.items() if k != "queue") / 1e3)
+            self._check_s.observe(result.elapsed_s)
 
     def answered(self, method: str, status: int) -> None:
         """Counts a request."""

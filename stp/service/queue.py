@@ -190,7 +190,7 @@ class Dispatcher:
         if not done.cancelled() and not done.exception():
             result = done.result()
             if not ticket.cached:
-                cost_s = sum(ms for name, ms in result.times_ms.items() if name != "queue") / 1e3
+                cost_s = result.elapsed_s
                 self.mean_s += _SMOOTH * (cost_s - self.mean_s)
             in_pool_ms = 0.0 if ticket.cached else result.times_ms.get("queue", 0.0)
             queue_ms = 1e3 * (ticket.left - ticket.queued) + in_pool_ms

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from stp.store.connection import Connection
-from stp.store.rows import AttemptStage, CorrectProof, Tally, Try, proof_key
+from stp.store.rows import NO_INPUT, AttemptStage, CorrectProof, Tally, Try, proof_key
 from stp.store.statements import statement_columns, to_statement
 from stp.types import CheckResult, Premise, Statement, Verdict
 
@@ -112,27 +112,28 @@ class Proofs(Connection):
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (proof) DO NOTHING",
             (
                 (
-                    *(key, check.verdict.value, check.reason, check.heartbeats, _elapsed_ms(check)),
+                    *(key, check.verdict.value, check.reason, check.heartbeats, 1e3 * check.elapsed_s),
                     *(json.dumps(check.axioms), _premises_json(check.premises), check.toolchain),
                 )
                 for key, check in checks
             ),
         )
 
-    def failed_proofs(self, round: int) -> list[tuple[str, Statement, str]]:
-        """(key, statement, text) of a round's rejected proofs of dataset statements that no proof holds for
-        so far, those sampled most often first."""
+    def failed_proofs(self, first: int, last: int) -> list[tuple[Statement, str]]:
+        """(statement, text) of the rejected proofs of these rounds, of statements of the dataset and of goals
+        that no proof holds for so far, those sampled most often first."""
         rows = self._rows(
-            f"SELECT p.key, p.text, {statement_columns('s')} FROM attempts a"
+            f"SELECT p.text, {statement_columns('s')} FROM attempts a"
             " JOIN checks c ON c.proof = a.proof JOIN proofs p ON p.key = a.proof"
             " JOIN statements s ON s.key = a.statement"
-            " WHERE a.stage = 'attempt' AND a.round = ?1 AND s.source = 'dataset' AND p.text != ''"
+            " WHERE a.stage IN ('probe', 'attempt') AND a.round BETWEEN ?1 AND ?2 AND p.text != ''"
+            " AND (s.source = 'dataset' OR s.key IN (SELECT statement FROM conjectures WHERE input = ?3))"
             " AND c.verdict IN ('rejected', 'incomplete')"
             " AND s.key NOT IN (SELECT key FROM pass_rates WHERE proved > 0)"
-            " ORDER BY a.count DESC, p.key",
-            round,
-        )
-        return [(key, to_statement(columns), text) for key, text, *columns in rows]
+            " GROUP BY p.key ORDER BY SUM(a.count) DESC, p.key",
+            first, last, NO_INPUT,
+        )  # fmt: skip
+        return [(to_statement(columns), text) for text, *columns in rows]
 
     def failures(self) -> list[tuple[str, str, str]]:
         """(statement, text, verdict) of the attempts that are no proofs, of statements to train on; those of
@@ -252,11 +253,6 @@ class Proofs(Connection):
             conjectures,
         )
         return [CorrectProof(*(*columns, _premises(premises))) for *columns, premises in rows]
-
-
-def _elapsed_ms(check: CheckResult) -> float:
-    """What the check itself took; the wait in the queue says nothing of the proof."""
-    return float(sum(check.times_ms.get(part, 0.0) for part in ("statement", "proof", "kernel")))
 
 
 def _premises_json(premises: tuple[Premise, ...]) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from stp.store.connection import Connection
-from stp.store.rows import Conjecture, Outcome, Split
+from stp.store.rows import NO_INPUT, Conjecture, Outcome, Split
 from stp.types import Source, Statement, System
 
 _COLUMNS = ("system", "header", "name", "text", "key", "source", "origin", "parents")
@@ -93,6 +93,15 @@ class Statements(Connection):
             outcome and outcome.value,
         )
         return [Conjecture(*(*row[:8], Outcome(row[8]), *row[9:])) for row in rows]
+
+    def goals(self, last: int, outcomes: Collection[Outcome]) -> set[str]:
+        """The goals among the conjectures up to a round that had one of these outcomes, as they were left."""
+        rows = self._rows(
+            "SELECT DISTINCT text FROM conjectures WHERE input = ? AND round <= ?"
+            " AND outcome IN (SELECT value FROM json_each(?))",
+            NO_INPUT, last, json.dumps([outcome.value for outcome in outcomes]),
+        )  # fmt: skip
+        return {text for (text,) in rows}
 
     def set_outcomes(self, conjectures: Iterable[Conjecture]) -> None:
         """Store the outcome, and for KEPT the statement, of conjectures that were added before.

@@ -31,7 +31,7 @@ from stp.store.rows import Conjecture, Outcome, proof_key
 from stp.store.rows import Tally as StoredTally
 from stp.store.store import Store
 from stp.syntax.lean import make_statement
-from stp.types import CheckResult, Source, Verdict
+from stp.types import CheckResult, Source, Statement, Verdict
 from stp.verify.pool import Pool
 
 pytestmark = [pytest.mark.lean, pytest.mark.timeout(300)]
@@ -351,10 +351,12 @@ def test_a_failed_proof_is_completed_by_proofs_of_the_goals_that_it_left_open(pl
     store.add_attempts(1, "attempt", [(target.key, proof, 1, 0) for proof in failed])
     rejected = CheckResult("", Verdict.REJECTED)
     store.add_checks([(proof_key(target.key, proof), rejected) for proof in failed])
-    assert {u.proof for u in unfinished(store, prover, 1) if u.statement == target} == {*failed[:2]}
+    left, _ = unfinished(store, prover, 1, 1)
+    assert {u.proof for u in left if u.statement == target} == {*failed[:2]}
 
-    assert salvage(store, prover, 2, 100) == 3
-    assert salvage(store, prover, 2, 100) == 0  # again: nothing new
+    assert salvage(store, prover, 2, 100)["salvaged"] == 3
+    assert salvage(store, prover, 2, 100)["salvaged"] == 3  # again: nothing new
+    assert len(store.conjectures(2)) == 3
     assert {(row.seed, row.seed_proof) for row in store.conjectures(2)} == {(target.key, None)}
     gate(store, play.pool, 2, play.settings, 5, 0)
     (trivial,) = store.conjectures(2, Outcome.TRIVIAL)
@@ -379,6 +381,39 @@ def test_a_failed_proof_is_completed_by_proofs_of_the_goals_that_it_left_open(pl
     assert [text.count("next a_1 b_1 =>") for text in found] == [3, 3]
     assert complete(store, prover, 2, gates) == {"tried": 2, "completed": 1}  # again: nothing new
     assert store.pooled_rates(2, 2)[target.key] == StoredTally(2, 2)
+
+
+def test_goals_of_goals_complete_the_proof_that_they_all_come_from(play_round: PlayRound) -> None:
+    """`cases` and a tactic that fails leave goals; so do the goals' failed proofs, a round later."""
+    play = play_round("expert-iteration", ["data.statements=1"])
+    store, prover, gates = play.store, play.prover(1), play.settings.gates
+    rejected, proved = CheckResult("", Verdict.REJECTED), CheckResult("", Verdict.PROVED)
+
+    def tried(round: int, statement: Statement, proof: str, result: CheckResult) -> None:
+        store.add_attempts(round, "attempt", [(statement.key, proof, 1, 5)])
+        store.add_checks([(proof_key(statement.key, proof), result)])
+
+    def only_goal(round: int) -> Statement:
+        assert salvage(store, prover, round, 100)["salvaged"] == 1
+        assert gate(store, play.pool, round, play.settings, 5, 0)["kept"] == 1
+        (goal,) = store.statements(source=Source.CONJECTURE, round=round)
+        return goal
+
+    text = "theorem all (x y : Nat) (f : Nat → Nat) (h : ∀ n, f (f n) = f n) : f 0 = f 0 → f (f (f x)) = f x"
+    target = make_statement(text, "", Source.DATASET)
+    store.add_statements([target], 0, "train")
+    tried(1, target, "by intro z <;> omega", rejected)
+    first = only_goal(2)
+    tried(2, first, "by revert h <;> omega", rejected)
+    assert complete(store, prover, 2, gates) == {"tried": 0, "completed": 0}
+    second = only_goal(3)
+    assert second.parents == (first.key,)
+    assert salvage(store, prover, 3, 100)["verifier_s"] >= 0
+    tried(3, second, "by intro h; rw [h, h]", proved)
+    assert complete(store, prover, 3, gates) == {"tried": 2, "completed": 2}
+    (whole,) = [proof.text for proof in store.correct_proofs(3, 3) if proof.statement == target.key]
+    assert whole.count("next") == 2
+    assert salvage(store, prover, 4, 100)["salvaged"] == 0  # all are judged
 
 
 def test_salvage_is_a_part_of_the_round(play_round: PlayRound) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stp.search.tactics import completed
+from stp.search.tactics import completed, forgiving
 from stp.syntax.goals import Goal, goal_of, goals_in
 from stp.syntax.lean import cut_conjecture
 
@@ -89,3 +89,20 @@ GOALS = Goal((("h✝ a", "p"), ("x✝", "Nat")), "p"), Goal((), "q")
 )
 def test_a_proof_is_completed_goal_by_goal(proof: str, closings: list[str], whole: str | None) -> None:
     assert completed(proof, [*zip(GOALS, closings, strict=False)]) == whole
+
+
+@pytest.mark.parametrize(
+    ("proof", "forgives"),
+    [
+        ("by induction l <;> grind", "by induction l <;> (try grind)"),
+        ("by cases a <;> cases b <;> simp [f]", "by cases a <;> (try cases b) <;> (try simp [f])"),
+        ("by\n  intro x\n  omega", "by\n  intro x\n  try omega"),
+        ("by\n  intro x\n  cases x <;> rfl", "by\n  intro x\n  cases x <;> (try rfl)"),
+        ("by grind", None),
+        ("by\n  intro x\n  cases x with\n  | zero => rfl", None),
+        ("rfl", None),
+        ("by", None),
+    ],
+)
+def test_a_forgiving_proof_leaves_open_what_its_end_does_not_close(proof: str, forgives: str | None) -> None:
+    assert forgiving(proof) == forgives
