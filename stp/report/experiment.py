@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 from statistics import fmean
@@ -18,6 +18,7 @@ from stp.errors import UsageError
 from stp.report.bootstrap import Credits, credit_at
 from stp.report.record import RoundRecord, read_run
 from stp.report.report import write_file
+from stp.settings import with_later_keys
 from stp.store.rows import Conjecture, Outcome
 from stp.store.store import Store
 from stp.syntax.conclusion import disjunctions, split_conclusion
@@ -124,11 +125,12 @@ def read_data(path: Path) -> RunData:
         with Store(path / "stp.sqlite", read_only=True) as store:
             return _read_store(store, path)
     try:
-        return TypeAdapter(RunData).validate_json(path.read_bytes())
+        data = TypeAdapter(RunData).validate_json(path.read_bytes())
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise UsageError(f"{path}: expected the record of a run, found {where}: {first['msg']}") from None
+    return replace(data, settings=comparable(data.settings))
 
 
 def write_record(run: Path, path: Path) -> RunData:
@@ -139,7 +141,8 @@ def write_record(run: Path, path: Path) -> RunData:
 
 
 def comparable(settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings, as JSON, that runs of one arm share."""
+    """Recorded settings, as JSON, that runs of one arm share, whenever they were recorded."""
+    settings = with_later_keys(settings)
     elsewhere = {"pool", "workers"}
     verify = {key: value for key, value in settings.get("verify", {}).items() if key not in elsewhere}
     return {key: value for key, value in settings.items() if key != "seed"} | {"verify": verify}
@@ -196,11 +199,8 @@ def tactic_steps(proof: str) -> int:
 
 
 def _steps(store: Store, pool: set[str], last: int) -> dict[str, int]:
-    shortest: dict[str, str] = {}
-    for proof in store.correct_proofs(1, last):
-        if proof.statement in pool and len(proof.text) < len(shortest.get(proof.statement, proof.text + " ")):
-            shortest[proof.statement] = proof.text
-    return {key: tactic_steps(text) for key, text in shortest.items()}
+    shortest = store.shortest_proofs(1, last)
+    return {key: tactic_steps(text) for key, text in shortest.items() if key in pool}
 
 
 def _conjectures(store: Store, round: int, in_band: int | None) -> dict[str, float]:

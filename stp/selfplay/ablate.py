@@ -28,7 +28,7 @@ from stp.errors import MachineryError, SettingsError, StoreError, StpError, Usag
 from stp.report.compare import write_comparison
 from stp.report.experiment import comparable, read_data, write_record
 from stp.selfplay.round import selfplay
-from stp.settings import Section, Settings, load, read_toml, validate_as, with_later_keys
+from stp.settings import Section, Settings, load, read_toml, validate_as
 from stp.verify.cluster import start_ray
 
 _LOSSES = 2
@@ -153,7 +153,7 @@ def _is_played(run: PlannedRun, plan: Plan, records: Path) -> bool:
     if not run.record(records).is_file():
         return False
     data = read_data(run.record(records))
-    if comparable(with_later_keys(data.settings)) != comparable(run.settings.model_dump(mode="json")):
+    if data.settings != comparable(run.settings.model_dump(mode="json")):
         raise UsageError(
             f"{run.record(records)}: a run with other settings than the plan's: move it away first"
         )

@@ -85,17 +85,13 @@ def complete(store: Store, prover: Prover, round: int, gates: GateSettings) -> d
     it: the shortest found so far, or a tactic of the gate that called it trivial. Goals are completed
     as statements are, and may then complete others. What was tried counts as attempts of this round, which
     cost no tokens."""
-    shortest: dict[str, str] = {}
-    for proof in store.correct_proofs(0, round):
-        if len(proof.text) < len(shortest.get(proof.statement, proof.text + " ")):
-            shortest[proof.statement] = proof.text
     trivial = store.goals(round, [Outcome.TRIVIAL])
     any_of_them = f"by first | {' | '.join(gates.trivial_tactics)}"
     tried = {proof_key(one.statement, one.proof) for one in store.tries("complete")}
     left, _ = unfinished(store, prover, 1, round - 1)
     taken: Counter[str] = Counter()
 
-    def untried() -> Iterator[tuple[Statement, str]]:
+    def untried(shortest: dict[str, str]) -> Iterator[tuple[Statement, str]]:
         for one in left:
             closings = [
                 (goal, any_of_them if goal.signature in trivial else shortest.get(_key(goal.signature), ""))
@@ -109,16 +105,12 @@ def complete(store: Store, prover: Prover, round: int, gates: GateSettings) -> d
                 taken[key] += 1
                 yield one.statement, text
 
-    while new := [*untried()]:
+    while new := [*untried(store.shortest_proofs(0, round))]:
         jobs = [prover.job(s, text, id=proof_key(s.key, text), premises=True) for s, text in new]
         results = [*prover.pool.check(jobs)]
         with store.atomic():
             store.add_attempts(round, "complete", [(s.key, text, 1, 0) for s, text in new])
             store.add_checks((result.id, result) for result in results)
-        proved = {result.id for result in results if result.proved}
-        for s, text in new:
-            if proof_key(s.key, text) in proved and len(text) < len(shortest.get(s.key, text + " ")):
-                shortest[s.key] = text
     tallies = store.tallies(round, "complete").values()
     return {"tried": sum(t.attempts for t in tallies), "completed": sum(t.proved > 0 for t in tallies)}
 

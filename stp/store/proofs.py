@@ -254,6 +254,11 @@ class Proofs(Connection):
         )
         return [CorrectProof(*(*columns, _premises(premises))) for *columns, premises in rows]
 
+    def shortest_proofs(self, first: int, last: int) -> dict[str, str]:
+        """Of each statement with correct proofs in these rounds the shortest, of equals the first by key."""
+        proofs = self.correct_proofs(first, last)[::-1]
+        return {p.statement: p.text for p in sorted(proofs, key=lambda p: -len(p.text))}
+
 
 def _premises_json(premises: tuple[Premise, ...]) -> str:
     return json.dumps([(p.name, p.module, p.statement) for p in premises])

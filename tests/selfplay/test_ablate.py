@@ -132,6 +132,7 @@ def test_records_are_enough_to_go_on_from_and_to_compare(
     del earlier["settings"]["data"]["seed_statements"]  # a record from before there was that setting
     paths[0].write_text(json.dumps(earlier))
     assert all(_is_played(run, chosen, records) for run in planned_runs(chosen) if run.arm == "ei")
+    assert write_comparison(paths, tmp_path / "again", "ei").splitlines()[:-1] == rows
     more = load_plan(plan(tmp_path, PLAN.replace("rounds = 2", "rounds = 3")))
     assert not any(_is_played(run, more, records) for run in planned_runs(more))
     other = load_plan(plan(tmp_path, PLAN.replace("samples=8", "samples=9")))

@@ -384,7 +384,7 @@ def test_a_failed_proof_is_completed_by_proofs_of_the_goals_that_it_left_open(pl
 
 
 def test_goals_of_goals_complete_the_proof_that_they_all_come_from(play_round: PlayRound) -> None:
-    """`cases` and a tactic that fails leave goals; so do the goals' failed proofs, a round later."""
+    """A tactic before one that fails leaves goals; so do the goals' failed proofs, a round later."""
     play = play_round("expert-iteration", ["data.statements=1"])
     store, prover, gates = play.store, play.prover(1), play.settings.gates
     rejected, proved = CheckResult("", Verdict.REJECTED), CheckResult("", Verdict.PROVED)
