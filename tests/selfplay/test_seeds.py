@@ -141,7 +141,7 @@ def test_the_held_out_statements_that_are_drawn_depend_on_the_seed_alone() -> No
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_a_hard_pool_has_what_neither_fixed_tactics_nor_the_seed_model_prove_easily(
+def test_a_hard_pool_has_what_neither_fixed_tactics_nor_the_seed_model_prove(
     tmp_path: Path, proved: set[str], lean_pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hard_pool, "open_pools", lambda *_, **__: nullcontext(lean_pool))
