@@ -165,7 +165,8 @@ def conjecturer_example(style: PromptFormat, e: rows.ConjecturerText) -> Example
 
 
 def _outcomes(store: Store, rounds: Iterable[int]) -> list[Outcome]:
-    """What every statement attempted in these rounds got, once a round, with its correct proofs."""
+    """What every statement attempted in these rounds got, once a round, with the correct proofs that the model
+    wrote: one that goals completed is a text that it does not write, and learning it undoes what it can."""
     texts = {s.key: s.text for s in store.statements(split="train")}
     found = []
     for number in rounds:
@@ -175,7 +176,14 @@ def _outcomes(store: Store, rounds: Iterable[int]) -> list[Outcome]:
                 premises = frozenset(premise.name for premise in p.premises)
                 proofs.setdefault(p.statement, []).append(CorrectProof(p.text, p.heartbeats, premises))
         found += [
-            Outcome(key, tally.attempts, tally.proved, texts[key], None, tuple(proofs.get(key, ())))
+            Outcome(
+                key,
+                tally.attempts,
+                tally.proved if key in proofs else 0,
+                texts[key],
+                None,
+                tuple(proofs.get(key, ())),
+            )
             for key, tally in store.pooled_rates(number, number).items()
             if key in texts
         ]

@@ -58,7 +58,7 @@ class CorrectProof:
     round: int
     """The first of the rounds asked for in which it appeared."""
     count: int
-    """Times it was sampled in attempts of these rounds; 0: only the seed corpus gave it."""
+    """Times it was sampled in attempts of these rounds; 0: the seed corpus gave it, or goals completed it."""
     heartbeats: int
     premises: tuple[Premise, ...]
 

@@ -379,6 +379,10 @@ def test_a_failed_proof_is_completed_by_proofs_of_the_goals_that_it_left_open(pl
     assert store.generated_tokens() == spent
     found = [proof.text for proof in store.correct_proofs(2, 2) if proof.statement == target.key]
     assert [text.count("next a_1 b_1 =>") for text in found] == [3, 3]
+    choose_examples(store, Readers(lambda _: prover.generator), 2, play.settings, 0)
+    taught = {example.statement.key for example in store.prover_texts(2)}
+    assert proofs.keys() <= taught
+    assert target.key not in taught  # a completed proof is no text that the model could have written
     assert complete(store, prover, 2, gates) == {"tried": 2, "completed": 1}  # again: nothing new
     assert store.pooled_rates(2, 2)[target.key] == StoredTally(2, 2)
 
