@@ -165,8 +165,8 @@ def conjecturer_example(style: PromptFormat, e: rows.ConjecturerText) -> Example
 
 
 def _outcomes(store: Store, rounds: Iterable[int]) -> list[Outcome]:
-    """What every statement attempted in these rounds got, once a round, with the correct proofs that the model
-    wrote: one that goals completed is a text that it does not write, and learning it undoes what it can."""
+    """What every statement attempted in these rounds got, once a round, with the correct proofs that the
+    model wrote: one that goals completed is a text that it does not write; learning it undoes what it can."""
     texts = {s.key: s.text for s in store.statements(split="train")}
     found = []
     for number in rounds:

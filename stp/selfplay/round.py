@@ -34,7 +34,7 @@ from stp.selfplay.gates import gate
 from stp.selfplay.learn import Readers, choose_examples, train_final, train_round
 from stp.selfplay.logs import check_logs, log_round
 from stp.selfplay.needs import require
-from stp.selfplay.salvage import complete, salvage
+from stp.selfplay.salvage import complete, lacked, salvage
 from stp.selfplay.seed_model import seed_model, start_model
 from stp.selfplay.select import Tally, attempt_targets
 from stp.settings import Settings
@@ -156,6 +156,7 @@ class Play:
         targets = set(attempt_targets(self.tallies(number), settings, self.stream(number, "retry")))
         dataset = [s for s in store.statements(source=Source.DATASET, split="train") if s.key in targets]
         conjectures = store.statements(source=Source.CONJECTURE, round=number)
+        conjectures += lacked(store, number, self.settings.conjecture.salvage)
         plan = [(dataset + conjectures, settings.samples)]
         if 0 < settings.probe_samples < settings.samples:
             budget = Budget(settings.probe_samples, temperature, self.stream(number, "probe"))

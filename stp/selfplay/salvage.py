@@ -1,7 +1,8 @@
 """What failed proofs left open: steps towards the statement that they were to prove.
 
 The goals become conjectures of the next round, and the goals of their failed proofs those of the round after.
-Where a proof's goals are all proved by then, the proof is tried again with theirs in it.
+Where a proof's goals are all proved by then, the proof is tried again with theirs in it. A goal that is all
+that some proof lacks is attempted again in later rounds, as the dataset's unproved statements are.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import zip_longest
+from typing import Any
 
 from stp.search.sample import Prover
 from stp.search.tactics import completed, forgiving, leaves_goals
@@ -18,7 +20,7 @@ from stp.store.rows import NO_INPUT, Conjecture, Outcome, proof_key
 from stp.store.store import Store
 from stp.syntax.goals import Goal, goals_in
 from stp.syntax.lean import cut_conjecture, statement_key
-from stp.types import Statement, System
+from stp.types import Source, Statement, System
 
 #: Completed proofs of a statement that are tried in a round, at most.
 _COMPLETIONS = 8
@@ -80,11 +82,22 @@ def salvage(store: Store, prover: Prover, round: int, most: int) -> dict[str, fl
     return {"salvaged": len(rows), "verifier_s": spent}
 
 
-def complete(store: Store, prover: Prover, round: int, gates: GateSettings) -> dict[str, int]:
+def lacked(store: Store, round: int, most: int) -> list[Statement]:
+    """Goals of earlier rounds to attempt again, up to `most` together with the round's own: each is all that
+    some failed proof lacks, those attempted least first."""
+    mark = store.stage(round - 1, "complete")
+    goals = {s.key: s for key in mark.stats.get("lacked", ()) if (s := store.statement(key))} if mark else {}
+    room = most - sum(row.is_goal for row in store.conjectures(round, Outcome.KEPT))
+    rates = store.pooled_rates(1, round - 1)
+    least = sorted(goals.keys() & rates.keys(), key=lambda key: (rates[key].attempts, key))
+    return [goals[key] for key in least[: max(0, room)]]
+
+
+def complete(store: Store, prover: Prover, round: int, gates: GateSettings) -> dict[str, Any]:
     """Tries the failed proofs of all earlier rounds again, each goal that they left open closed by a proof of
     it: the shortest found so far, or a tactic of the gate that called it trivial. Goals are completed
     as statements are, and may then complete others. What was tried counts as attempts of this round, which
-    cost no tokens."""
+    cost no tokens. Also the keys of the goals that proofs still lack."""
     trivial = store.goals(round, [Outcome.TRIVIAL])
     any_of_them = f"by first | {' | '.join(gates.trivial_tactics)}"
     tried = {proof_key(one.statement, one.proof) for one in store.tries("complete")}
@@ -112,7 +125,28 @@ def complete(store: Store, prover: Prover, round: int, gates: GateSettings) -> d
             store.add_attempts(round, "complete", [(s.key, text, 1, 0) for s, text in new])
             store.add_checks((result.id, result) for result in results)
     tallies = store.tallies(round, "complete").values()
-    return {"tried": sum(t.attempts for t in tallies), "completed": sum(t.proved > 0 for t in tallies)}
+    return {
+        "tried": sum(t.attempts for t in tallies),
+        "completed": sum(t.proved > 0 for t in tallies),
+        "lacked": _lacked(left, trivial, {*store.shortest_proofs(0, round)}),
+    }
+
+
+def _lacked(left: list[Unfinished], trivial: set[str], proved: set[str]) -> list[str]:
+    """Keys of the goals that are each all that a failed proof lacks, be it of an unproved statement of the
+    dataset or of a goal found so."""
+    lacks: dict[str, set[str]] = defaultdict(set)
+    for one in left:
+        keys = {_key(goal.signature) for goal in one.goals if goal.signature not in trivial} - proved
+        if len(keys) == 1:
+            lacks[one.statement.key] |= keys
+    wanted = [one.statement.key for one in left if one.statement.source is Source.DATASET]
+    found: set[str] = set()
+    while wanted:
+        if (key := wanted.pop()) not in proved:
+            wanted += lacks[key] - found
+            found |= lacks[key]
+    return sorted(found)
 
 
 def _key(goal: str) -> str:

@@ -242,7 +242,8 @@ class Proofs(Connection):
         """Distinct correct proofs of these rounds' attempts and seeds, in the order (statement, key);
         `conjectures`: those of conjectures too."""
         rows = self._rows(
-            "SELECT p.key, p.statement, p.text, MIN(a.round), SUM(a.count * (a.stage NOT IN ('seed', 'complete'))),"
+            "SELECT p.key, p.statement, p.text, MIN(a.round),"
+            " SUM(a.count * (a.stage NOT IN ('seed', 'complete'))),"
             " c.heartbeats, c.premises FROM attempts a CROSS JOIN checks c ON c.proof = a.proof"
             " CROSS JOIN proofs p ON p.key = a.proof CROSS JOIN statements s ON s.key = a.statement"
             f" WHERE a.stage IN {_TRIED[:-1]}, 'seed') AND a.round BETWEEN ? AND ?"

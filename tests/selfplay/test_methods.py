@@ -23,7 +23,7 @@ from stp.selfplay.disprove import disprove, disproved
 from stp.selfplay.gates import gate
 from stp.selfplay.learn import Readers, choose_examples, copy_model
 from stp.selfplay.round import Play
-from stp.selfplay.salvage import complete, salvage, unfinished
+from stp.selfplay.salvage import complete, lacked, salvage, unfinished
 from stp.selfplay.seed_model import seed_data, seed_model
 from stp.selfplay.seeds import fill
 from stp.settings import Settings, TinySettings, load
@@ -339,9 +339,14 @@ def test_a_false_statement_leaves_the_pool_with_its_negation_proved(lean_pool: P
         assert len(store.statements(source=Source.NEGATION)) == 1
 
 
+def completions(play: Play, round: int) -> tuple[int, int]:
+    stats = complete(play.store, play.prover(1), round, play.settings.gates)
+    return stats["tried"], stats["completed"]
+
+
 def test_a_failed_proof_is_completed_by_proofs_of_the_goals_that_it_left_open(play_round: PlayRound) -> None:
     play = play_round("expert-iteration", ["data.statements=1"])
-    store, prover, gates = play.store, play.prover(1), play.settings.gates
+    store, prover = play.store, play.prover(1)
     square_of_sum = "(a + b) * (a + b) = a * a + 2 * a * b + b * b"
     text = f"theorem all : ∀ a b : Nat, {square_of_sum} ∧ b + a = a + b ∧ a.gcd a = a"
     target = make_statement(text, "", Source.DATASET, origin="Nat.gcd_self")
@@ -366,14 +371,14 @@ def test_a_failed_proof_is_completed_by_proofs_of_the_goals_that_it_left_open(pl
     gcd, square = (goals[key] for key in sorted(goals, key=len))
     assert gcd.text.endswith(": a_1.gcd a_1 = a_1")
     assert (gcd.origin, square.origin) == ("Nat.gcd_self", "Nat.gcd_self")
-    assert complete(store, prover, 2, gates) == {"tried": 0, "completed": 0}
+    assert completions(play, 2) == (0, 0)
 
     proofs = {square.key: "by grind", gcd.key: "by exact Nat.gcd_eq_left (Nat.dvd_refl _)"}
     store.add_attempts(2, "attempt", [(key, proof, 1, 5) for key, proof in proofs.items()])
     proved = CheckResult("", Verdict.PROVED)
     store.add_checks([(proof_key(key, proof), proved) for key, proof in proofs.items()])
     spent = store.generated_tokens()
-    assert complete(store, prover, 2, gates) == {"tried": 2, "completed": 1}
+    assert completions(play, 2) == (2, 1)
     assert store.pooled_rates(2, 2)[target.key] == StoredTally(2, 2)
     assert store.first_proved()[target.key] == 2
     assert store.generated_tokens() == spent
@@ -383,7 +388,7 @@ def test_a_failed_proof_is_completed_by_proofs_of_the_goals_that_it_left_open(pl
     taught = {example.statement.key for example in store.prover_texts(2)}
     assert proofs.keys() <= taught
     assert target.key not in taught  # a completed proof is no text that the model could have written
-    assert complete(store, prover, 2, gates) == {"tried": 2, "completed": 1}  # again: nothing new
+    assert completions(play, 2) == (2, 1)  # again: nothing new
     assert store.pooled_rates(2, 2)[target.key] == StoredTally(2, 2)
 
 
@@ -409,12 +414,17 @@ def test_goals_of_goals_complete_the_proof_that_they_all_come_from(play_round: P
     tried(1, target, "by intro z <;> omega", rejected)
     first = only_goal(2)
     tried(2, first, "by revert h <;> omega", rejected)
-    assert complete(store, prover, 2, gates) == {"tried": 0, "completed": 0}
+    assert completions(play, 2) == (0, 0)
     second = only_goal(3)
+    assert lacked(store, 3, 100) == []  # no stage has said so yet
+    if store.begin_stage(2, "complete"):
+        store.finish_stage(2, "complete", complete(store, prover, 2, gates))
+    assert lacked(store, 3, 2) == [first]
+    assert lacked(store, 3, 1) == []  # the round's own goal has the room
     assert second.parents == (first.key,)
     assert salvage(store, prover, 3, 100)["verifier_s"] >= 0
     tried(3, second, "by intro h; rw [h, h]", proved)
-    assert complete(store, prover, 3, gates) == {"tried": 2, "completed": 2}
+    assert completions(play, 3) == (2, 2)
     (whole,) = [proof.text for proof in store.correct_proofs(3, 3) if proof.statement == target.key]
     assert whole.count("next") == 2
     assert salvage(store, prover, 4, 100)["salvaged"] == 0  # all are judged
