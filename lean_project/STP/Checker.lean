@@ -236,6 +236,8 @@ def baseOptions : Options :=
   let o := o.set `relaxedAutoImplicit false
   let o := o.set `Elab.async false
   let o := o.set `linter.all false
+  -- Or `{ toList := l }` in an open goal, of no type that can be told, is no statement of its own.
+  let o := o.set `pp.structureInstanceTypes true
   o
 
 /-- Imports and runs a header. -/

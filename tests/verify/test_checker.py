@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from stp.syntax.goals import goals_in
 from stp.types import CheckResult, Job, Limits, Verdict
 from stp.verify.pool import Pool
 
@@ -147,6 +148,15 @@ def test_a_failed_proof_tells_its_open_goals_and_where(lean_pool: Pool) -> None:
     [goal] = result.goals
     assert (goal.line, goal.column, goal.end_column) == (4, 2, 8)
     assert goal.text == "case right\np q : Prop\nhp : p\n⊢ q"
+
+
+def test_an_open_goal_can_be_said_again(lean_pool: Pool) -> None:
+    result = check(
+        lean_pool, "theorem foo (xs : Array Nat) : xs.toList.length = xs.size", "by cases xs; skip"
+    )
+    [goal] = goals_in(result.goals[0].text)
+    assert ": Array Nat" in goal.target
+    assert check(lean_pool, goal.statement, "by rfl").verdict is Verdict.PROVED
 
 
 def test_what_elaborates_tells_its_warnings_too(lean_pool: Pool) -> None:
