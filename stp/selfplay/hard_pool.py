@@ -43,7 +43,7 @@ def build(path: Path, settings: Settings, candidates: int) -> None:
         hard = [s for s in tried if s.key not in easy]
         store.add_statements(hard, 0, "train")
         attempt(store, prover, 0, "evaluate", hard, Budget(_SAMPLES, 1.0, settings.seed))
-        tallies = store.tallies(0, "evaluate")
-    keys = [s.key for s in hard if s.key not in tallies or not tallies[s.key].proved]
+        proved = {key for key, tally in store.tallies(0, "evaluate").items() if tally.proved}
+    keys = [s.key for s in hard if s.key not in proved]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(f"{key}\n" for key in keys), encoding="ascii")

@@ -85,12 +85,12 @@ def salvage(store: Store, prover: Prover, round: int, most: int) -> dict[str, fl
 def lacked(store: Store, round: int, most: int) -> list[Statement]:
     """Goals of earlier rounds to attempt again, up to `most` together with the round's own: each is all that
     some failed proof lacks, those attempted least first."""
-    mark = store.stage(round - 1, "complete")
-    goals = {s.key: s for key in mark.stats.get("lacked", ()) if (s := store.statement(key))} if mark else {}
-    room = most - sum(row.is_goal for row in store.conjectures(round, Outcome.KEPT))
+    if not (mark := store.stage(round - 1, "complete")):
+        return []
+    room = max(0, most - sum(row.is_goal for row in store.conjectures(round, Outcome.KEPT)))
     rates = store.pooled_rates(1, round - 1)
-    least = sorted(goals.keys() & rates.keys(), key=lambda key: (rates[key].attempts, key))
-    return [goals[key] for key in least[: max(0, room)]]
+    least = sorted(rates.keys() & mark.stats.get("lacked", ()), key=lambda key: (rates[key].attempts, key))
+    return [statement for key in least[:room] if (statement := store.statement(key))]
 
 
 def complete(store: Store, prover: Prover, round: int, gates: GateSettings) -> dict[str, Any]:
@@ -118,7 +118,7 @@ def complete(store: Store, prover: Prover, round: int, gates: GateSettings) -> d
                 taken[key] += 1
                 yield one.statement, text
 
-    while new := [*untried(store.shortest_proofs(0, round))]:
+    while new := [*untried(shortest := store.shortest_proofs(0, round))]:
         jobs = [prover.job(s, text, id=proof_key(s.key, text), premises=True) for s, text in new]
         results = [*prover.pool.check(jobs)]
         with store.atomic():
@@ -128,7 +128,7 @@ def complete(store: Store, prover: Prover, round: int, gates: GateSettings) -> d
     return {
         "tried": sum(t.attempts for t in tallies),
         "completed": sum(t.proved > 0 for t in tallies),
-        "lacked": _lacked(left, trivial, {*store.shortest_proofs(0, round)}),
+        "lacked": _lacked(left, trivial, {*shortest}),
     }
 
 

@@ -417,8 +417,8 @@ def test_goals_of_goals_complete_the_proof_that_they_all_come_from(play_round: P
     assert completions(play, 2) == (0, 0)
     second = only_goal(3)
     assert lacked(store, 3, 100) == []  # no stage has said so yet
-    if store.begin_stage(2, "complete"):
-        store.finish_stage(2, "complete", complete(store, prover, 2, gates))
+    assert store.begin_stage(2, "complete")
+    store.finish_stage(2, "complete", complete(store, prover, 2, gates))
     assert lacked(store, 3, 2) == [first]
     assert lacked(store, 3, 1) == []  # the round's own goal has the room
     assert second.parents == (first.key,)
