@@ -141,6 +141,8 @@ class GateSettings(Section):
     """Try small values of the variables."""
     trivial_tactics: tuple[str, ...] = ("rfl", "trivial", "simp", "omega")
     """All are tried in each system; one that a system does not know proves nothing."""
+    trivial_premises: int = Field(0, ge=0)
+    """Lean: `grind` with so many of the library's nearest theorems counts among them; 0: not."""
     vacuous_tactics: tuple[str, ...] = ()
     """Tried at `False` from the hypotheses alone."""
     library_tactics: tuple[str, ...] = ()

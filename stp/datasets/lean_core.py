@@ -24,9 +24,11 @@ from stp.syntax.lean import make_statement
 from stp.types import Job, Limits, Source, Statement, Verdict
 from stp.verify.lean import install, toolchain
 from stp.verify.lean.process import LeanProcess
-from stp.verify.pool import default_cache, open_pool
+from stp.verify.pool import Pool, default_cache, open_pool
 
 INDEX = "lean-core/index.jsonl.gz"
+#: Theorems that `grind` finds no pattern in: one such parameter and it refuses the whole call.
+NO_PATTERN = "lean-core/no-pattern.jsonl.gz"
 MODULES = tuple(
     f"Init.Data.{name}"
     for name in ("Nat", "Int", "List", "Option", "Bool", "Fin", "Prod", "Sum", "Array", "Vector")
@@ -130,11 +132,26 @@ def build() -> Path:
     with open_pool(VerifySettings(pool="local"), cache=default_cache()) as pool:
         results = tqdm(pool.check(jobs), total=len(jobs), desc="lean-core", unit="statement")
         kept = {result.id for result in results if result.verdict is Verdict.INCOMPLETE}
+        _write_without_pattern(pool)
     path = data_dir() / INDEX
     write_rows(path, [
         {"name": by_key[key].origin, "key": key, "split": split_of(key)} for key in sorted(kept)
     ])  # fmt: skip
     return path
+
+
+@cache
+def without_pattern() -> frozenset[str]:
+    """Names of the theorems that `grind` does not take as parameters."""
+    return frozenset(row["name"] for row in read_rows(data_dir() / NO_PATTERN))
+
+
+def _write_without_pattern(pool: Pool) -> None:
+    limits = Limits(heartbeats=20_000)
+    jobs = [Job(n, "", "theorem t : True", f"by grind [{n}]", limits=limits) for n in library()]
+    results = tqdm(pool.check(jobs), total=len(jobs), desc="patterns", unit="theorem")
+    refused = sorted(result.id for result in results if not result.proved)
+    write_rows(data_dir() / NO_PATTERN, [{"name": name} for name in refused])
 
 
 def split_of(key: str) -> Literal["train", "test"]:

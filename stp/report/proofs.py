@@ -17,6 +17,7 @@ from stp.datasets.problems import Problem
 from stp.datasets.registry import Dataset
 from stp.report.rates import mean_pass_at_k
 from stp.search.portfolio import closing
+from stp.search.premises import of_library
 from stp.store.rows import Try
 from stp.store.store import Store
 from stp.types import VOID, Statement, Verdict
@@ -276,7 +277,11 @@ def _solved_by(strategy: str, proof: str, statement: Statement) -> str:
     """Of strategies in turns, the one whose proof it is; the portfolio's are a fixed list."""
     names = strategy.split("+")
     if "portfolio" in names and len(names) > 1:
-        names = ["portfolio"] if proof in closing(statement) else [n for n in names if n != "portfolio"]
+        names = (
+            ["portfolio"]
+            if proof in closing(statement, of_library())
+            else [n for n in names if n != "portfolio"]
+        )
     return "+".join(names)
 
 

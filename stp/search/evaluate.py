@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from tqdm import tqdm
 
-from stp.search.portfolio import fixed
+from stp.search.portfolio import closing, fixed
+from stp.search.premises import of_library
 from stp.search.sample import Budget, Prover, attempt
 from stp.store.rows import Evaluation
 from stp.store.store import Store
@@ -43,15 +44,16 @@ def evaluate_portfolio(
 
 
 def proved_by_portfolio(prover: Prover, statements: Sequence[Statement]) -> set[str]:
-    """Keys of the statements that some tactic of the seed portfolio proves."""
+    """Keys of the statements that the portfolio of proof search proves, the cheapest tactics first."""
+    premises = of_library()
+    tries = {s.key: closing(s, premises) for s in statements}
     proved: set[str] = set()
-    most = max((len(fixed(s.system)) for s in statements), default=0)
-    for at in tqdm(range(most), desc="portfolio", unit="tactic"):
+    for at in tqdm(range(max(map(len, tries.values()), default=0)), desc="portfolio", unit="tactic"):
         jobs = [
             prover.job(s, proof, id=s.key)
             for s in statements
             if s.key not in proved
-            for proof in fixed(s.system)[at : at + 1]
+            for proof in tries[s.key][at : at + 1]
         ]
         proved |= {result.id for result in prover.pool.check(jobs) if result.proved}
     return proved

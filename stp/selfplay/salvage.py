@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from itertools import zip_longest
 from typing import Any
 
+from stp.search.premises import of_library
 from stp.search.sample import Prover
 from stp.search.tactics import completed, forgiving, leaves_goals
 from stp.settings import GateSettings
@@ -99,15 +101,25 @@ def complete(store: Store, prover: Prover, round: int, gates: GateSettings) -> d
     as statements are, and may then complete others. What was tried counts as attempts of this round, which
     cost no tokens. Also the keys of the goals that proofs still lack."""
     trivial = store.goals(round, [Outcome.TRIVIAL])
-    any_of_them = f"by first | {' | '.join(gates.trivial_tactics)}"
+    premises = of_library() if gates.trivial_premises else None
     tried = {proof_key(one.statement, one.proof) for one in store.tries("complete")}
     left, _ = unfinished(store, prover, 1, round - 1)
     taken: Counter[str] = Counter()
 
+    @cache
+    def any_of_them(goal: Goal, origin: str | None) -> str:
+        near = premises.tactic(goal.signature, gates.trivial_premises, origin) if premises else ""
+        return f"by first | {' | '.join([*gates.trivial_tactics, *([near] if near else [])])}"
+
     def untried(shortest: dict[str, str]) -> Iterator[tuple[Statement, str]]:
         for one in left:
             closings = [
-                (goal, any_of_them if goal.signature in trivial else shortest.get(_key(goal.signature), ""))
+                (
+                    goal,
+                    any_of_them(goal, one.statement.origin)
+                    if goal.signature in trivial
+                    else shortest.get(_key(goal.signature), ""),
+                )
                 for goal in one.goals
             ]
             text, key = completed(one.proof, closings), one.statement.key
