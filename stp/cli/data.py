@@ -55,7 +55,7 @@ def pool(
     config: Annotated[str, typer.Option(help="A preset or a TOML file.")] = "tiny",
     set_: Annotated[list[str] | None, typer.Option("--set", help="section.key=value")] = None,
 ) -> None:
-    """Make a pool of statements that are hard for fixed tactics and the seed model; print size and digest."""
+    """Make a pool of statements that are hard for the portfolio and the seed model; print size and digest."""
     from stp.datasets import pool_file
     from stp.selfplay import hard_pool
     from stp.settings import load

@@ -30,7 +30,7 @@ class Result:
     proved_total: float
     """The same over all seeds."""
     multi_step: int
-    """Of these, statements that took two or more tactic steps and that no fixed tactic proves."""
+    """Of these, statements that took two or more tactic steps and that the portfolio does not prove."""
     multi_step_share: float
     ratio: float | None
     """Over the baseline; None for the baseline, or where it proved nothing."""

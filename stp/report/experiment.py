@@ -46,7 +46,7 @@ class RunData:
     steps: dict[str, int]
     """Of each statement proved: tactic steps of its shortest correct proof."""
     portfolio_proves: tuple[str, ...]
-    """Those of them that a fixed tactic proves too."""
+    """Those of them that the portfolio proves too."""
     held_out: dict[str, list[tuple[int, int]]]
     """Of each dataset evaluated: (samples, proved) of each statement, by the last model."""
     funnel: list[dict[str, int | None]]
@@ -62,7 +62,7 @@ class RunData:
         return credit_at(budget, self.spent[cost], np.array(self.first_round, dtype=np.int64))
 
     def multi_step(self, budget: float) -> int:
-        """Statements proved within the budget, in two or more tactic steps, that no fixed tactic proves."""
+        """Statements proved within the budget, in two or more tactic steps, that the portfolio does not prove."""
         proved = {key for key, credit in zip(self.pool, self.credits(budget), strict=True) if credit > 0}
         return sum(self.steps[key] > 1 for key in proved - set(self.portfolio_proves))
 

@@ -2,7 +2,7 @@
 
 A theorem scores the squared inverse document frequencies of the words that both have, summed, over the length
 of its own vector of such frequencies: the cosine of TF-IDF vectors, but for the statement's length, which
-ranks nothing. A word is a name, a part of one, or a sign.
+ranks nothing. A word is a name, a part of one, or a sign, of two characters or more.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A hard pool: statements that neither fixed tactics nor the seed model prove."""
+"""A hard pool: statements that neither the portfolio nor the seed model proves."""
 
 from __future__ import annotations
 

@@ -229,7 +229,7 @@ class Play:
         }
 
     def easy(self, number: int) -> Stats:
-        """Of the dataset's statements that this round proved first, those that a fixed tactic proves too."""
+        """Of the dataset's statements that this round proved first, those that the portfolio proves too."""
         first = self.store.first_proved()
         new = [
             s

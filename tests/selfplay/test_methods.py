@@ -433,3 +433,32 @@ def test_goals_of_goals_complete_the_proof_that_they_all_come_from(play_round: P
 def test_salvage_is_a_part_of_the_round(play_round: PlayRound) -> None:
     play = play_round("tiny", ["conjecture.salvage=20"])
     assert stages(play, 1) == ["conjecture", "gate", "attempt", "complete", "select", "train", "evaluate"]
+
+
+@pytest.mark.parametrize("given", [0, 16])
+def test_goals_that_fall_with_the_nearest_theorems_complete_a_proof_where_these_are_given(
+    lean_pool: Pool, given: int
+) -> None:
+    settings = _settings(trivial_premises=given)
+    target = make_statement(
+        "theorem all (l : List Nat) (m : Nat) : l.dropLast <+: l ∧ m = m", "", Source.DATASET
+    )
+    prover = Prover(None, prompt_format("tiny"), lean_pool, settings.model, settings.verify)  # type: ignore[arg-type]
+    failed = "by constructor"
+    with Store() as store:
+        store.add_statements([target], 0, "train")
+        store.add_attempts(1, "attempt", [(target.key, failed, 1, 5)])
+        store.add_checks([(proof_key(target.key, failed), CheckResult("", Verdict.REJECTED))])
+        assert salvage(store, prover, 2, 100)["salvaged"] == 2
+        gate(store, lean_pool, 2, settings, 5, 0)
+        outcomes = sorted(row.outcome.value for row in store.conjectures(2))
+        stats = complete(store, prover, 2, settings.gates)
+        proofs = [proof.text for proof in store.correct_proofs(2, 2)]
+    if not given:
+        assert outcomes == ["kept", "trivial"]
+        assert (stats["completed"], proofs) == (0, [])
+        return
+    assert outcomes == ["trivial", "trivial"]
+    assert stats["completed"] == 1
+    assert len(proofs) == 1
+    assert "dropLast" in proofs[0]
