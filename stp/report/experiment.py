@@ -62,7 +62,7 @@ class RunData:
         return credit_at(budget, self.spent[cost], np.array(self.first_round, dtype=np.int64))
 
     def multi_step(self, budget: float) -> int:
-        """Statements proved within the budget, in two or more tactic steps, that the portfolio does not prove."""
+        """Statements proved within the budget, in two or more tactic steps, and not by the portfolio."""
         proved = {key for key, credit in zip(self.pool, self.credits(budget), strict=True) if credit > 0}
         return sum(self.steps[key] > 1 for key in proved - set(self.portfolio_proves))
 
