@@ -23,7 +23,7 @@ from stp.report.proofs import ProveRecord, read_proofs, results_json
 from stp.report.report import write_file
 from stp.search.holes import HoleReport, Searcher
 from stp.search.portfolio import Portfolio
-from stp.search.premises import of_library
+from stp.search.premises import premises_for
 from stp.search.prove import Budget, Search, Target, check_budget
 from stp.search.repair import Repair
 from stp.search.strategy import STRATEGIES, Sampling, Strategy, Turns
@@ -260,7 +260,7 @@ def make_strategy(names: Sequence[str], sampling: Sampling | None) -> Strategy:
     made: list[Strategy] = []
     for name in names:
         if sampling is None or name == "portfolio":
-            made.append(Portfolio(of_library()))
+            made.append(Portfolio(premises_for))
         elif name == "sample":
             made.append(sampling)
         else:

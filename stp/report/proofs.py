@@ -17,7 +17,7 @@ from stp.datasets.problems import Problem
 from stp.datasets.registry import Dataset
 from stp.report.rates import mean_pass_at_k
 from stp.search.portfolio import closing
-from stp.search.premises import of_library
+from stp.search.premises import premises_for
 from stp.store.rows import Try
 from stp.store.store import Store
 from stp.types import VOID, Statement, Verdict
@@ -279,7 +279,7 @@ def _solved_by(strategy: str, proof: str, statement: Statement) -> str:
     if "portfolio" in names and len(names) > 1:
         names = (
             ["portfolio"]
-            if proof in closing(statement, of_library())
+            if proof in closing(statement, premises_for([statement]))
             else [n for n in names if n != "portfolio"]
         )
     return "+".join(names)

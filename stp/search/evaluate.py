@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from tqdm import tqdm
 
 from stp.search.portfolio import closing, fixed
-from stp.search.premises import of_library
+from stp.search.premises import premises_for
 from stp.search.sample import Budget, Prover, attempt
 from stp.store.rows import Evaluation
 from stp.store.store import Store
@@ -45,7 +45,7 @@ def evaluate_portfolio(
 
 def proved_by_portfolio(prover: Prover, statements: Sequence[Statement]) -> set[str]:
     """Keys of the statements that the portfolio of proof search proves, the cheapest tactics first."""
-    premises = of_library()
+    premises = premises_for(statements)
     tries = {s.key: closing(s, premises) for s in statements}
     proved: set[str] = set()
     for at in tqdm(range(max(map(len, tries.values()), default=0)), desc="portfolio", unit="tactic"):

@@ -5,7 +5,7 @@ The order is that of what they close: the first four are the first visit of ever
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
 from stp.datasets.seeds import PORTFOLIO, templates
@@ -56,14 +56,15 @@ class Portfolio:
 
     looks = False
 
-    def __init__(self, premises: Premises | None = None) -> None:
-        """With library theorems to give to `grind`, where there is an index of them."""
+    def __init__(self, premises: Callable[[Sequence[Statement]], Premises | None] = lambda _: None) -> None:
+        """With what finds library theorems to give to `grind` for such statements."""
         self.premises = premises
 
     def propose(self, tasks: Sequence[Task], most: int) -> list[list[Draft]]:
         """See `Strategy.propose`."""
+        premises = self.premises([task.statement for task in tasks])
         return [
-            [Draft(proof) for proof in closing(task.statement, self.premises)[task.tries : task.tries + most]]
+            [Draft(proof) for proof in closing(task.statement, premises)[task.tries : task.tries + most]]
             for task in tasks
         ]
 

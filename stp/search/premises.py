@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 
 from stp.datasets import lean_core
@@ -68,9 +68,16 @@ class Premises:
         return f"by {tactic}" if tactic else ""
 
 
+def premises_for(statements: Iterable[Statement]) -> Premises | None:
+    """The library's theorems that `grind` takes; None where no statement is Lean's, or no Lean is installed.
+
+    Where the library was never read, that is done now and takes a minute.
+    """
+    return _of_library() if any(s.system is System.LEAN for s in statements) else None
+
+
 @cache
-def of_library() -> Premises | None:
-    """The library's theorems that `grind` takes; None where no Lean is installed."""
+def _of_library() -> Premises | None:
     try:
         toolchain.find(install_missing=False)
     except ToolchainError:

@@ -20,7 +20,7 @@ from stp.datasets.corpora import corpora
 from stp.datasets.decontaminate import held_out
 from stp.errors import UsageError
 from stp.models.prompts import signature_of, statement_of
-from stp.search.premises import of_library
+from stp.search.premises import premises_for
 from stp.settings import GateSettings, Settings
 from stp.store.rows import Conjecture, Outcome
 from stp.store.store import Store
@@ -162,7 +162,7 @@ def _refuted(check: _Checker, statements: dict[str, Statement], settings: GateSe
 def _trivial(check: _Checker, statements: dict[str, Statement], settings: GateSettings) -> set[str]:
     """Keys of those that one of the cheap tactics proves."""
     jobs = _tries(statements, settings.trivial_tactics)
-    if settings.trivial_premises and (premises := of_library()):
+    if settings.trivial_premises and (premises := premises_for(statements.values())):
         proofs = {key: premises.proof(s, settings.trivial_premises) for key, s in statements.items()}
         jobs += [_job(s, s.text, proofs[key]) for key, s in statements.items() if proofs[key]]
     return check.proved(jobs, "trivial?")

@@ -14,7 +14,7 @@ from functools import cache
 from itertools import zip_longest
 from typing import Any
 
-from stp.search.premises import of_library
+from stp.search.premises import premises_for
 from stp.search.sample import Prover
 from stp.search.tactics import completed, forgiving, leaves_goals
 from stp.settings import GateSettings
@@ -101,9 +101,9 @@ def complete(store: Store, prover: Prover, round: int, gates: GateSettings) -> d
     as statements are, and may then complete others. What was tried counts as attempts of this round, which
     cost no tokens. Also the keys of the goals that proofs still lack."""
     trivial = store.goals(round, [Outcome.TRIVIAL])
-    premises = of_library() if gates.trivial_premises else None
-    tried = {proof_key(one.statement, one.proof) for one in store.tries("complete")}
     left, _ = unfinished(store, prover, 1, round - 1)
+    premises = premises_for(one.statement for one in left) if gates.trivial_premises else None
+    tried = {proof_key(one.statement, one.proof) for one in store.tries("complete")}
     taken: Counter[str] = Counter()
 
     @cache

@@ -8,7 +8,7 @@ import pytest
 
 from stp.datasets import lean_core
 from stp.search.portfolio import Portfolio, closing
-from stp.search.premises import Premises, of_library
+from stp.search.premises import Premises, premises_for
 from stp.search.strategy import Task
 from stp.syntax.lean import make_statement
 from stp.types import Job, Source, Statement, System
@@ -52,7 +52,9 @@ def test_the_name_of_a_statement_tells_nothing_and_its_own_theorem_is_left_out()
     )
     own = stated("theorem t (n : Nat) : (2 ^ n).log2 = n", "Nat.log_pow")
     assert premises.proof(own, 4) == "by grind [Nat.pow_pos]"
-    assert premises.proof(replace(own, system=System.ISABELLE), 4) == ""
+    isabelle = replace(own, system=System.ISABELLE)
+    assert premises.proof(isabelle, 4) == ""
+    assert premises_for([isabelle]) is None
 
 
 def test_the_portfolio_tries_them_once_and_goes_on_without_an_index() -> None:
@@ -60,13 +62,13 @@ def test_the_portfolio_tries_them_once_and_goes_on_without_an_index() -> None:
     proof = Premises(FEW).proof(target, 16)
     assert closing(target, Premises(FEW)).count(proof) == 1
     assert closing(target) == [other for other in closing(target, Premises(FEW)) if other != proof]
-    [drafts] = Portfolio(Premises(FEW)).propose([Task(target)], 8)
+    [drafts] = Portfolio(lambda _: Premises(FEW)).propose([Task(target)], 8)
     assert proof in [draft.proof for draft in drafts]
 
 
 @pytest.mark.lean
 def test_grind_proves_more_with_the_library_s_nearest_theorems(lean_pool: Pool) -> None:
-    premises = of_library()
+    premises = premises_for([stated(LOG2)])
     assert premises
     target = stated(LOG2)
     proofs = ["by grind", premises.proof(target, 16)]
@@ -76,7 +78,7 @@ def test_grind_proves_more_with_the_library_s_nearest_theorems(lean_pool: Pool) 
 
 @pytest.mark.lean
 def test_a_theorem_that_grind_refuses_would_spoil_the_call_and_is_never_given(lean_pool: Pool) -> None:
-    premises = of_library()
+    premises = premises_for([stated(LOG2)])
     assert premises
     refused = sorted(lean_core.without_pattern())
     assert refused
