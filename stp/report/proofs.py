@@ -277,11 +277,8 @@ def _solved_by(strategy: str, proof: str, statement: Statement) -> str:
     """Of strategies in turns, the one whose proof it is; the portfolio's are a fixed list."""
     names = strategy.split("+")
     if "portfolio" in names and len(names) > 1:
-        names = (
-            ["portfolio"]
-            if proof in closing(statement, premises_for([statement]))
-            else [n for n in names if n != "portfolio"]
-        )
+        of_portfolio = proof in closing(statement, premises_for([statement]))
+        names = ["portfolio"] if of_portfolio else [n for n in names if n != "portfolio"]
     return "+".join(names)
 
 

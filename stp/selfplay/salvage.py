@@ -109,19 +109,16 @@ def complete(store: Store, prover: Prover, round: int, gates: GateSettings) -> d
     @cache
     def any_of_them(goal: Goal, origin: str | None) -> str:
         near = premises.tactic(goal.signature, gates.trivial_premises, origin) if premises else ""
-        return f"by first | {' | '.join([*gates.trivial_tactics, *([near] if near else [])])}"
+        return f"by first | {' | '.join(filter(None, [*gates.trivial_tactics, near]))}"
+
+    def proof_of(goal: Goal, origin: str | None, shortest: dict[str, str]) -> str:
+        if goal.signature in trivial:
+            return any_of_them(goal, origin)
+        return shortest.get(_key(goal.signature), "")
 
     def untried(shortest: dict[str, str]) -> Iterator[tuple[Statement, str]]:
         for one in left:
-            closings = [
-                (
-                    goal,
-                    any_of_them(goal, one.statement.origin)
-                    if goal.signature in trivial
-                    else shortest.get(_key(goal.signature), ""),
-                )
-                for goal in one.goals
-            ]
+            closings = [(goal, proof_of(goal, one.statement.origin, shortest)) for goal in one.goals]
             text, key = completed(one.proof, closings), one.statement.key
             if not text or key in shortest or taken[key] >= _COMPLETIONS:
                 continue
