@@ -44,9 +44,9 @@ class RunData:
     spent: dict[str, list[float]]
     """By cost in `COSTS`, cumulative, from round 0 on, which costs 0."""
     steps: dict[str, int]
-    """Of each statement proved: tactic steps of its shortest correct proof."""
+    """Of each statement proved: tactic steps of the correct proof that has the fewest."""
     portfolio_proves: tuple[str, ...]
-    """Those of them that the portfolio proves too."""
+    """Those of several steps that the portfolio proves too."""
     held_out: dict[str, list[tuple[int, int]]]
     """Of each dataset evaluated: (samples, proved) of each statement, by the last model."""
     funnel: list[dict[str, int | None]]
@@ -176,7 +176,7 @@ def _read_store(store: Store, folder: Path) -> RunData:
             "hours": _cumulative(whole, hours),
             "verifier_hours": _cumulative(whole, checks),
         },
-        _steps(store, set(pool), last),
+        {key: steps for key, steps in fewest_steps(store, 1, last).items() if key in set(pool)},
         tuple(key for r in whole for key in stats.get((r.round, "evaluate"), {}).get("portfolio_proves", ())),
         {
             dataset: measured[-1].samples[dataset]
@@ -198,9 +198,13 @@ def tactic_steps(proof: str) -> int:
     return max(1, sum(bool(part.strip()) for part in text.split(";")))
 
 
-def _steps(store: Store, pool: set[str], last: int) -> dict[str, int]:
-    shortest = store.shortest_proofs(1, last)
-    return {key: tactic_steps(text) for key, text in shortest.items() if key in pool}
+def fewest_steps(store: Store, first: int, last: int) -> dict[str, int]:
+    """Of each statement with correct proofs in these rounds: tactic steps of that with the fewest."""
+    fewest: dict[str, int] = {}
+    for proof in store.correct_proofs(first, last):
+        steps = tactic_steps(proof.text)
+        fewest[proof.statement] = min(steps, fewest.get(proof.statement, steps))
+    return fewest
 
 
 def _conjectures(store: Store, round: int, in_band: int | None) -> dict[str, float]:

@@ -206,7 +206,7 @@ def _examples(store: Store) -> list[Example]:
     )
     rows = rows[:_EXAMPLES]
     numbers = sorted({row["round"] for row in rows})
-    proofs = {number: _shortest_proofs(store, number, {row["key"] for row in rows}) for number in numbers}
+    proofs = {number: store.shortest_proofs(number, number) for number in numbers}
     parents = _parents(store, {row["key"] for row in rows}, max(numbers, default=0))
     examples = []
     for row in rows:
@@ -227,15 +227,6 @@ def _examples(store: Store) -> list[Example]:
             )
         )
     return examples
-
-
-def _shortest_proofs(store: Store, round: int, statements: set[str]) -> dict[str, str]:
-    shortest: dict[str, str] = {}
-    for proof in store.correct_proofs(round, round):
-        known = shortest.get(proof.statement)
-        if proof.statement in statements and (known is None or len(proof.text) < len(known)):
-            shortest[proof.statement] = proof.text
-    return shortest
 
 
 def _parents(store: Store, statements: set[str], last: int) -> dict[str, Conjecture]:

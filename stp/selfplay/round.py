@@ -22,6 +22,7 @@ from typing import Any
 from stp.datasets.corpora import Corpus, corpora
 from stp.models.base import Generator
 from stp.models.prompts import PromptFormat, prompt_format, two_roles
+from stp.report.experiment import fewest_steps
 from stp.report.report import summary, write_html, write_metrics
 from stp.search.evaluate import evaluate, evaluate_portfolio, proved_by_portfolio
 from stp.search.sample import Budget, Prover, attempt
@@ -229,12 +230,13 @@ class Play:
         }
 
     def easy(self, number: int) -> Stats:
-        """Of the dataset's statements that this round proved first, those that the portfolio proves too."""
-        first = self.store.first_proved()
+        """Of the dataset's statements that this round proved first, and in several steps, those that the
+        portfolio proves too."""
+        first, steps = self.store.first_proved(), fewest_steps(self.store, number, number)
         new = [
             s
             for s in self.store.statements(source=Source.DATASET, split="train")
-            if first.get(s.key) == number
+            if first.get(s.key) == number and steps[s.key] > 1
         ]
         return {"portfolio_proves": sorted(proved_by_portfolio(self.prover(number), new)) if new else []}
 
