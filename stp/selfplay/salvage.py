@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from itertools import zip_longest
+from itertools import islice, zip_longest
 from typing import Any
 
 from stp.search.premises import premises_for
@@ -38,9 +38,9 @@ class Unfinished:
 
 
 def unfinished(store: Store, prover: Prover, first: int, last: int) -> tuple[list[Unfinished], float]:
-    """Failed Lean proofs of these rounds whose only fault are open goals, of statements that are unproved so
-    far: of the dataset, and goals that were left open before. A proof that failed at its end counts as its
-    `forgiving` form.
+    """Failed Lean proofs of these rounds whose only fault are open goals, not their own statement among them,
+    of statements that are unproved so far: of the dataset, and goals that were left open before. A proof that
+    failed at its end counts as its `forgiving` form.
 
     A proof of each statement in turn; of one, those with the fewest goals come first, then those sampled most
     often. Also the seconds that checkers took for the forgiving forms; what was checked before comes from the
@@ -57,7 +57,7 @@ def unfinished(store: Store, prover: Prover, first: int, last: int) -> tuple[lis
         result = results[proof_key(key, text)]
         if leaves_goals(result) and len(result.goals) == 1:
             goals = goals_in(result.goals[0].text)
-            if goals and all(goal.whole for goal in goals):
+            if goals and all(goal.whole and _key(goal.signature) != key for goal in goals):
                 found[key].append(Unfinished(statement, text, goals))
     for proofs in found.values():
         proofs.sort(key=lambda one: len(one.goals))
@@ -86,13 +86,15 @@ def salvage(store: Store, prover: Prover, round: int, most: int) -> dict[str, fl
 
 def lacked(store: Store, round: int, most: int) -> list[Statement]:
     """Goals of earlier rounds to attempt again, up to `most` together with the round's own: each is all that
-    some failed proof lacks, those attempted least first."""
+    some failed proof lacks, those attempted least first. Those that are statements of the dataset are
+    attempted anyway."""
     if not (mark := store.stage(round - 1, "complete")):
         return []
     room = max(0, most - sum(row.is_goal for row in store.conjectures(round, Outcome.KEPT)))
     rates = store.pooled_rates(1, round - 1)
     least = sorted(rates.keys() & mark.stats.get("lacked", ()), key=lambda key: (rates[key].attempts, key))
-    return [statement for key in least[:room] if (statement := store.statement(key))]
+    goals = (s for key in least if (s := store.statement(key)) and s.source is Source.CONJECTURE)
+    return [*islice(goals, room)]
 
 
 def complete(store: Store, prover: Prover, round: int, gates: GateSettings) -> dict[str, Any]:
@@ -103,8 +105,9 @@ def complete(store: Store, prover: Prover, round: int, gates: GateSettings) -> d
     trivial = store.goals(round, [Outcome.TRIVIAL])
     left, _ = unfinished(store, prover, 1, round - 1)
     premises = premises_for(one.statement for one in left) if gates.trivial_premises else None
-    tried = {proof_key(one.statement, one.proof) for one in store.tries("complete")}
-    taken: Counter[str] = Counter()
+    before = store.tries("complete")
+    tried = {proof_key(one.statement, one.proof) for one in before}
+    taken = Counter(one.statement for one in before if one.number == round)
 
     @cache
     def any_of_them(goal: Goal, origin: str | None) -> str:
@@ -131,7 +134,7 @@ def complete(store: Store, prover: Prover, round: int, gates: GateSettings) -> d
         jobs = [prover.job(s, text, id=proof_key(s.key, text), premises=True) for s, text in new]
         results = [*prover.pool.check(jobs)]
         with store.atomic():
-            store.add_attempts(round, "complete", [(s.key, text, 1, 0) for s, text in new])
+            store.add_completions(round, [(s.key, text) for s, text in new])
             store.add_checks((result.id, result) for result in results)
     tallies = store.tallies(round, "complete").values()
     return {

@@ -35,20 +35,30 @@ class Proofs(Connection):
         with self.atomic():
             done = self._attempted_among({statement for statement, _ in counts}, round, stage)
             new = [
-                (statement, proof_key(statement, text), text, count, spent[statement, text])
+                (statement, text, count, spent[statement, text])
                 for (statement, text), count in sorted(counts.items())
                 if statement not in done
             ]
-            self._write(
-                "INSERT INTO proofs (statement, key, text) VALUES (?, ?, ?) ON CONFLICT (key) DO NOTHING",
-                (row[:3] for row in new),
-            )
-            self._write(
-                "INSERT INTO attempts (statement, proof, round, stage, count, tokens)"
-                " VALUES (?, ?, ?, ?, ?, ?)",
-                ((statement, key, round, stage, count, tokens) for statement, key, _, count, tokens in new),
-            )
-        return sum(row[3] for row in new)
+            self._add(round, stage, new)
+        return sum(count for _, _, count, _ in new)
+
+    def add_completions(self, round: int, proofs: Iterable[tuple[str, str]]) -> None:
+        """Add (statement key, proof text) pairs as attempts of the stage `complete`, for which the model wrote
+        nothing. They may come in any number of calls; what is there already is left out."""
+        with self.atomic():
+            self._add(round, "complete", [(statement, text.strip(), 1, 0) for statement, text in proofs])
+
+    def _add(self, round: int, stage: AttemptStage, rows: list[tuple[str, str, int, int]]) -> None:
+        keys = [proof_key(statement, text) for statement, text, _, _ in rows]
+        self._write(
+            "INSERT INTO proofs (statement, key, text) VALUES (?, ?, ?) ON CONFLICT (key) DO NOTHING",
+            ((row[0], key, row[1]) for key, row in zip(keys, rows, strict=True)),
+        )
+        self._write(
+            "INSERT INTO attempts (statement, proof, round, stage, count, tokens)"
+            " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (stage, round, statement, proof) DO NOTHING",
+            ((row[0], key, round, stage, *row[2:]) for key, row in zip(keys, rows, strict=True)),
+        )
 
     def _attempted_among(self, statements: set[str], round: int, stage: AttemptStage) -> set[str]:
         rows = self._rows(

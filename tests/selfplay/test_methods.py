@@ -440,6 +440,47 @@ def test_goals_of_goals_complete_the_proof_that_they_all_come_from(play_round: P
     assert salvage(store, prover, 4, 100)["salvaged"] == 0  # all are judged
 
 
+def test_a_statement_may_be_completed_again_once_another_goal_is(lean_pool: Pool) -> None:
+    """Two drafts of one statement: the first one's goal has a proof that does not fit, the second one's goal is
+    itself completed only then."""
+    settings = load("tiny", [])
+    rejected, proved = CheckResult("", Verdict.REJECTED), CheckResult("", Verdict.PROVED)
+    prover = Prover(None, prompt_format("tiny"), lean_pool, settings.model, settings.verify)  # type: ignore[arg-type]
+    target = make_statement("theorem all (p q r : Prop) : p → q → (q → r) → r", "", Source.DATASET)
+    itself = make_statement("theorem all (p q : Prop) : p → q → p", "", Source.DATASET)
+    with Store() as store:
+        store.add_statements([target, itself], 0, "train")
+
+        def tried(round: int, statement: Statement, proof: str, result: CheckResult) -> None:
+            store.add_attempts(round, "attempt", [(statement.key, proof, 1, 5)])
+            store.add_checks([(proof_key(statement.key, proof), result)])
+
+        def goals_of(round: int) -> list[Statement]:
+            known = {s.key for s in store.statements(source=Source.CONJECTURE)}
+            salvage(store, prover, round, 100)
+            gate(store, lean_pool, round, load("tiny", ["gates.trivial_tactics=[]"]), 5, 0)
+            return [s for s in store.statements(source=Source.CONJECTURE) if s.key not in known]
+
+        tried(1, itself, "by skip", rejected)  # leaves itself open, which is no step
+        tried(1, target, "by intro a", rejected)
+        (wrong,) = goals_of(2)
+        tried(2, target, "by intro a b", rejected)
+        (first,) = goals_of(3)
+        tried(3, first, "by intro f", rejected)
+        (last,) = goals_of(4)
+        tried(4, wrong, "by wrong", proved)
+        tried(4, last, "by grind", proved)
+        stats = complete(store, prover, 4, settings.gates)
+        assert (stats["tried"], stats["completed"]) == (3, 2)
+        assert complete(store, prover, 4, settings.gates) == stats  # a kill before the mark: nothing new
+        assert {p.statement for p in store.correct_proofs(4, 4)} == {
+            last.key,
+            wrong.key,
+            first.key,
+            target.key,
+        }
+
+
 def test_salvage_is_a_part_of_the_round(play_round: PlayRound) -> None:
     play = play_round("tiny", ["conjecture.salvage=20"])
     assert stages(play, 1) == ["conjecture", "gate", "attempt", "complete", "select", "train", "evaluate"]
