@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -157,50 +157,79 @@ def _for_system(settings: Settings, system: System, names: Sequence[str]) -> Set
     return settings.model_copy(update={"verify": verify})
 
 
-def prove_file(
-    settings: Settings, path: Path, strategy: str, budget: Budget, temperature: float
-) -> tuple[str, str, list[HoleReport]]:
-    """Fills the holes of a Lean file or an Isabelle theory: its text, what it became, and a report on each
-    hole.
+class FileProver:
+    """Fills the holes of one Lean file or Isabelle theory, as often as it changes: checkers and model start
+    with the first hole and serve all later ones."""
 
-    Raises:
-        UsageError: no such file, none of either, or one that imports what is not there.
-    """
-    check_budget(budget)
-    names = strategy_names(strategy)
-    if path.suffix not in (".lean", ".thy"):
-        raise UsageError(f"{path}: expected a Lean file, NAME.lean, or a theory of Isabelle, NAME.thy")
-    try:
-        before = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: expected a readable file of UTF-8 text: {error}") from None
-    is_theory = path.suffix == ".thy"
-    if is_theory and names != ["portfolio"]:
-        raise UsageError(f"{path}: a theory's holes are filled by --strategy portfolio, found {strategy}")
-    settings = _for_system(settings, System.ISABELLE if is_theory else System.LEAN, names)
-    if is_theory:
-        has_holes = any(command.holes for command in commands(before)[1])
-    else:
-        toolchain.require_library(str(path), {before}, settings.verify.toolchain)
-        has_holes = any(theorem.holes for theorem in theorems(before))
-    after, reports = before, []
-    if has_holes:
-        limits = settings.verify.limits
-        with open_pool(settings.verify, cache=default_cache()) as pool:
-            if is_theory:
-                filled = fill_theory(pool, limits, before)
-            else:
-                sampling = open_sampling(names, settings, temperature, pool)
-                filled = Searcher(pool, make_strategy(names, sampling), budget, limits).fill(before)
-            for text, report in filled:
-                after = text
-                reports.append(report)
-    # Text that filled one hole is proved with the last hole of its theorem.
-    proved = {report.theorem for report in reports if report.state == "proved"}
-    reports = [
-        replace(r, state="proved") if r.state == "filled" and r.theorem in proved else r for r in reports
-    ]
-    return before, after, reports
+    def __init__(
+        self, settings: Settings, path: Path, strategy: str, budget: Budget, temperature: float
+    ) -> None:
+        """
+        Raises:
+            UsageError: neither a Lean file nor a theory by its name, or a strategy that it cannot have.
+        """
+        check_budget(budget)
+        names = strategy_names(strategy)
+        if path.suffix not in (".lean", ".thy"):
+            raise UsageError(f"{path}: expected a Lean file, NAME.lean, or a theory of Isabelle, NAME.thy")
+        self._is_theory = path.suffix == ".thy"
+        if self._is_theory and names != ["portfolio"]:
+            raise UsageError(f"{path}: a theory's holes are filled by --strategy portfolio, found {strategy}")
+        system = System.ISABELLE if self._is_theory else System.LEAN
+        self._settings = _for_system(settings, system, names)
+        self._path, self._names, self._budget, self._temperature = path, names, budget, temperature
+        self._pool: Pool | None = None
+        self._strategy: Strategy | None = None
+
+    def read(self) -> str:
+        """The file's text.
+
+        Raises:
+            UsageError: no such file, or none of text.
+        """
+        try:
+            return self._path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"{self._path}: expected a readable file of UTF-8 text: {error}") from None
+
+    def fill(self, text: str) -> Iterator[tuple[str, list[HoleReport]]]:
+        """After each hole, in order of position: the text as it stands now, and the reports on all so far.
+
+        Raises:
+            UsageError: it is no text of its system, or imports what is not there.
+        """
+        limits = self._settings.verify.limits
+        if self._is_theory:
+            has_holes = any(command.holes for command in commands(text)[1])
+            filled = fill_theory(self._open(), limits, text) if has_holes else iter(())
+        else:
+            toolchain.require_library(str(self._path), {text}, self._settings.verify.toolchain)
+            has_holes = any(theorem.holes for theorem in theorems(text))
+            filled = self._searcher().fill(text) if has_holes else iter(())
+        reports: list[HoleReport] = []
+        for now, report in filled:
+            reports.append(report)
+            # Text that filled one hole is proved with the last hole of its theorem.
+            proved = {r.theorem for r in reports if r.state == "proved"}
+            whole = [r.state == "filled" and r.theorem in proved for r in reports]
+            yield now, [replace(r, state="proved") if w else r for r, w in zip(reports, whole, strict=True)]
+
+    def _open(self) -> Pool:
+        if self._pool is None:
+            self._pool = open_pool(self._settings.verify, cache=default_cache())
+        return self._pool
+
+    def _searcher(self) -> Searcher:
+        pool = self._open()
+        if self._strategy is None:
+            sampling = open_sampling(self._names, self._settings, self._temperature, pool)
+            self._strategy = make_strategy(self._names, sampling)
+        return Searcher(pool, self._strategy, self._budget, self._settings.verify.limits)
+
+    def close(self) -> None:
+        """Ends the checkers."""
+        if self._pool:
+            self._pool.close()
 
 
 def proved_path(path: Path) -> Path:

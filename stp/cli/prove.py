@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,8 @@ import typer
 from stp.errors import ModelServerError, UsageError
 
 if TYPE_CHECKING:
+    from stp.prove import FileProver
+    from stp.search.holes import HoleReport
     from stp.search.prove import Budget
     from stp.settings import Settings
 
@@ -20,6 +23,7 @@ _LOOK_S = 0.5
 
 
 def prove(
+    ctx: typer.Context,
     file: Annotated[
         Path | None, typer.Argument(help="A Lean file or a theory, to fill its `sorry`s.")
     ] = None,
@@ -62,13 +66,18 @@ def prove(
     budget = Budget(k, tokens, seconds, all_)
     if (file is None) == (dataset is None):
         raise UsageError("expected FILE or --dataset NAME; names are those of: stp data list")
+    for name in ("watch",) if file is None else ("split", "out", "from_", "all_"):
+        source = ctx.get_parameter_source(name)
+        if source and source.name == "COMMANDLINE":
+            goes, here = ("FILE", "--dataset") if file is None else ("--dataset", "FILE")
+            raise UsageError(f"--{name.strip('_')} goes with {goes}, found it with {here}")
     try:
         if file is not None:
             _file(settings, file, strategy, budget, temperature, watch)
         else:
             _dataset(settings, str(dataset), split, strategy, budget, from_, temperature, out)
     except KeyboardInterrupt:
-        print("\nstp: stopped; the same command goes on from here", file=sys.stderr)
+        print("\nstp: stopped" + ("" if file else "; the same command goes on from here"), file=sys.stderr)
         raise typer.Exit(130) from None
 
 
@@ -90,26 +99,45 @@ def _file(
     settings: Settings, file: Path, strategy: str, budget: Budget, temperature: float, watch: bool
 ) -> None:
     """Fills a file's holes, prints a line for each and the difference, and writes the filled copy."""
-    from stp.prove import prove_file, proved_path
+    from stp.prove import FileProver
+
+    with closing(FileProver(settings, file, strategy, budget, temperature)) as prover:
+        while watch:
+            saved = file.stat().st_mtime_ns if file.exists() else 0
+            try:
+                _fill(prover, file)
+            except UsageError as error:  # half written, say
+                print(f"stp: {error}", file=sys.stderr)
+            print(f"watching {file}: save it, or stop with Ctrl-C", file=sys.stderr)
+            while not file.exists() or file.stat().st_mtime_ns == saved:
+                time.sleep(_LOOK_S)
+        is_filled = _fill(prover, file)
+    raise typer.Exit(0 if is_filled else 1)
+
+
+def _fill(prover: FileProver, file: Path) -> bool:
+    """Is every hole filled now? The copy is written after each one, so that a stop loses none."""
+    from stp.prove import proved_path
     from stp.report.report import write_file
 
-    while True:
-        saved = file.stat().st_mtime_ns if file.exists() else 0
-        before, after, reports = prove_file(settings, file, strategy, budget, temperature)
+    before = after = prover.read()
+    reports: list[HoleReport] = []
+    target = proved_path(file)
+    try:
+        for text, found in prover.fill(before):
+            reports = found
+            if text != after:
+                write_file(target, text)
+            after = text
+    finally:
         for report in reports:
             said = report.reason or (
                 report.proof.replace("\n", "; ") if report.proof else f"{report.tries} tries"
             )
             print(f"{file}:{report.line}: {report.state:6}  {report.theorem}  {said}")
-        if not reports:
-            print(f"{file}: no theorem with a hole")
         if after != before:
-            target = proved_path(file)
-            write_file(target, after)
             lines = (before.splitlines(True), after.splitlines(True), str(file), str(target))
             print("\n" + "".join(difflib.unified_diff(*lines)), end="")
-        if not watch:
-            raise typer.Exit(0 if all(r.state in ("proved", "filled") for r in reports) else 1)
-        print(f"watching {file}: save it, or stop with Ctrl-C", file=sys.stderr)
-        while not file.exists() or file.stat().st_mtime_ns == saved:
-            time.sleep(_LOOK_S)
+    if not reports:
+        print(f"{file}: no theorem with a hole")
+    return all(report.state in ("proved", "filled") for report in reports)

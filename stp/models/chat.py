@@ -33,26 +33,30 @@ class ChatGenerator:
     def generate(
         self, prompts: Sequence[Prompt], *, n: int, temperature: float, max_tokens: int, seed: int
     ) -> list[list[Sample]]:
-        """See `Generator.generate`; a prompt that the server finds too long is refused by it."""
+        """See `Generator.generate`; which prompts are too long, the server says."""
 
-        def complete(asked: tuple[Prompt, int]) -> Sample:
+        def complete(asked: tuple[Prompt, int]) -> Sample | None:
             prompt, index = asked
             system = [{"role": "system", "content": prompt.system}] if prompt.system else []
-            answer = self._server.ask(
-                "POST", "/chat/completions",
+            said = self._server.send(
+                "POST", f"{self._server.url}/chat/completions",
                 {
                     "model": self._name, "temperature": temperature, "max_tokens": max_tokens,
                     "messages": [*system, {"role": "user", "content": prompt.text}],
                     "seed": prompt_seed(seed + index, [*prompt.text.encode()]) % 2**31,
                 },
             )  # fmt: skip
+            if said.status_code in (400, 413) and "context" in said.text:
+                return None
+            answer = self._server.check(said).json()
             choice = answer["choices"][0]
             tokens = (answer.get("usage") or {}).get("completion_tokens", 0)
             return Sample(choice["message"]["content"] or "", tokens, choice["finish_reason"] == "stop")
 
         with ThreadPoolExecutor(self._batch) as threads:
             samples = threads.map(complete, [(prompt, index) for prompt in prompts for index in range(n)])
-            return [[next(samples) for _ in range(n)] for _ in prompts]
+            each = [[next(samples) for _ in range(n)] for _ in prompts]
+        return [[sample for sample in found if sample] for found in each]
 
     def use(self, folder: Path) -> NoReturn:
         """Refused: see `Generator.use`.

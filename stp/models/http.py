@@ -32,7 +32,7 @@ class Server:
 
         Raises:
             UsageError: it does not take the request.
-            ModelServerError: nobody answers, or the server fails.
+            ModelServerError: nobody answers, or the server fails or stays busy.
         """
         return self.check(self.send(method, self.url + path, body)).json()
 
@@ -66,8 +66,10 @@ class Server:
         if answer.is_success:
             return answer
         said = answer.text.strip().partition("\n")[0][:300]
-        kind = UsageError if answer.is_client_error else ModelServerError
-        raise kind(f"{answer.request.url} answered {answer.status_code}: {said}")
+        refused = answer.is_client_error and answer.status_code not in _BUSY
+        raise (UsageError if refused else ModelServerError)(
+            f"{answer.request.url} answered {answer.status_code}: {said}"
+        )
 
     def close(self) -> None:
         """Ends the connections; the server goes on."""

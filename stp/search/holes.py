@@ -10,6 +10,7 @@ What follows the theorem is not looked at.
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -47,12 +48,15 @@ class HoleReport:
     state: State
     proof: str = ""
     tries: int = 0
+    tokens: int = 0
+    """What a model wrote for it."""
     reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Searcher:
-    """What searches for the proofs of holes."""
+    """What searches for the proofs of holes. Of the budget the tries are for each hole, tokens and seconds
+    for all of a text together."""
 
     pool: Pool
     strategy: Strategy
@@ -63,6 +67,7 @@ class Searcher:
         """After each hole, in order of position: the text as it stands now, and the report on the hole."""
         given, asked = text, theorems(text)
         number, at = 0, 0
+        began, tokens = time.monotonic(), 0
         while number < len(found := theorems(text)):
             theorem = found[number]
             if at >= len(theorem.holes):
@@ -70,17 +75,23 @@ class Searcher:
                 continue
             before = len(theorem.holes)
             spec = given[: asked[number].end]
-            text, report = self._hole(text, theorem, theorem.holes[at], spec)
+            budget = _left(self.budget, tokens, time.monotonic() - began)
+            text, report = self._hole(text, theorem, theorem.holes[at], spec, budget)
             yield text, report
+            tokens += report.tokens
             if report.state == "broken":
                 return
             at += len(theorems(text)[number].holes) == before
 
-    def _hole(self, text: str, theorem: FileTheorem, hole: Hole, spec: str) -> tuple[str, HoleReport]:
+    def _hole(
+        self, text: str, theorem: FileTheorem, hole: Hole, spec: str, budget: Budget | None
+    ) -> tuple[str, HoleReport]:
         line = text.count("\n", 0, hole.start) + 1
         report = HoleReport(theorem.full_name, line, "open")
         if theorem.private:
             return text, replace(report, reason="a private theorem, which the checker does not find by name")
+        if budget is None:
+            return text, replace(report, reason="nothing is left of --tokens or --seconds")
         now = text[: theorem.end]
         job = self._job(spec, theorem)
         probed = self._probe(now, job, hole)
@@ -105,17 +116,19 @@ class Searcher:
             # With other holes beside it, that the rest elaborates is all that can be known.
             enough = frozenset(verdict for verdict, _ in _ENDS[: 1 + (len(theorem.holes) > 1)])
             target = Target(statement, lambda proof: job(filled(proof) if is_one(proof) else ""), enough)
-            Search(store, self.pool, self.strategy, [target], self.budget, f"line {line}").run()
-            checked = [row for row in store.tries(STAGE) if row.verdict is not None]
-        tries, rows = len(checked), [row for row in checked if is_one(row.proof)]
+            Search(store, self.pool, self.strategy, [target], budget, f"line {line}").run()
+            tried = store.tries(STAGE)
+        checked = [row for row in tried if row.verdict is not None]
+        report = replace(report, tries=len(checked), tokens=sum(row.tokens for row in tried))
+        rows = [row for row in checked if is_one(row.proof)]
         for verdict, state in _ENDS:
             for row in rows:
                 if row.verdict is verdict:
                     proof = written(now, hole, row.proof, place)
                     done = text[: hole.start] + proof + text[hole.end :]
-                    return done, replace(report, state=state, proof=proof, tries=tries)
+                    return done, replace(report, state=state, proof=proof)
         refused = rows and all(row.verdict is Verdict.CHEATED for row in rows)
-        return text, replace(report, tries=tries, reason=rows[0].reason if refused else "")
+        return text, replace(report, reason=rows[0].reason if refused else "")
 
     def _probe(self, now: str, job: Callable[[str], Job], hole: Hole) -> tuple[Place, str] | CheckResult:
         """Whether a term or a tactic stands there, and the hole's goal as a statement; or what is wrong."""
@@ -134,6 +147,14 @@ class Searcher:
             theorem.full_name, "", spec, submission, limits=self.limits, strict=True,
             theorem=theorem.full_name,
         )  # fmt: skip
+
+
+def _left(budget: Budget, tokens: int, seconds: float) -> Budget | None:
+    """What is left of a budget after these were spent; None: nothing."""
+    left_tokens = None if budget.tokens is None else budget.tokens - tokens
+    left_seconds = None if budget.seconds is None else budget.seconds - seconds
+    is_spent = any(left is not None and left <= 0 for left in (left_tokens, left_seconds))
+    return None if is_spent else replace(budget, tokens=left_tokens, seconds=left_seconds)
 
 
 def written(text: str, hole: Hole, proof: str, place: Place) -> str:

@@ -43,8 +43,8 @@ class Proofs(Connection):
         return sum(count for _, _, count, _ in new)
 
     def add_completions(self, round: int, proofs: Iterable[tuple[str, str]]) -> None:
-        """Add (statement key, proof text) pairs as attempts of the stage `complete`, for which the model wrote
-        nothing. They may come in any number of calls; what is there already is left out."""
+        """Add (statement key, proof text) pairs as attempts of the stage `complete`, which cost no tokens.
+        They may come in any number of calls; what is there already is left out."""
         with self.atomic():
             self._add(round, "complete", [(statement, text.strip(), 1, 0) for statement, text in proofs])
 

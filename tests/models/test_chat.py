@@ -34,6 +34,8 @@ class Handler(JsonHandler, BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.asked.append(body)
+        if "long" in body["messages"][-1]["content"]:
+            return self.answer(400, {"error": {"code": "context_length_exceeded"}})
         cut = body["max_tokens"] < 100
         text = f"So:\n```lean4\n{THEOREM} := by -- {body['seed']}\n  rfl\n```"
         self.answer(200, {
@@ -72,6 +74,13 @@ def test_each_sample_is_a_conversation_of_its_own(server: Server) -> None:
         {"role": "system", "content": STYLE.system_message},
         {"role": "user", "content": prompts[0].text},
     ]
+
+
+def test_a_prompt_that_the_server_finds_too_long_gets_nothing(server: Server) -> None:
+    generator = open_generator(settings(server, "small"), seed_model(ModelSettings()))
+    prompts = [STYLE.prover("theorem long : True"), STYLE.prover(THEOREM)]
+    samples = generator.generate(prompts, n=2, temperature=1.0, max_tokens=100, seed=1)
+    assert [len(texts) for texts in samples] == [0, 2]
 
 
 def test_an_answer_that_was_cut_off_is_not_finished(server: Server) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from stp.errors import MachineryError, UsageError
+from stp.errors import MachineryError, ModelServerError, UsageError
 from stp.models import http
 from stp.models.openai import OpenAiGenerator
 from stp.models.prompts import encode_prompt, prompt_format
@@ -101,9 +101,10 @@ def test_a_refused_request_is_not_repeated(server: Server) -> None:
     assert len(server.asked) == 1
 
 
-def test_a_server_that_stays_broken_is_named(server: Server) -> None:
-    server.plan = [503] * 20
-    with pytest.raises(MachineryError, match="completions answered 503"):
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_server_that_stays_busy_or_broken_is_named(server: Server, status: int) -> None:
+    server.plan = [status] * 20
+    with pytest.raises(ModelServerError, match=f"completions answered {status}"):
         client(server).generate([PROMPT], n=1, temperature=1.0, max_tokens=7, seed=0)
 
 

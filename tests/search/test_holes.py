@@ -7,16 +7,18 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from stp.cli import app
+from stp.prove import FileProver
 from stp.search.holes import HoleReport, Searcher, written
 from stp.search.portfolio import Portfolio
 from stp.search.prove import Budget
 from stp.search.strategy import Draft, Strategy, Task
-from stp.syntax.lean_file import Hole, theorems
+from stp.syntax.lean_file import FileTheorem, Hole, theorems
 from stp.types import Limits
 from stp.verify.pool import Pool
 
@@ -120,6 +122,26 @@ def test_no_proof_changes_what_stands_below_it(
     assert (FIVE in after) == trusting
 
 
+class Costly:
+    """Each draft costs 5 tokens, and none is a proof."""
+
+    looks = False
+
+    def propose(self, tasks: list[Task], most: int) -> list[list[Draft]]:  # type: ignore[override]
+        return [[Draft(f"by skip -- {task.tries + n}", 5) for n in range(most)] for task in tasks]
+
+
+@pytest.mark.lean
+def test_tokens_and_seconds_are_for_all_holes_together(lean_pool: Pool) -> None:
+    text = "theorem a : 2 + 2 = 4 := sorry\ntheorem b : 2 + 2 = 4 := sorry\n"
+    for budget in (Budget(4, tokens=20), Budget(4, seconds=1e-9)):
+        searcher = Searcher(lean_pool, Costly(), budget, Limits(heartbeats=20_000))  # type: ignore[arg-type]
+        first, second = [report for _, report in searcher.fill(text)]
+        assert first.tokens == (20 if budget.tokens else 0)
+        assert (second.tries, second.tokens) == (0, 0)
+        assert second.reason == "nothing is left of --tokens or --seconds"
+
+
 @pytest.mark.lean
 def test_a_file_that_does_not_compile_says_where(lean_pool: Pool) -> None:
     _, (report,) = fill(lean_pool, "def f : Nat := true + 1 1\ntheorem t : f = f := by sorry\n")
@@ -160,9 +182,44 @@ def test_what_is_no_lean_file_is_one_line(tmp_path: Path) -> None:
     assert "imports Mathlib, which the embedded Lean lacks" in str(done.exception)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["A.lean", "--split", "test"], "--split goes with --dataset, found it with FILE"),
+        (["A.lean", "--all"], "--all goes with --dataset"),
+        (["A.lean", "--out", "out"], "--out goes with --dataset"),
+        (["--dataset", "minif2f-core", "--watch"], "--watch goes with FILE, found it with --dataset"),
+    ],
+)
+def test_an_option_that_would_change_nothing_is_refused(arguments: list[str], said: str) -> None:
+    done = CliRunner().invoke(app, ["prove", *arguments])
+    assert said in str(done.exception)
+
+
+@pytest.mark.lean
+def test_a_hole_that_is_filled_is_kept_whatever_comes_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lean_pool: Pool
+) -> None:
+    path = tmp_path / "own.lean"
+    path.write_text("theorem a : 2 + 2 = 4 := sorry\ntheorem b : 2 + 3 = 5 := sorry\n")
+    hole = Searcher._hole
+
+    def stopped(self: Searcher, text: str, theorem: FileTheorem, *rest: Any) -> tuple[str, HoleReport]:
+        if theorem.full_name == "b":
+            raise KeyboardInterrupt
+        return hole(self, text, theorem, *rest)
+
+    monkeypatch.setattr(Searcher, "_hole", stopped)
+    monkeypatch.setattr(FileProver, "_open", lambda _: lean_pool)
+    done = CliRunner().invoke(app, ["prove", str(path), "--strategy", "portfolio"])
+    assert done.exit_code == 130
+    assert ":1: proved" in done.stdout
+    assert "2 + 2 = 4 := by" in (tmp_path / "own.proved.lean").read_text()
+
+
 def test_a_watched_file_is_read_again_when_it_is_saved(tmp_path: Path) -> None:
     path = tmp_path / "own.lean"
-    path.write_text("theorem t : 1 = 1 := rfl\n")
+    path.write_text("theorem t : 1 = 1 := /- half written\n")
     command = [sys.executable, "-u", "-m", "stp", "prove", str(path), "--watch"]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -171,6 +228,9 @@ def test_a_watched_file_is_read_again_when_it_is_saved(tmp_path: Path) -> None:
         try:
             assert running.stdout is not None
             assert running.stderr is not None
+            assert "comment" in running.stderr.readline()
+            assert running.stderr.readline().startswith("watching")
+            path.write_text("theorem t : 1 = 1 := rfl\n")
             for _ in range(2):
                 assert running.stdout.readline() == f"{path}: no theorem with a hole\n"
                 assert running.stderr.readline().startswith("watching")

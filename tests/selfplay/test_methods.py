@@ -441,7 +441,7 @@ def test_goals_of_goals_complete_the_proof_that_they_all_come_from(play_round: P
 
 
 def test_a_statement_may_be_completed_again_once_another_goal_is(lean_pool: Pool) -> None:
-    """Two drafts of one statement: the first one's goal has a proof that does not fit, the second one's goal is
+    """Of two drafts of one statement the first one's goal has a proof that does not fit, the second one's is
     itself completed only then."""
     settings = load("tiny", [])
     rejected, proved = CheckResult("", Verdict.REJECTED), CheckResult("", Verdict.PROVED)
