@@ -30,7 +30,7 @@ from stp.search.strategy import STRATEGIES, Sampling, Strategy, Turns
 from stp.search.theory_holes import fill_theory
 from stp.search.tree import Tree
 from stp.selfplay.seed_model import TINY, seed_model
-from stp.settings import Settings
+from stp.settings import PLACEMENT, Section, Settings
 from stp.store.store import Store
 from stp.syntax.isabelle_file import commands
 from stp.syntax.lean_file import restates, theorems
@@ -324,6 +324,8 @@ def _values(settings: Settings, request: Request, dataset: Dataset) -> dict[str,
         "temperature": request.temperature if sampled else None,
         "seed": settings.seed,
         "heartbeats": settings.verify.heartbeats,
+        **(_of_run("model", settings.model, {"base", "prompt_format", "logprobs"}) if sampled else {}),
+        **_of_run("verify", settings.verify, {"system", "heartbeats", "require_sandbox"}),
         "all": request.budget.all_tries,
         "k": request.budget.tries,
         "tokens": request.budget.tokens,
@@ -331,12 +333,23 @@ def _values(settings: Settings, request: Request, dataset: Dataset) -> dict[str,
     }
 
 
+def _of_run(name: str, section: Section, named: set[str]) -> dict[str, Any]:
+    """The other settings of a section that a run cannot change on its way."""
+    return {
+        f"{name}.{key}": value
+        for key, value in section.model_dump(mode="json").items()
+        if key not in named and f"{name}.{key}" not in PLACEMENT
+    }
+
+
 def _settle(store: Store, out: Path, values: dict[str, Any]) -> None:
-    """Keeps what a new run is; refuses to go on with another."""
+    """Keeps what a new run is; refuses to go on with another. `k` stays the most tries that a run was ever
+    given; a key that came after it is as it was."""
     began = store.meta("prove")
     if began is not None:
+        values["k"] = max(values["k"], began["k"])
         for key, value in values.items():
-            if key not in _BUDGET and began.get(key) != value:
+            if key not in _BUDGET and began.get(key, value) != value:
                 raise UsageError(
                     f"{out}: this run began with {key} {began.get(key)!r}, now {value!r}; go on with that, "
                     "or name another --out"

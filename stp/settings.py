@@ -320,7 +320,8 @@ def load(config: str = "tiny", overrides: list[str] | None = None) -> Settings:
     values = _read(config, [])
     for override in overrides or []:
         _apply(values, override)
-    return validate(values, str(presets().get(config, config)))
+    where = str(presets().get(config, config))
+    return validate(values, " ".join([where, *(f"--set {override}" for override in overrides or [])]))
 
 
 def read_toml(path: Path) -> dict[str, Any]:

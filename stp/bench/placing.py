@@ -123,7 +123,7 @@ def overlap() -> dict[str, Any]:
             began = time.monotonic()
             prover = Prover(generator, style, pool, settings, verify)
             attempt(store, prover, 1, "attempt", statements, Budget(_SAMPLES, 1.0, 0))
-            wrong = store.verdicts(1, "attempt").keys() - {Verdict.PROVED}
+            wrong = store.verdicts(1).keys() - {Verdict.PROVED}
             if wrong:
                 raise MachineryError(f"the mix is not proved any more: {wrong}")
             return time.monotonic() - began

@@ -54,5 +54,10 @@ def _report(run: Path) -> None:
     from stp.store.store import Store
 
     with Store(run / "stp.sqlite", read_only=True) as store:
+        if store.meta("prove") is not None:
+            raise UsageError(
+                f"{run}: expected a run of self-play, found a search of stp prove: its report is "
+                f"{run / 'report.html'}, which the command that began it writes anew"
+            )
         write_html(store, run / "report.html", f"STP run {run.name}")
         print(summary(store))

@@ -41,7 +41,9 @@ def serve(
 
     if (tls_cert is None) != (tls_key is None):
         raise UsageError("expected --tls-cert and --tls-key together, found one of them")
-    verify = _verify(pool=pool, workers=workers, toolchain=toolchain, require_sandbox=require_sandbox)
+    verify = _verify(
+        "stp serve", pool=pool, workers=workers, toolchain=toolchain, require_sandbox=require_sandbox
+    )
     settings = ServeSettings(verify, _folder(state), keys)
     typer.echo(f"serving http{'s' if tls_cert else ''}://{host}:{port} (API: /docs)", err=True)
     run(settings, host, port, tls_cert, tls_key)
@@ -56,7 +58,7 @@ def mcp(toolchain: Toolchain = "auto", workers: Workers = 1) -> None:
     from stp.service.metrics import Metrics
     from stp.service.provers import Provers, opening
 
-    verify = _verify(toolchain=toolchain, workers=workers)
+    verify = _verify("stp mcp", toolchain=toolchain, workers=workers)
 
     async def run() -> None:
         provers = Provers(Bounds(), Metrics(), verify.toolchain)
@@ -120,7 +122,7 @@ def _folder(state: Path | None) -> Path:
     return state or Path(platformdirs.user_data_dir("stp")) / "service"
 
 
-def _verify(**values: object) -> VerifySettings:
+def _verify(command: str, **values: object) -> VerifySettings:
     from stp.settings import validate
 
-    return validate({"verify": {"pool": "local", **values}}, "stp serve").verify
+    return validate({"verify": {"pool": "local", **values}}, command).verify

@@ -84,8 +84,8 @@ def _rows(file: Path, text: str) -> Iterator[tuple[str, Row]]:
 def _from_row(row: Row, where: str, system: System, header: str) -> Problem:
     named = (row[field] for field in _NAMES if isinstance(row.get(field), str))
     name = next(named, "") or _name_of(row["formal_statement"]) or Path(where).name
-    split = str(row.get("split", "all"))
-    before = str(row.get("header", header))
+    split = str(row.get("split") or "all")
+    before = str(header if row.get("header") is None else row["header"])
     for own in ("helper", "preamble"):
         if row.get(own):
             before = f"{before.rstrip()}\n\n{row[own]}"
@@ -93,8 +93,11 @@ def _from_row(row: Row, where: str, system: System, header: str) -> Problem:
         return _isabelle(name, split, f"{before}\n\n", row["formal_statement"])
     if before and not before.endswith("\n"):
         before += "\n\n"
-    given = row.get("proof", [])
-    proofs = tuple(tactic_proof(proof) for proof in ([given] if isinstance(given, str) else given) if proof)
+    given = row.get("proof") or []
+    if not isinstance(given, str | list):
+        raise UsageError(f"{where}: proof: expected a text or a list of them, found {given!r}")
+    given = [given] if isinstance(given, str) else given
+    proofs = tuple(tactic_proof(str(proof)) for proof in given if proof)
     return replace(_lean(name, split, before, row["formal_statement"]), proofs=proofs)
 
 

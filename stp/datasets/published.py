@@ -80,7 +80,7 @@ def _workbook(row: Row) -> Iterator[Published | None]:
             yield None
         else:
             command = f"theorem {theorem.name} {theorem.signature} := {tactic_proof(str(proof))}"
-            yield _published(command, str(row.get("header", "")), 1 / len(proofs))
+            yield _published(command, str(row.get("header") or ""), 1 / len(proofs))
 
 
 def _published(command: str, header: str, weight: float) -> Published | None:

@@ -28,7 +28,7 @@ def credit_at(budget: float, spent: Sequence[float], first_round: NDArray[np.int
     credit = np.zeros(len(first_round))
     for number in range(1, len(spent)):
         room = spent[number] - spent[number - 1]
-        share = (budget - spent[number - 1]) / room if room > 0 else 1.0
+        share = (budget - spent[number - 1]) / room if room > 0 else float(budget >= spent[number])
         credit[first_round == number] = min(1.0, max(0.0, share))
     return credit
 

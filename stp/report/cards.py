@@ -10,10 +10,14 @@ from huggingface_hub import DatasetCardData, EvalResult, ModelCardData
 
 from stp import __version__
 from stp.datasets import registry
+from stp.datasets.corpora import corpora
+from stp.report.rates import Rate
 from stp.report.record import PORTFOLIO, RoundRecord, RunRecord
 from stp.settings import Settings
+from stp.types import System
 
 _TAGS = ["theorem-proving", "lean4", "self-play"]
+_SYSTEMS = {System.LEAN: "Lean 4", System.ISABELLE: "Isabelle"}
 _TASKS = {"sft": "text-generation", "preferences": "text-generation", "environment": "reinforcement-learning"}
 _KINDS = {
     "sft": "what the run trained on: `prompt`, `target`, `weight`, `role` (prover or conjecturer), `round`",
@@ -52,6 +56,11 @@ class Origin:
         )
 
     @property
+    def systems(self) -> str:
+        """The provers that the run is for, in words."""
+        return " and ".join(sorted({_SYSTEMS[corpus.system] for corpus in corpora(self.settings.data)}))
+
+    @property
     def check(self) -> str:
         """How the proofs were checked, and by what."""
         again = (
@@ -60,9 +69,9 @@ class Origin:
             else "and not strictly, by a second process, as `stp export --strict` has it"
         )
         return (
-            f"Every proof was checked by Lean, toolchain {self.run.toolchain or 'not recorded'}, {again}. "
-            "What the embedded Lean accepted rests on its library's theorems by name: a claim that others "
-            "should rely on needs a native Lean."
+            f"Every proof was checked by {self.systems}, toolchain {self.run.toolchain or 'not recorded'}, "
+            f"{again}. What the embedded Lean accepted rests on its library's theorems by name: a claim that "
+            "others should rely on needs a native Lean."
         )
 
 
@@ -106,14 +115,10 @@ corpus): one model conjectures and proves, a proof assistant checks. {origin.sou
 
 def model_card(origin: Origin, record: RoundRecord) -> str:
     """README.md of the model of one round."""
-    settings, dataset = origin.settings, origin.settings.data.dataset
+    settings = origin.settings
     is_tiny = settings.model.base == "tiny"
-    name = f"STP round {record.round} on {dataset}"
-    most = origin.run.samples.get(dataset, 0)
-    ks = [k for k in (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024) if k < most] + ([most] if most else [])
-    points = [
-        (k, rate, record.pass_at(dataset + PORTFOLIO, k)) for k in ks if (rate := record.pass_at(dataset, k))
-    ]
+    name = f"STP round {record.round} on {settings.data.dataset}"
+    points = {dataset: _points(record, dataset, origin.run.samples[dataset]) for dataset in record.measured}
     data = ModelCardData(
         license="apache-2.0" if is_tiny else "other",
         license_name=None if is_tiny else "that of the base model",
@@ -127,7 +132,7 @@ def model_card(origin: Origin, record: RoundRecord) -> str:
                 task_type="text-generation", dataset_type=dataset, dataset_name=dataset, dataset_split="test",
                 metric_type=f"pass@{k}", metric_value=round(rate.mean, 4),
             )
-            for k, rate, _ in points
+            for dataset in points for k, rate, _ in points[dataset]
         ] or None,
     )  # fmt: skip
     base = (
@@ -136,8 +141,9 @@ def model_card(origin: Origin, record: RoundRecord) -> str:
         else f"`{settings.model.base}`, whose licence holds for this model too"
     )
     rows = "\n".join(
-        f"| {k} | {_percent(rate.mean, rate.error)} | {_percent(fixed.mean, fixed.error) if fixed else '-'} |"
-        for k, rate, fixed in points
+        f"| {dataset} | {len(record.samples[dataset])} | {k} | {_percent(rate)} | {_percent(fixed)} |"
+        for dataset in points
+        for k, rate, fixed in points[dataset]
     )
     examples = sum(r.examples for r in origin.run.rounds if r.round <= record.round)
     return f"""---
@@ -146,23 +152,32 @@ def model_card(origin: Origin, record: RoundRecord) -> str:
 
 # {name}
 
-A prover and conjecturer for Lean 4. Base: {base}. Trained by {record.round} rounds of self-play on
+A prover and conjecturer for {origin.systems}. Base: {base}. Trained by {record.round} rounds of self-play on
 {examples} weighted examples: this run's own proofs and barely provable conjectures. {origin.source}
 
-Measured on {len(record.samples.get(dataset, []))} held-out statements of {dataset}. The last column is what
-as many fixed tactics prove.
+Measured on held-out statements. The last column is what as many fixed tactics prove.
 
-| k | pass@k | fixed tactics |
-|---:|---:|---:|
+| dataset | statements | k | pass@k | fixed tactics |
+|---|---:|---:|---:|---:|
 {rows}
 
-Use it with `stp prove --set model.base=FOLDER --set model.prompt_format={settings.model.prompt_format}`: it
-has seen no other prompts than those of this format in `stp.models.prompts`.
+Use it with `stp prove --model FOLDER --set model.prompt_format={settings.model.prompt_format}`: it has seen
+no other prompts than those of this format in `stp.models.prompts`.
 
-What it writes is no proof until a checker says so. {origin.check} The numbers are of {dataset} and
-say nothing of other statements, nor of another Lean.
+What it writes is no proof until a checker says so. {origin.check} The numbers say
+nothing of other statements, nor of another prover.
 """
 
 
-def _percent(mean: float, error: float | None) -> str:
-    return f"{100 * mean:.1f} %" + (f" ± {100 * error:.1f}" if error is not None else "")
+def _points(record: RoundRecord, dataset: str, most: int) -> list[tuple[int, Rate, Rate | None]]:
+    """(k, pass@k, pass@k of the fixed tactics) for the powers of two below `most`, and that."""
+    ks = [2**i for i in range(most.bit_length()) if 2**i < most] + [most]
+    return [
+        (k, rate, record.pass_at(dataset + PORTFOLIO, k)) for k in ks if (rate := record.pass_at(dataset, k))
+    ]
+
+
+def _percent(rate: Rate | None) -> str:
+    if rate is None:
+        return "-"
+    return f"{100 * rate.mean:.1f} %" + (f" ± {100 * rate.error:.1f}" if rate.error is not None else "")

@@ -14,6 +14,7 @@ from stp.report.bootstrap import Interval, ratio_ci95, share_ci95
 from stp.report.experiment import CONJECTURE_NUMBERS, COSTS, Arm, read_arms
 from stp.report.rates import Rate, mean_pass_at_k
 from stp.report.report import write_file
+from stp.report.table import laid_out
 
 _CURVE_POINTS, _CURVE_RESAMPLES = 25, 400
 
@@ -188,9 +189,8 @@ def write_comparison(folders: list[Path], out: Path, baseline: str) -> str:
     rows = table(comparison)
     write_file(out / "results.json", json.dumps(results, indent=1) + "\n")
     write_file(out / "compare.html", render(comparison, results, rows))
-    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
-    lines = ["  ".join(map(str.rjust, row, widths)).rstrip() for row in rows]
     return "\n".join(
-        [*lines, "", f"at {comparison.budget:,.0f} generated tokens, of {comparison.statements} statements; "
+        [*laid_out(rows), "",
+         f"at {comparison.budget:,.0f} generated tokens, of {comparison.statements} statements; "
          f"page: {out / 'compare.html'}"]
     )  # fmt: skip

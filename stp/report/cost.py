@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from math import ceil
 
+from stp.report.table import laid_out
 from stp.settings import Settings
 from stp.store.store import Store
 
@@ -139,10 +140,8 @@ def table(costs: list[Cost]) -> str:
         ["GB of models", *(f"{c.models_gb:.3g}" for c in costs)],
         ["bottleneck", *(c.bottleneck for c in costs)],
     ]
-    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in rows
-    )
+    names = max(len(row[0]) for row in rows)
+    return "\n".join(laid_out([[row[0].ljust(names), *row[1:]] for row in rows]))
 
 
 def _big(number: float) -> str:

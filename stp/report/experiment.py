@@ -18,7 +18,7 @@ from stp.errors import UsageError
 from stp.report.bootstrap import Credits, credit_at
 from stp.report.record import RoundRecord, read_run
 from stp.report.report import write_file
-from stp.settings import with_later_keys
+from stp.settings import PLACEMENT, with_later_keys
 from stp.store.rows import Conjecture, Outcome
 from stp.store.store import Store
 from stp.syntax.conclusion import disjunctions, split_conclusion
@@ -142,10 +142,13 @@ def write_record(run: Path, path: Path) -> RunData:
 
 def comparable(settings: dict[str, Any]) -> dict[str, Any]:
     """Recorded settings, as JSON, that runs of one arm share, whenever they were recorded."""
-    settings = with_later_keys(settings)
-    elsewhere = {"pool", "workers"}
-    verify = {key: value for key, value in settings.get("verify", {}).items() if key not in elsewhere}
-    return {key: value for key, value in settings.items() if key != "seed"} | {"verify": verify}
+    settings = {name: value for name, value in with_later_keys(settings).items() if name != "seed"}
+    return {
+        name: {key: value for key, value in section.items() if f"{name}.{key}" not in PLACEMENT}
+        if isinstance(section, dict)
+        else section
+        for name, section in settings.items()
+    }
 
 
 def _read_store(store: Store, folder: Path) -> RunData:

@@ -16,6 +16,7 @@ from stp.datasets.decontaminate import Copy
 from stp.datasets.problems import Problem
 from stp.datasets.registry import Dataset
 from stp.report.rates import mean_pass_at_k
+from stp.report.table import laid_out
 from stp.search.portfolio import closing
 from stp.search.premises import premises_for
 from stp.store.rows import Try
@@ -120,7 +121,9 @@ def read_proofs(
     """The record of what the store holds now, which may be a search that goes on; `copies` are those of
     training statements, by key."""
     by_key: dict[str, list[Try]] = defaultdict(list)
+    tokens: Counter[str] = Counter()
     for row in store.tries("evaluate"):
+        tokens[row.statement] += row.tokens
         if row.verdict is None:
             continue  # behind the first proof, or still to be checked
         by_key[row.statement].append(row)
@@ -129,6 +132,7 @@ def read_proofs(
         _solved(
             problem,
             by_key.get(problem.statement.key, []) if problem.statement else [],
+            tokens[problem.statement.key] if problem.statement else 0,
             dataset,
             strategy,
             copies.get(problem.statement.key) if problem.statement else None,
@@ -225,8 +229,7 @@ def summary(record: ProveRecord) -> str:
     ]
     if not any(point.unbiased is not None for point in shown):
         rows = [row[:3] for row in rows]  # type: ignore[misc]
-    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
-    lines += ["", *("  ".join(map(str.rjust, row, widths)).rstrip() for row in rows)]
+    lines += ["", *laid_out(rows)]
     if record.verdicts:
         lines += ["", "tries: " + ", ".join(f"{n} {verdict}" for verdict, n in record.verdicts.items())]
     return "\n".join(lines)
@@ -244,8 +247,9 @@ def _plus_minus(value: float | None, spread: float | None) -> str:
 
 
 def _solved(
-    problem: Problem, rows: Sequence[Try], dataset: Dataset, strategy: str, copy: Copy | None
+    problem: Problem, rows: Sequence[Try], tokens: int, dataset: Dataset, strategy: str, copy: Copy | None
 ) -> Solved:
+    """What became of a problem: its checked tries, and the tokens of all."""
     proved = [row for row in rows if row.verdict is Verdict.PROVED]
     bad = next((row for row in rows if row.verdict is Verdict.BAD_STATEMENT), None)
     state: State = "solved" if proved else "unsolved"
@@ -259,7 +263,7 @@ def _solved(
         split=problem.split,
         state=state,
         tries=len(rows),
-        tokens=sum(row.tokens for row in rows),
+        tokens=tokens,
         solved_at=first.number if first else None,
         solved_by=_solved_by(strategy, first.proof, problem.statement) if first and problem.statement else "",
         correct=len(proved),

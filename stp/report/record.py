@@ -70,6 +70,11 @@ class RoundRecord:
         """Attempts that count: crashed and out-of-memory ones are left out."""
         return sum(tally.attempts for tallies in self.rates.values() for tally in tallies)
 
+    @property
+    def measured(self) -> list[str]:
+        """Held-out datasets that it was evaluated on, without their portfolios."""
+        return [name for name, rows in self.samples.items() if rows and not name.endswith(PORTFOLIO)]
+
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
@@ -110,8 +115,8 @@ def read_run(store: Store) -> RunRecord:
     band_high, tokens = store.meta("band_high"), store.generated_tokens()
     rounds = []
     for number in sorted({*marks, *funnels, *rates, *samples}):
-        proofs = store.correct_proofs(number, number)
         attempted = number in rates
+        proofs = store.correct_proofs(number, number, conjectures=attempted)
         rounds.append(
             RoundRecord(
                 round=number,
@@ -124,7 +129,7 @@ def read_run(store: Store) -> RunRecord:
                 distinct_proofs=len(proofs) if attempted else None,
                 dataset_proved_total=totals.get(number),
                 rates=rates.get(number, {}),
-                verdicts=store.verdicts(number, "attempt"),
+                verdicts=store.verdicts(number),
                 examples=int(trained[number].get("examples", 0)),
                 loss=trained[number].get("loss"),
                 stage_s={mark.name: mark.elapsed_s for mark in marks[number]},

@@ -12,7 +12,7 @@ from typing import Any
 
 from stp.errors import StoreError
 from stp.report.record import GATES, PORTFOLIO, RoundRecord, RunRecord, read_run
-from stp.report.table import notes, table
+from stp.report.table import laid_out, notes, table
 from stp.store.store import Store
 from stp.types import Source, Verdict
 
@@ -25,9 +25,7 @@ def summary(store: Store) -> str:
     columns = table(run)
     rows = [[column.above for column in columns], [column.name for column in columns]]
     rows += [[column.cell(record) for column in columns] for record in run.rounds]
-    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
-    lines = ["  ".join(map(str.rjust, row, widths)).rstrip() for row in rows]
-    return "\n".join([*lines, *([""] if (said := notes(run)) else []), *said])
+    return "\n".join([*laid_out(rows), *([""] if (said := notes(run)) else []), *said])
 
 
 def write_html(store: Store, path: Path, title: str) -> None:

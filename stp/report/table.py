@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -36,6 +36,12 @@ def table(run: RunRecord) -> list[Column]:
         *(column for dataset in run.datasets for column in _held_out(run, dataset)),
         Column("", "minutes", lambda r: number(r.minutes, 1)),
     ]
+
+
+def laid_out(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of cells as lines of text, the columns to the right."""
+    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
+    return ["  ".join(map(str.rjust, row, widths)).rstrip() for row in rows]
 
 
 def notes(run: RunRecord) -> list[str]:

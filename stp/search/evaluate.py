@@ -18,7 +18,7 @@ from stp.types import Statement
 def evaluate(
     store: Store, prover: Prover, round: int, dataset: str, statements: Sequence[Statement], budget: Budget
 ) -> list[Evaluation]:
-    """Samples, checks and counts; the rows are for the caller to store with the stage's end mark."""
+    """Samples, checks and counts; the rows are for the caller to store."""
     attempt(store, prover, round, "evaluate", statements, budget)
     tallies, tokens = store.tallies(round, "evaluate"), store.tokens(round, "evaluate")
     rows = []

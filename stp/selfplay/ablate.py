@@ -13,6 +13,7 @@ A run that fails is told and left as it is, and the others are played all the sa
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Generator
 from contextlib import closing
@@ -131,7 +132,7 @@ def ablate(plan: Plan, out: Path, records: Path, cpus: int = 0, gpus: float = 0)
     failed = []
 
     def play(run: PlannedRun) -> None:
-        selfplay(run.settings, (out / run.folder).absolute(), plan.rounds, plan.tokens)
+        selfplay(run.settings, out / run.folder, plan.rounds, plan.tokens)
 
     with closing(in_ray(play, todo, cpus, gpus) if cpus else in_turn(play, todo)) as ended:
         for at, (run, error) in enumerate(ended, len(runs) - len(todo) + 1):
@@ -188,11 +189,17 @@ def in_ray(play: Callable[[PlannedRun], None], runs: list[PlannedRun], cpus: int
     import ray
 
     start_ray()
+    here = Path.cwd()
+
+    def there(run: PlannedRun) -> None:
+        os.chdir(here)  # paths in the settings are the driver's
+        play(run)
+
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     if not any(node.get("CPU", 0) >= cpus and node.get("GPU", 0) >= gpus for node in nodes):
         sizes = "; ".join(f"{node.get('CPU', 0):g} CPUs, {node.get('GPU', 0):g} GPUs" for node in nodes)
         raise UsageError(f"a run of {cpus} CPUs and {gpus:g} GPUs fits no node: they have {sizes}")
-    remote = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=_LOSSES)(play)
+    remote = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=_LOSSES)(there)
     tasks = {remote.remote(run): run for run in runs}
     try:
         while tasks:

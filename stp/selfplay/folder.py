@@ -30,8 +30,10 @@ def settle(store: Store, folder: Path, settings: Settings) -> None:
     """Writes the settings of a new run; refuses to go on with others, but for where its work is done.
 
     Raises:
-        UsageError: the run began with other settings; names them.
+        UsageError: the run began with other settings; names them. Or it is a proof search.
     """
+    if store.meta("prove") is not None:
+        raise UsageError(f"{folder}: a search of stp prove is there; choose another RUN")
     values = settings.model_dump(mode="json")
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
     began = store.meta("settings")

@@ -35,7 +35,7 @@ def gate(
     """Judges the round's conjectures, keeps at most `wanted` of them, and counts the outcomes.
 
     `checks` and `verifier_s` of the result are what that took of the checkers. Outcomes and kept statements
-    are written in one transaction, which the caller may widen.
+    are written in one transaction.
     """
     rows = store.conjectures(round, Outcome.SAMPLED)
     judged, statements = _read(store, rows, settings)

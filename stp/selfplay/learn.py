@@ -47,7 +47,7 @@ class Readers:
 def choose_examples(
     store: Store, readers: Readers, round: int, settings: Settings, seed: int
 ) -> dict[str, Any]:
-    """Steps 6 to 8: fills the round's examples, in one transaction that the caller may widen.
+    """Steps 6 to 8: fills the round's examples, in one transaction.
 
     In a refresh round the proofs are those of the hard statements of all rounds, and no conjecture is
     among them.

@@ -2,9 +2,9 @@
 
     seeds → conjectures → gates → attempts ↔ checks → selection → re-weighting → training → evaluation
 
-Each stage reads and writes the store only and sets its end mark with its last write, so that after a kill
-at any moment the same call goes on where it stopped. Round 0 is the seed corpus and the seed model; rounds
-are counted from 1. All random streams derive from (run seed, round, purpose).
+Each stage reads and writes the store only, leaves out what it did before, and sets its end mark last, so that
+after a kill at any moment the same call goes on where it stopped. Round 0 is the seed corpus and the seed
+model; rounds are counted from 1. All random streams derive from (run seed, round, purpose).
 """
 
 from __future__ import annotations
@@ -172,7 +172,7 @@ class Play:
             "statements": len(dataset) + len(conjectures),
             "temperature": temperature,
             "balance": self.balance(number),
-            **{v.value: n for v, n in store.verdicts(number, "attempt").items()},
+            **{v.value: n for v, n in store.verdicts(number).items()},
         }
 
     def complete(self, number: int) -> Stats:

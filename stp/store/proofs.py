@@ -156,12 +156,11 @@ class Proofs(Connection):
             " GROUP BY p.key ORDER BY p.statement, SUM(a.count) DESC, p.key"
         )
 
-    def verdicts(self, round: int, stage: AttemptStage) -> dict[Verdict, int]:
-        """How many attempts got each verdict."""
+    def verdicts(self, round: int) -> dict[Verdict, int]:
+        """How many of a round's attempts got each verdict."""
         rows = self._rows(
             "SELECT c.verdict, SUM(a.count) FROM attempts a CROSS JOIN checks c ON c.proof = a.proof"
-            " WHERE a.stage = ? AND a.round = ? GROUP BY c.verdict ORDER BY c.verdict",
-            stage,
+            f" WHERE a.stage IN {_TRIED} AND a.round = ? GROUP BY c.verdict ORDER BY c.verdict",
             round,
         )
         return {Verdict(verdict): count for verdict, count in rows}
@@ -250,14 +249,15 @@ class Proofs(Connection):
 
     def correct_proofs(self, first: int, last: int, *, conjectures: bool = True) -> list[CorrectProof]:
         """Distinct correct proofs of these rounds' attempts and seeds, in the order (statement, key);
-        `conjectures`: those of conjectures too."""
+        `conjectures`: those of conjectures and negations too."""
         rows = self._rows(
             "SELECT p.key, p.statement, p.text, MIN(a.round),"
             " SUM(a.count * (a.stage NOT IN ('seed', 'complete'))),"
             " c.heartbeats, c.premises FROM attempts a CROSS JOIN checks c ON c.proof = a.proof"
             " CROSS JOIN proofs p ON p.key = a.proof CROSS JOIN statements s ON s.key = a.statement"
             f" WHERE a.stage IN {_TRIED[:-1]}, 'seed') AND a.round BETWEEN ? AND ?"
-            " AND c.verdict = 'proved' AND s.split IS NOT 'test' AND (? OR s.source != 'conjecture')"
+            " AND c.verdict = 'proved' AND s.split IS NOT 'test'"
+            " AND (? OR s.source NOT IN ('conjecture', 'negation'))"
             " GROUP BY p.key ORDER BY p.statement, p.key",
             first,
             last,

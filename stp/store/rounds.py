@@ -58,7 +58,7 @@ class Rounds(Connection):
         return True
 
     def finish_stage(self, round: int, name: str, stats: dict[str, Any]) -> None:
-        """Set the end mark. Call it inside the `atomic()` of the stage's last batch.
+        """Set the end mark, behind the stage's last write.
 
         Raises:
             KeyError: the stage was never begun, or is finished already.

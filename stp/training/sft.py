@@ -43,7 +43,7 @@ def train(
             cannot be loaded.
         MachineryError: the loss is not finite; `model_dir` and earlier models are untouched.
     """
-    inputs = _digest(model_dir, examples, settings, seed)
+    inputs = _digest(model_dir, examples, settings, seed, context_tokens)
     if not out_dir.exists():
         work = _work_folder(out_dir, inputs)
         task = Task(model_dir, work, tuple(examples), settings, prompt_format, context_tokens, seed)
@@ -56,11 +56,13 @@ def train(
     return _finished(out_dir, inputs)
 
 
-def _digest(model_dir: Path, examples: Sequence[Example], settings: TrainSettings, seed: int) -> str:
+def _digest(
+    model_dir: Path, examples: Sequence[Example], settings: TrainSettings, seed: int, context_tokens: int
+) -> str:
     """Names everything that the resulting weights depend on, and not how often to save or how much to compute
     at a time. What was launched in other processes has checkpoints of its own."""
     free = {"save_steps": 1, "tokens_per_pass": 0, "gradient_checkpointing": False}
-    digest = hashlib.sha256(repr((settings.model_copy(update=free), seed)).encode())
+    digest = hashlib.sha256(repr((settings.model_copy(update=free), seed, context_tokens)).encode())
     for path in sorted(model_dir.glob("*.safetensors")):
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())

@@ -100,7 +100,7 @@ def test_nodes_killed_at_random_change_nothing(cluster: Any, lean_pool: Pool, tm
     with Store(tmp_path / "calm/stp.sqlite") as calm, Store(tmp_path / "stormy/stp.sqlite") as stormy:
         play(calm, ModelSettings(batch_size=16), lean_pool)
         assert calm.differences(stormy) == []
-        assert sum(calm.verdicts(1, "attempt").values()) == _STATEMENTS * BUDGET.samples
+        assert sum(calm.verdicts(1).values()) == _STATEMENTS * BUDGET.samples
 
 
 def test_a_head_without_workers_is_said(cluster: Any, tmp_path: Path) -> None:

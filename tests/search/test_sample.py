@@ -65,7 +65,7 @@ def play(writer: Writer, host: Host) -> None:
         store.add_statements(STATEMENTS, 0, "train")
         prover = Prover(writer, prompt_format("tiny"), pool, MODEL, VerifySettings())  # type: ignore[arg-type]
         attempt(store, prover, 1, "attempt", STATEMENTS, BUDGET)
-        assert store.verdicts(1, "attempt") == {Verdict.PROVED: 4 * len(STATEMENTS)}
+        assert store.verdicts(1) == {Verdict.PROVED: 4 * len(STATEMENTS)}
 
 
 def test_the_first_proofs_are_checked_while_the_next_are_written() -> None:

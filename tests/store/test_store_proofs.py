@@ -84,7 +84,7 @@ def test_a_proof_is_unchecked_until_it_has_its_one_check(store: Store) -> None:
     key = proof_key("a", "rfl")
     assert store.add_checks([(key, check(Verdict.PROVED))]) == 1
     assert store.add_checks([(key, check(Verdict.REJECTED))]) == 0
-    assert store.verdicts(1, "attempt") == {Verdict.PROVED: 1}
+    assert store.verdicts(1) == {Verdict.PROVED: 1}
     assert key not in {proof for proof, _, _ in store.unchecked(1, "attempt")}
 
 

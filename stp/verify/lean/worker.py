@@ -153,11 +153,13 @@ class LeanWorker:
             process.kill()
 
     def _recycle(self) -> None:
-        """Between two batches, replaces a checker that has grown too large."""
-        if self._process and (now := time.monotonic()) - self._looked > _LOOK_S:
-            self._looked = now
-            if self._process.memory_mb() > self._memory_mb:
-                self._drop()
+        """Between two batches, replaces checkers that have grown too large."""
+        if (now := time.monotonic()) - self._looked < _LOOK_S:
+            return
+        self._looked = now
+        for process, drop in ((self._process, self._drop), (self._second, self._drop_second)):
+            if process and process.memory_mb() > self._memory_mb:
+                drop()
 
     def _failure(self, job: Job, error: Exception) -> CheckResult:
         if isinstance(error, ReplyTimeoutError):
