@@ -44,6 +44,9 @@ class VerifySettings(Section):
     """A worker above this is replaced between two jobs."""
     require_sandbox: bool = False
     """Refuse a prover whose submissions nothing keeps from the machine."""
+    trusting: bool = False
+    """Headers and specs may run code, such as macros and `#eval`: for texts of your own only, since one that
+    means ill makes the checker accept anything."""
     session: str = "HOL"
     """Isabelle's session: what is in its heap."""
     allow_tainted_heap: bool = False
@@ -372,6 +375,8 @@ def validate_as(model: type[S], values: dict[str, Any], where: str) -> S:
         if first["type"] == "extra_forbidden":
             known = ", ".join(_siblings(model, first["loc"]))
             raise SettingsError(f"{where}: unknown key {key!r}: known here are {known}") from None
+        if first["type"] == "missing":
+            raise SettingsError(f"{where}: expected a value for {key!r}, found none") from None
         if not key:
             raise SettingsError(f"{where}: {first['msg'].removeprefix('Value error, ')}") from None
         raise SettingsError(f"{where}: {key}: {first['msg']}, got {first['input']!r}") from None

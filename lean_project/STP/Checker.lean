@@ -188,80 +188,7 @@ def errorsOf (log : MessageLog) : IO (List Said) := saidIn (onlyErrors log.toLis
 def saidJson (s : Said) : Json :=
   .arr #[.str s.severity, .num s.line, .num s.column, .num s.endLine, .num s.endColumn, .str s.text]
 
-/-! ## Headers -/
-
-/-- Constants of a header whose axioms were followed and found allowed, and on which they rest. -/
-structure Known where
-  /-- All of them. -/
-  followed : NameSet := {}
-  /-- Those that rest on `propext`. -/
-  onPropext : NameSet := {}
-  /-- Those that rest on `Classical.choice`. -/
-  onChoice : NameSet := {}
-  /-- Those that rest on `Quot.sound`. -/
-  onSound : NameSet := {}
-
-/-- A header elaborated once: the state that every job under it starts from. -/
-structure Header where
-  /-- The text that it was made from. -/
-  text : String
-  /-- Environment, scopes and options behind the header's last command. -/
-  state : Elab.Command.State
-  /-- Are the bodies of the library's theorems missing, so that they look like axioms? -/
-  hidden : Bool
-  /-- What is known of the axioms of its constants. -/
-  known : IO.Ref Known
-  /-- Statements of premises printed so far, by name: printing one takes longer than most checks. -/
-  printed : IO.Ref Json
-
-/-- Runs the commands of a header one after the other; an error ends it. -/
-partial def runHeader (input : Parser.InputContext) (state : Elab.Command.State)
-    (at_ : Parser.ModuleParserState) : IO (Except Said Elab.Command.State) := do
-  let (stx, next, log) := parseNext input state at_ {}
-  let parseErrors ← errorsOf log
-  match parseErrors with
-  | e :: _ => return .error e
-  | [] =>
-    if stx.isOfKind ``Parser.Command.eoi then
-      return .ok { state with messages := {} }
-    let after ← runCommand input state stx
-    let errors ← errorsOf after.messages
-    match errors with
-    | e :: _ => return .error e
-    | [] => runHeader input after next
-
-/-- Options that every job starts with. -/
-def baseOptions : Options :=
-  let o := (Options.empty).set `autoImplicit false
-  let o := o.set `relaxedAutoImplicit false
-  let o := o.set `Elab.async false
-  let o := o.set `linter.all false
-  -- Or `{ toList := l }` in an open goal, of no type that can be told, is no statement of its own.
-  let o := o.set `pp.structureInstanceTypes true
-  o
-
-/-- Imports and runs a header. -/
-def makeHeader (text : String) : IO (Except Said Header) := do
-  let input := inputOf text
-  let (headerStx, at_, log) ← Parser.parseHeader input
-  let errors ← errorsOf log
-  match errors with
-  | e :: _ => return .error e
-  | [] =>
-    try
-      let env ← importModules (Elab.headerToImports headerStx) {} 0 #[] (loadExts := true)
-      let state := Elab.Command.mkState env {} baseOptions
-      let state := { state with infoState := { state.infoState with enabled := false } }
-      match ← runHeader input state at_ with
-      | .error e => return .error e
-      | .ok state =>
-        let hidden := match env.find? `Nat.add_comm with
-          | some (.axiomInfo _) => true
-          | _ => false
-        return .ok { text, state, hidden, known := ← IO.mkRef {}, printed := ← IO.mkRef (Json.mkObj []) }
-    catch e => return .error (plain e.toString)
-
-/-! ## Syntax of a submission -/
+/-! ## Syntax -/
 
 /-- Kinds that run code of the submission's own while it is elaborated, or change how things are
 declared. -/
@@ -269,14 +196,16 @@ def forbiddenKinds : List String :=
   ["runTac", "byElab", "runElab", "runMeta", "nativeDecide", "unsafe", "elabStx", "declareSyntaxCat",
    "includeStr", "inheritDoc"]
 
-/-- What a submission may be made of. -/
+/-- What a text may be made of. -/
 structure Rules where
-  /-- Kinds below `Lean.Parser.Command`; every other one is refused. -/
+  /-- Kinds of whole commands, where there may be several; every other one is refused. -/
+  wholes : List Name := []
+  /-- Kinds below `Lean.Parser.Command` in them; every other one is refused. -/
   commands : List String
   /-- Attributes; every other one is refused. -/
   attributes : List String
-  /-- Last parts of names that are refused. -/
-  names : List String := []
+  /-- Options that may be set; none: all. -/
+  options : Option (List Name)
 
 /-- What a theorem and its proof are made of. -/
 def theoremRules : Rules where
@@ -286,9 +215,14 @@ def theoremRules : Rules where
      -- `open … in` changes how the proof is read, and its type is compared anyway.
      "openSimple", "openOnly", "openHiding", "openRenaming", "openScoped"]
   attributes := []
+  options := some [`maxRecDepth]
 
 /-- What a file of definitions and theorems is made of: no axioms, no notation, no code that runs. -/
 def fileRules : Rules where
+  wholes :=
+    [``Parser.Command.declaration, ``Parser.Command.namespace, ``Parser.Command.section, ``Parser.Command.end,
+     ``Parser.Command.open, ``Parser.Command.variable, ``Parser.Command.universe, ``Parser.Command.mutual,
+     ``Parser.Command.set_option, ``Parser.Command.in, ``Parser.Command.moduleDoc, `lemma]
   commands := together theoremRules.commands
     ["namespace", "section", "sectionHeader", "end", "open", "openDecl", "variable", "universe", "mutual",
      "set_option", "in", "moduleDoc", "definition", "abbrev", "instance", "example", "structure",
@@ -297,11 +231,19 @@ def fileRules : Rules where
      "ctor", "optDeclSig", "whereStructField", "optDeriving", "derivingClasses", "derivingClass",
      "namedPrio", "private", "protected", "noncomputable"]
   attributes := ["simp", "ext", "instance", "grind", "reducible", "irreducible", "inline", "refl", "symm"]
-  -- An argument of this type is filled by a tactic that a constant holds, which nothing has looked at.
-  names := ["autoParam"]
+  options := theoremRules.options
 
-/-- Options that a proof may set for a part of itself. -/
-def allowedOptions : List Name := [`maxRecDepth]
+/-- What headers and specs are made of: nothing that runs either, but axioms, which no proof may rest on, notation,
+and any option. -/
+def givenRules : Rules where
+  wholes := together fileRules.wholes
+    [`Lean.Parser.Command.notation, `Lean.Parser.Command.mixfix, ``Parser.Command.attribute, ``Parser.Command.export,
+     ``Parser.Command.omit, ``Parser.Command.include]
+  commands := together fileRules.commands
+    ["notation", "notationItem", "identPrec", "mixfix", "infix", "infixl", "infixr", "prefix", "postfix", "attribute",
+     "eraseAttr", "export", "omit", "include", "axiom", "opaque"]
+  attributes := together fileRules.attributes ["match_pattern"]
+  options := none
 
 /-- The last part of a name, and the name without it. -/
 def splitLast : Name → Name × String
@@ -355,13 +297,12 @@ partial def forbiddenIn (rules : Rules) (stx : Syntax) : Option String :=
     else if last == "set_option" || last == "setOption" then -- the latter is `grind`'s own
       match args.toList with
       | _ :: .ident _ _ name _ :: rest =>
-        if memName name allowedOptions then forbiddenInList rules rest
-        else some ("set_option " ++ name.toString false)
+        let isAllowed := match rules.options with
+          | some names => memName name names
+          | none => true
+        if isAllowed then forbiddenInList rules rest else some ("set_option " ++ name.toString false)
       | _ => some (kind.toString false)
     else forbiddenInList rules args.toList
-  | .ident _ _ name _ =>
-    let (_, last) := splitLast name
-    if memString last rules.names then some last else none
   | _ => none
 
 /-- The first forbidden thing in a list of syntax trees. -/
@@ -384,6 +325,45 @@ partial def anyToken : List Syntax → Bool
   | [] => false
   | stx :: rest => if hasToken stx then true else anyToken rest
 end
+
+/-- The commands that a command holds: those of `mutual`, and both of `in`. -/
+def innerCommands (stx : Syntax) : List Syntax :=
+  if stx.isOfKind ``Parser.Command.in then [stx.getArg 0, stx.getArg 2]
+  else if stx.isOfKind ``Parser.Command.mutual then (stx.getArg 1).getArgs.toList
+  else []
+
+mutual
+/-- A command's kind, or that of one in it, that is not allowed. -/
+partial def forbiddenCommand (rules : Rules) (stx : Syntax) : Option Name :=
+  if memName stx.getKind rules.wholes then firstForbidden rules (innerCommands stx) else some stx.getKind
+
+/-- The first of some commands. -/
+partial def firstForbidden (rules : Rules) : List Syntax → Option Name
+  | [] => none
+  | stx :: rest => match forbiddenCommand rules stx with
+    | some kind => some kind
+    | none => firstForbidden rules rest
+end
+
+/-- The rule that a command breaks. -/
+def forbidden (rules : Rules) (stx : Syntax) : Option String :=
+  match forbiddenCommand rules stx with
+  | some kind => some s!"forbidden command {kind.toString false}"
+  | none => match forbiddenIn rules stx with
+    | some kind => some s!"forbidden syntax {kind}"
+    | none => none
+
+/-- The rule that a header's or a spec's command breaks; with code there is none. -/
+def refusedIn (code : Option (IO.Ref NameSet)) (stx : Syntax) : Option String :=
+  match code with
+  | some _ => none
+  | none => match forbidden givenRules stx with
+    | some rule => some (rule ++ ": a header or spec declares and opens, it runs nothing")
+    | none => none
+
+/-- What a header's or a spec's compiled code is kept in, where it may run. -/
+def codeOf (trusting : Bool) : IO (Option (IO.Ref NameSet)) := do
+  if trusting then return some (← IO.mkRef {}) else return none
 
 /-- The name that a plain `theorem` command declares: no modifiers, no universe list tricks, or none. -/
 def theoremName (stx : Syntax) : Option Name :=
@@ -422,6 +402,157 @@ def parseSingle (input : Parser.InputContext) (state : Elab.Command.State) : IO 
         match ← errorsOf behind with
         | e :: _ => return .unparsed e
         | [] => return .theorem stx name
+
+/-! ## Code
+
+Lean runs some of what it elaborates: the value of a tactic's setting, a tactic that `autoParam` names, the argument of
+`Lean.reduceBool`. What was never compiled cannot run. So nothing that is checked is compiled, be it a submission, a
+statement, a spec or a header, but notation and settings that call nothing of their own. A process that is told to trust
+compiles headers and specs too, but nothing that a submission may have changed. -/
+
+/-- Is an expression built by application alone, of literals and safe constants of the given environment? -/
+def isPlain (base : Environment) : Expr → Bool
+  | .const n _ => n != `sorryAx && (match base.find? n with
+    | some info => !info.isUnsafe
+    | none => false)
+  | .app f a => isPlain base f && isPlain base a
+  | .letE _ t v b _ => isPlain base t && isPlain base v && isPlain base b
+  | .mdata _ e => isPlain base e
+  | .proj _ _ e => isPlain base e
+  | .lit _ => true
+  | .sort _ => true
+  | .bvar _ => true
+  | _ => false
+
+/-- Is it the name of a term that Lean is about to evaluate? It ends in a number, as no name in a text does. -/
+def isEvaluated : Name → Bool
+  | .num _ _ => true
+  | _ => false
+
+/-- Is every constant the header's, one of the given names, or of the very command before which `before` was found? -/
+def areOwn (base before : Environment) (known : NameSet) : List Name → Bool
+  | [] => true
+  | n :: rest =>
+    ((base.find? n).isSome || known.contains n || (before.find? n).isNone) && areOwn base before known rest
+
+/-- May the definitions be compiled? Plain settings may, and those of a command whose code may run, where they call
+nothing but what was compiled so before. -/
+def mayCompile (base before env : Environment) (known : Option NameSet) : List Name → Bool
+  | [] => true
+  | name :: rest => (match env.find? name with
+    | some info => info.hasValue && (match known with
+      | some names => areOwn base before names info.value!.getUsedConstants.toList
+      | none => isEvaluated name && isPlain base info.value!)
+    | none => false) && mayCompile base before env known rest
+
+/-- Names added to a set. -/
+def joinAll (set : NameSet) : List Name → NameSet
+  | [] => set
+  | name :: rest => joinAll (set.insert name) rest
+
+/-- Does the command declare notation? What Lean makes of it is a table, and a function that puts one syntax for
+another. -/
+def isNotation (stx : Syntax) : Bool :=
+  stx.isOfKind `Lean.Parser.Command.notation || stx.isOfKind `Lean.Parser.Command.mixfix
+
+/-- Runs a command. Of one that is given (a header's, a spec's) notation is compiled, and all with `code`, which holds what
+was compiled before; of any other only plain settings. -/
+def runGuarded (base : Environment) (given : Bool) (code : Option (IO.Ref NameSet)) (input : Parser.InputContext)
+    (state : Elab.Command.State) (stx : Syntax) : IO Elab.Command.State := do
+  let compile ← compileDeclsRef.get
+  compileDeclsRef.set fun names => do
+    let env ← getEnv
+    let known ← match given, code with
+      | true, some compiled => pure (some (← compiled.get))
+      | true, none => pure (if isNotation stx then some {} else none)
+      | false, _ => pure none
+    if mayCompile base state.env env known names.toList then
+      compile names
+      match given, code with
+      | true, some compiled => compiled.modify fun set => joinAll set names.toList
+      | _, _ => pure ()
+  let after ← runCommand input state stx -- which catches what the command throws
+  compileDeclsRef.set compile
+  return after
+
+/-! ## Headers -/
+
+/-- Constants of a header whose axioms were followed and found allowed, and on which they rest. -/
+structure Known where
+  /-- All of them. -/
+  followed : NameSet := {}
+  /-- Those that rest on `propext`. -/
+  onPropext : NameSet := {}
+  /-- Those that rest on `Classical.choice`. -/
+  onChoice : NameSet := {}
+  /-- Those that rest on `Quot.sound`. -/
+  onSound : NameSet := {}
+
+/-- A header elaborated once: the state that every job under it starts from. -/
+structure Header where
+  /-- The text that it was made from. -/
+  text : String
+  /-- May headers and specs run code? -/
+  trusting : Bool
+  /-- Environment, scopes and options behind the header's last command. -/
+  state : Elab.Command.State
+  /-- Are the bodies of the library's theorems missing, so that they look like axioms? -/
+  hidden : Bool
+  /-- What is known of the axioms of its constants. -/
+  known : IO.Ref Known
+  /-- Statements of premises printed so far, by name: printing one takes longer than most checks. -/
+  printed : IO.Ref Json
+
+/-- Runs the commands of a header one after the other; an error ends it. -/
+partial def runHeader (base : Environment) (code : Option (IO.Ref NameSet)) (input : Parser.InputContext)
+    (state : Elab.Command.State)
+    (at_ : Parser.ModuleParserState) : IO (Except Said Elab.Command.State) := do
+  let (stx, next, log) := parseNext input state at_ {}
+  let parseErrors ← errorsOf log
+  match parseErrors with
+  | e :: _ => return .error e
+  | [] =>
+    if stx.isOfKind ``Parser.Command.eoi then
+      return .ok { state with messages := {} }
+    match refusedIn code stx with
+    | some rule => return .error (plain rule)
+    | none =>
+      let after ← runGuarded base true code input state stx
+      let errors ← errorsOf after.messages
+      match errors with
+      | e :: _ => return .error e
+      | [] => runHeader base code input after next
+
+/-- Options that every job starts with. -/
+def baseOptions : Options :=
+  let o := (Options.empty).set `autoImplicit false
+  let o := o.set `relaxedAutoImplicit false
+  let o := o.set `Elab.async false
+  let o := o.set `linter.all false
+  -- Or `{ toList := l }` in an open goal, of no type that can be told, is no statement of its own.
+  let o := o.set `pp.structureInstanceTypes true
+  o
+
+/-- Imports and runs a header. -/
+def makeHeader (trusting : Bool) (text : String) : IO (Except Said Header) := do
+  let input := inputOf text
+  let (headerStx, at_, log) ← Parser.parseHeader input
+  let errors ← errorsOf log
+  match errors with
+  | e :: _ => return .error e
+  | [] =>
+    try
+      let env ← importModules (Elab.headerToImports headerStx) {} 0 #[] (loadExts := true)
+      let state := Elab.Command.mkState env {} baseOptions
+      let state := { state with infoState := { state.infoState with enabled := false } }
+      match ← runHeader env (← codeOf trusting) input state at_ with
+      | .error e => return .error e
+      | .ok state =>
+        let hidden := match env.find? `Nat.add_comm with
+          | some (.axiomInfo _) => true
+          | _ => false
+        return .ok { text, trusting, state, hidden, known := ← IO.mkRef {}, printed := ← IO.mkRef (Json.mkObj []) }
+    catch e => return .error (plain e.toString)
 
 /-! ## Statements -/
 
@@ -468,7 +599,7 @@ def elabStatement (header : Header) (text : String) (origin : Option Name) : IO 
       else (scopeOf header.state).currNamespace ++ name
     if (header.state.env.find? full).isSome then
       return .error (plain s!"the name {full.toString false} is taken")
-    let after ← runCommand input header.state stx
+    let after ← runGuarded header.state.env false none input header.state stx
     let errors ← errorsOf after.messages
     match errors with
     | e :: _ => return .error e
@@ -528,8 +659,171 @@ def declarationOf (name : Name) : ConstantInfo → Except Refusal Declaration
   | .axiomInfo _ => .error (.cheat s!"an axiom of its own {name.toString false}")
   | _ => .error (.cheat s!"a type of its own {name.toString false}")
 
+/-! ### Types of a submission
+
+Lean's kernel before 4.34 proves `False` from types of certain forms: a sort that is `Prop` only once it is computed, a
+field that is the type only once it is computed, a nested type with parameters of no type or other than its own, a name
+that the kernel uses for itself. No honest type needs them, so none of them gets to the kernel. -/
+
+/-- Is the sort `Prop` only where it is written so? -/
+def isPlainSort : Level → Bool
+  | .zero => true
+  | .param _ => true
+  | u => isNeverProp u
+where
+  /-- Is it no `Prop`, whatever its parameters are? -/
+  isNeverProp : Level → Bool
+    | .succ _ => true
+    | .max u v => isNeverProp u || isNeverProp v
+    | _ => false
+
+/-- Does a type end in such a sort, without anything being computed? -/
+def endsInSort : Expr → Bool
+  | .forallE _ _ b _ => endsInSort b
+  | .mdata _ b => endsInSort b
+  | .sort u => isPlainSort u
+  | _ => false
+
+/-- A block of types that are being declared. -/
+structure Declared where
+  /-- Their names. -/
+  names : List Name
+  /-- Their universe parameters. -/
+  levels : List Level
+  /-- How many parameters each has. -/
+  params : Nat
+
+/-- Does the kernel name types of its own like that? -/
+def isReserved (name : Name) : Bool := name.getRoot == `_nested
+
+mutual
+/-- Does every mention of the types, below so many binders of a constructor, give them their own parameters? -/
+partial def ownParams (block : Declared) (depth : Nat) (e : Expr) : Bool :=
+  match e with
+  | .const name levels =>
+    if memName name block.names then block.params == 0 && levels == block.levels else !(isReserved name)
+  | .app _ _ => match spine [] e with
+    | (.const name levels, args) =>
+      if memName name block.names then levels == block.levels && givenOwn block depth 0 args
+      else !(isReserved name) && allOwn block depth args
+    | (f, args) => ownParams block depth f && allOwn block depth args
+  | .lam _ t b _ => ownParams block depth t && ownParams block (depth + 1) b
+  | .forallE _ t b _ => ownParams block depth t && ownParams block (depth + 1) b
+  | .letE _ t v b _ => ownParams block depth t && ownParams block depth v && ownParams block (depth + 1) b
+  | .mdata _ b => ownParams block depth b
+  | .proj name _ b => !(memName name block.names) && !(isReserved name) && ownParams block depth b
+  | _ => true
+where
+  /-- A function and what it is applied to. -/
+  spine (args : List Expr) : Expr → Expr × List Expr
+    | .app f a => spine (a :: args) f
+    | f => (f, args)
+
+/-- The same of a list. -/
+partial def allOwn (block : Declared) (depth : Nat) : List Expr → Bool
+  | [] => true
+  | e :: rest => ownParams block depth e && allOwn block depth rest
+
+/-- Do the arguments begin with the constructor's parameters, from the given one on? -/
+partial def givenOwn (block : Declared) (depth at_ : Nat) : List Expr → Bool
+  | [] => at_ == block.params
+  | e :: rest =>
+    if at_ == block.params then allOwn block depth (e :: rest)
+    else e == .bvar (depth - 1 - at_) && givenOwn block depth (at_ + 1) rest
+end
+
+/-- Does an expression mention one of the types? -/
+def mentions (block : Declared) (e : Expr) : Bool := anyOf e.getUsedConstants.toList
+where
+  /-- Is one of the names among them? -/
+  anyOf : List Name → Bool
+    | [] => false
+    | n :: rest => memName n block.names || anyOf rest
+
+/-- Is a field's type, where it mentions the types, one of them or an inductive type as it is written? -/
+def isPlainField (env : Kernel.Environment) (block : Declared) (e : Expr) : Bool :=
+  if mentions block e then go e else true
+where
+  /-- Behind its own binders. -/
+  go : Expr → Bool
+    | .forallE _ _ b _ => go b
+    | .mdata _ b => go b
+    | .app f _ => go f
+    | .const name _ => memName name block.names || (match env.find? name with
+      | some (.inductInfo _) => true
+      | _ => false)
+    | _ => false
+
+/-- Is a constructor's type, below so many binders, of plain fields, and one of the types as it is written? -/
+def isPlainConstructor (env : Kernel.Environment) (block : Declared) (depth : Nat) : Expr → Bool
+  | .forallE _ t b _ =>
+    isPlainField env block t && ownParams block depth t && isPlainConstructor env block (depth + 1) b
+  | .mdata _ b => isPlainConstructor env block depth b
+  | e => ownParams block depth e && (match e.getAppFn with
+    | .const name _ => memName name block.names
+    | _ => false)
+
+/-- The first of a block's types that is of no such form. -/
+def notPlain (env : Kernel.Environment) (block : Declared) : List InductiveType → Option Name
+  | [] => none
+  | t :: rest =>
+    if endsInSort t.type && !(isReserved t.name) && arePlain t.ctors then notPlain env block rest else some t.name
+where
+  /-- Are all constructors? -/
+  arePlain : List Constructor → Bool
+    | [] => true
+    | c :: rest => isPlainConstructor env block 0 c.type && arePlain rest
+
+/-- Constants added as axioms: what the kernel says of their types. -/
+def addAsAxioms (env : Kernel.Environment) (levels : List Name) : List Constructor →
+    Except Kernel.Exception Kernel.Environment
+  | [] => .ok env
+  | c :: rest =>
+    let axiom_ : AxiomVal := { name := c.name, levelParams := levels, type := c.type, isUnsafe := false }
+    match Kernel.Environment.addDecl env {} (.axiomDecl axiom_) with
+    | .ok env => addAsAxioms env levels rest
+    | .error e => .error e
+
+/-- Names and types of a block, those of its constructors behind them. -/
+def typesOf (types : List InductiveType) : List Constructor :=
+  together (reversed [] (heads types)) (constructors types)
+where
+  /-- The types themselves. -/
+  heads : List InductiveType → List Constructor
+    | [] => []
+    | t :: rest => { name := t.name, type := t.type } :: heads rest
+  /-- Their constructors. -/
+  constructors : List InductiveType → List Constructor
+    | [] => []
+    | t :: rest => together (reversed [] t.ctors) (constructors rest)
+
+/-- What is wrong with types before the kernel makes anything of them. -/
+def wrongTypes (env : Kernel.Environment) (levels : List Name) (params : Nat) (types : List InductiveType) :
+    IO (Option Refusal) := do
+  let block : Declared := { names := namesIn types, levels := levelsIn levels, params }
+  match notPlain env block types with
+  | some name => return some (.cheat s!"a form of type that the kernel gets wrong: {name.toString false}")
+  | none => match addAsAxioms env levels (typesOf types) with
+    | .ok _ => return none
+    | .error e => do
+      let text ← (e.toMessageData {}).toString
+      return some (.kernel (clip text))
+where
+  /-- Their names. -/
+  namesIn : List InductiveType → List Name
+    | [] => []
+    | t :: rest => t.name :: namesIn rest
+  /-- Parameters as levels. -/
+  levelsIn : List Name → List Level
+    | [] => []
+    | n :: rest => .param n :: levelsIn rest
+
 /-- The kernel's answer to one declaration more. -/
 def addDeclaration (acc : Replay) (declaration : Declaration) : IO (Except Refusal Replay) := do
+  let wrong ← match declaration with
+    | .inductDecl levels params types _ => wrongTypes acc.env levels params types
+    | _ => pure none
+  if let some refusal := wrong then return .error refusal
   match Kernel.Environment.addDecl acc.env {} declaration with
   | .ok env => return .ok { acc with env, declarations := declaration :: acc.declarations }
   | .error e => do
@@ -550,11 +844,6 @@ def blockOf (env : Environment) : List Name → List InductiveType
     | some (.inductInfo v) =>
       { name, type := v.type, ctors := constructorsOf env v.ctors } :: blockOf env rest
     | _ => blockOf env rest
-
-/-- Names added to a set. -/
-def joinAll (set : NameSet) : List Name → NameSet
-  | [] => set
-  | name :: rest => joinAll (set.insert name) rest
 
 /-- Names and mentioned constants of a block: first what it declares, then what its types mention. -/
 def namesOfBlock : List InductiveType → List Name × List Name
@@ -1223,54 +1512,23 @@ def check (header : Header) (trusted : Trusted) (proof : String) (wanted : Wante
   | .refused rule => return { verdict := "cheated", reason := rule }
   | .theorem stx _ =>
     quickly wanted fun wanted =>
-      timed (runCommand input (withBudget trusted.state wanted.heartbeats wanted.quick) stx) fun after => do
+      let state := withBudget trusted.state wanted.heartbeats wanted.quick
+      timed (runGuarded header.state.env false none input state stx) fun after => do
         let said ← saidIn after.messages.toList
         judgeOr said (judge header trusted after.env wanted)
 
 /-! ## Whole files -/
-
-/-- The kinds of commands that a submitted file may hold beside those of its spec. -/
-def fileCommands : List Name :=
-  [``Parser.Command.declaration, ``Parser.Command.namespace, ``Parser.Command.section, ``Parser.Command.end,
-   ``Parser.Command.open, ``Parser.Command.variable, ``Parser.Command.universe, ``Parser.Command.mutual,
-   ``Parser.Command.set_option, ``Parser.Command.in, ``Parser.Command.moduleDoc, `lemma]
 
 /-- Is the command word for word one of the list? -/
 def isOneOf (stx : Syntax) : List Syntax → Bool
   | [] => false
   | s :: rest => if s.structEq stx then true else isOneOf stx rest
 
-/-- The commands that a command holds: those of `mutual`, and both of `in`. -/
-def innerCommands (stx : Syntax) : List Syntax :=
-  if stx.isOfKind ``Parser.Command.in then [stx.getArg 0, stx.getArg 2]
-  else if stx.isOfKind ``Parser.Command.mutual then (stx.getArg 1).getArgs.toList
-  else []
-
-mutual
-/-- A command's kind, or that of one in it, that no submitted file may hold. -/
-partial def forbiddenCommand (stx : Syntax) : Option Name :=
-  if memName stx.getKind fileCommands then firstForbidden (innerCommands stx) else some stx.getKind
-
-/-- The first of some commands. -/
-partial def firstForbidden : List Syntax → Option Name
-  | [] => none
-  | stx :: rest => match forbiddenCommand stx with
-    | some kind => some kind
-    | none => firstForbidden rest
-end
-
-/-- What a file must not hold: a rule that one of its commands breaks. `allowed` are the spec's commands; with
-none given everything may run, as it may in a spec. -/
-def refusalOf (allowed : Option (List Syntax)) (stx : Syntax) : Option String :=
+/-- Is the command given: one of a spec, which the file is where no commands are `allowed`? -/
+def isGiven (allowed : Option (List Syntax)) (stx : Syntax) : Bool :=
   match allowed with
-  | none => none
-  | some commands =>
-    if isOneOf stx commands then none
-    else match forbiddenCommand stx with
-      | some kind => some s!"forbidden command {kind.toString false}"
-      | none => match forbiddenIn fileRules stx with
-        | some kind => some s!"forbidden syntax {kind}"
-        | none => none
+  | none => true
+  | some commands => isOneOf stx commands
 
 /-- How running a file's commands ended. -/
 inductive Ran where
@@ -1283,23 +1541,29 @@ inductive Ran where
 
 /-- Runs the commands of a file one after the other; an error or a refusal ends it. -/
 partial def runFile (allowed : Option (List Syntax)) (wanted : Wanted) (input : Parser.InputContext)
-    (commands : List Syntax) (said : List Said) (state : Elab.Command.State)
-    (at_ : Parser.ModuleParserState) : IO Ran := do
+    (base : Environment) (code : Option (IO.Ref NameSet)) (commands : List Syntax) (said : List Said)
+    (state : Elab.Command.State) (at_ : Parser.ModuleParserState) : IO Ran := do
   let (stx, next, log) := parseNext input state at_ {}
   let unread ← saidIn log.toList
   match errorsAmong unread with
   | _ :: _ => return .errors (together said unread)
   | [] =>
     if stx.isOfKind ``Parser.Command.eoi then return .whole state commands (reversed [] said)
-    match refusalOf allowed stx with
+    let given := isGiven allowed stx
+    match if given then refusedIn code stx else forbidden fileRules stx with
     | some rule => return .refused rule
     | none =>
-      let after ← runCommand input (withBudget state wanted.heartbeats wanted.quick) stx
+      let after ← runGuarded base given code input (withBudget state wanted.heartbeats wanted.quick) stx
       let new ← saidIn after.messages.toList
       let said := together new said
       match errorsAmong new with
-      | [] => runFile allowed wanted input (stx :: commands) said after next
+      | [] => runFile allowed wanted input base code (stx :: commands) said after next
       | _ => return .errors (reversed [] said)
+
+/-- Runs a file behind its header. -/
+def runCommands (allowed : Option (List Syntax)) (wanted : Wanted) (input : Parser.InputContext) (header : Header)
+    (at_ : Parser.ModuleParserState) : IO Ran := do
+  runFile allowed wanted input header.state.env (← codeOf header.trusting) [] [] header.state at_
 
 /-- The modules that a file imports, and where its commands begin. -/
 def importsOf (input : Parser.InputContext) : IO (Except Said (List Name × Parser.ModuleParserState)) := do
@@ -1333,7 +1597,9 @@ def elabSpec (header : Header) (text : String) (name : Name) : IO (Except Said S
   let input := inputOf text
   match ← importsOf input with
   | .error e => return .error e
-  | .ok (imports, at_) => match ← runFile none { heartbeats := 0, quick := false, premises := false, exported := false } input [] [] header.state at_ with
+  | .ok (imports, at_) =>
+    let wanted : Wanted := { heartbeats := 0, quick := false, premises := false, exported := false }
+    match ← runCommands none wanted input header at_ with
     | .refused rule => return .error (plain rule)
     | .errors said => match errorsAmong said with
       | e :: _ => return .error e
@@ -1356,7 +1622,7 @@ def checkFile (header : Header) (spec : Spec) (file : String) (wanted : Wanted) 
   | .ok (imports, at_) => match missingFrom spec.imports imports with
     | some name => return { verdict := "cheated", reason := s!"it imports {name.toString false}, which the spec does not" }
     | none =>
-      quickly wanted fun wanted => timed (runFile (some spec.commands) wanted input [] [] header.state at_) fun
+      quickly wanted fun wanted => timed (runCommands (some spec.commands) wanted input header at_) fun
         | .refused rule => return { verdict := "cheated", reason := rule }
         | .errors said => judgeOr said (return { verdict := "rejected", reason := "it does not elaborate" })
         | .whole state _ said => judgeOr said (judge header spec.trusted state.env wanted)
@@ -1404,7 +1670,7 @@ def reportFile (header : Header) (file : String) (name : Name) (wanted : Wanted)
   match ← importsOf input with
   | .error e => return { verdict := "rejected", reason := "it does not parse", messages := [e] }
   | .ok (_, at_) =>
-    quickly wanted fun wanted => timed (runFile (some []) wanted input [] [] header.state at_) fun
+    quickly wanted fun wanted => timed (runCommands (some []) wanted input header at_) fun
       | .refused rule => return { verdict := "cheated", reason := rule }
       | .errors said => judgeOr said (return { verdict := "rejected", reason := "it does not elaborate" })
       | .whole state _ said => match state.env.find? name with
@@ -1461,6 +1727,8 @@ def recheck (header : Header) (trusted : Trusted) (exported : Json) (wanted : Wa
 
 /-- What the process keeps between jobs: nothing of a submission. -/
 structure Memory where
+  /-- May headers and specs run code? -/
+  trusting : Bool
   /-- Headers, latest used first. -/
   headers : List Header := []
   /-- Statements, latest first. -/
@@ -1496,7 +1764,7 @@ def bad (reason : String) (message : Said) : Reply := { verdict := "bad_statemen
 def headerFor (memory : Memory) (text : String) : IO (Except Said (Memory × Header)) := do
   match findHeader text memory.headers with
   | some header => return .ok ({ memory with headers := header :: without text memory.headers }, header)
-  | none => match ← makeHeader text with
+  | none => match ← makeHeader memory.trusting text with
     | .ok header => return .ok ({ memory with headers := firstOf 4 (header :: memory.headers) }, header)
     | .error e => return .error e
 
@@ -1589,20 +1857,21 @@ partial def serve (input output : IO.FS.Stream) (nonce : String) (memory : Memor
 
 end STP
 
-/-- The first line of the input is the nonce that every reply carries; the bare header is made before
-the first job. -/
+/-- The first line of the input is the nonce that every reply carries, and whether to trust headers and specs; the bare
+header is made before the first job. -/
 public def main : IO Unit := do
   let input ← IO.getStdin
   let output ← IO.getStdout
   let line ← input.getLine
   let nonce := strNonce line
-  match ← STP.makeHeader "" with
+  let trusting := STP.hasPart " trusting".toList line.toList
+  match ← STP.makeHeader trusting "" with
   | .error e => output.putStr ("STP1 " ++ nonce ++ " {\"failed\":" ++ (Lean.Json.str e.text).compress ++ "}\n")
   | .ok header => do
     output.putStr ("STP1 " ++ nonce ++ " {\"ready\":" ++ (Lean.Json.str Lean.versionString).compress ++ "}\n")
     output.flush
     -- On a thread of its own, whose stack `--tstack` sets: the embedded Lean's first thread has 64 KB.
-    let served ← IO.asTask (STP.serve input output nonce { headers := [header] })
+    let served ← IO.asTask (STP.serve input output nonce { trusting, headers := [header] })
     IO.ofExcept (← IO.wait served)
 where
   /-- The line without its end. -/

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from stp.errors import UsageError
+
 
 def ablate(
     plan: Annotated[str, typer.Option(help="A plan that comes with STP (smoke, experiment, ...) or a file.")],
@@ -66,6 +68,8 @@ def plan(
     rates = cost.Rates(tokens_per_s, checks_per_s, training_tokens_per_s)
     if run:
         with Store(run / "stp.sqlite", read_only=True) as store:
+            if not store.generated_tokens():
+                raise UsageError(f"{run}: expected a run with a round to read rates from, found none")
             rates = cost.measured(store, rates)
     costs = [
         cost.cost(work, rates, gpus, workers, model_gb)

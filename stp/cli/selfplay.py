@@ -15,7 +15,9 @@ def selfplay(
     rounds: Annotated[int, typer.Option(help="Rounds that the run is to have in all.")] = 1,
     config: Annotated[str, typer.Option(help="A preset or a TOML file.")] = "tiny",
     run: Annotated[Path, typer.Option(help="The run's folder.")] = Path("runs/default"),
-    tokens: Annotated[int, typer.Option(help="Begin no round after so many generated tokens; 0: any.")] = 0,
+    tokens: Annotated[
+        int, typer.Option(min=0, help="Begin no round after so many generated tokens; 0: any.")
+    ] = 0,
     set_: Annotated[list[str] | None, typer.Option("--set", help="section.key=value")] = None,
 ) -> None:
     """Play rounds of self-play; the same command goes on where it was stopped."""
@@ -26,9 +28,9 @@ def selfplay(
         raise UsageError(f"--rounds: expected 0 or more, found {rounds}")
     try:
         play(load(config, set_), run, rounds, tokens)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as stopped:  # the latter is what Ray makes of a SIGTERM
         print("\nstp: stopped; the same command goes on from here", file=sys.stderr)
-        raise typer.Exit(130) from None
+        raise typer.Exit(130 if isinstance(stopped, KeyboardInterrupt) else 143) from None
 
 
 def report(

@@ -23,7 +23,7 @@ Workers = Annotated[int, typer.Option(help="Checker processes; 0: as many as fit
 
 def serve(
     host: Annotated[str, typer.Option(help="The address to serve at.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="The port to serve at.")] = 8000,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port to serve at; 0: a free one.")] = 8000,
     keys: Annotated[bool, typer.Option("--keys", help="Serve only who has a key (stp keys add).")] = False,
     tls_cert: Annotated[Path | None, typer.Option(help="Certificate chain, PEM.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="Its private key, PEM.")] = None,
@@ -45,7 +45,6 @@ def serve(
         "stp serve", pool=pool, workers=workers, toolchain=toolchain, require_sandbox=require_sandbox
     )
     settings = ServeSettings(verify, _folder(state), keys)
-    typer.echo(f"serving http{'s' if tls_cert else ''}://{host}:{port} (API: /docs)", err=True)
     run(settings, host, port, tls_cert, tls_key)
 
 

@@ -53,6 +53,9 @@ def verify(
     require_sandbox: Annotated[
         bool, typer.Option("--require-sandbox", help="Refuse to run a prover without a sandbox.")
     ] = False,
+    trusting: Annotated[
+        bool, typer.Option("--trusting", help="Let headers and --against run code (macros, #eval): your own.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
 ) -> None:
     """Check a proof, a file or a stream of jobs. Exit code 0: proved (or the stream was read), 1: not."""
@@ -62,12 +65,19 @@ def verify(
 
     values = {
         "system": system, "pool": "local", "workers": workers, "toolchain": toolchain,
-        "require_sandbox": require_sandbox,
+        "require_sandbox": require_sandbox, "trusting": trusting,
     }  # fmt: skip
     settings = validate({"verify": values}, "stp verify").verify
+    given = [name for name, what in (("FILE", file), ("--statement", statement), ("--jsonl", jsonl)) if what]
+    if len(given) > 1:
+        raise UsageError(f"expected one of FILE, --statement and --jsonl, found {' and '.join(given)}")
     if jsonl is not None:
+        if theorem or against or proof or header:
+            raise UsageError(
+                "--jsonl: each line has its own header, proof and theorem; leave out the options"
+            )
         with _open(jsonl) as lines, open_pool(settings) as pool:
-            for result in _stream(pool, lines, strict):
+            for result in _stream(pool, lines, premises, strict):
                 # ASCII: a text may hold what the terminal's encoding does not.
                 print(json.dumps(result_to_json(result)), flush=True)
         return
@@ -111,9 +121,10 @@ def _open(path: str) -> BinaryIO:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
 
 
-def _stream(pool: Pool, lines: BinaryIO, strict: bool) -> Iterator[CheckResult]:
+def _stream(pool: Pool, lines: BinaryIO, premises: bool, strict: bool) -> Iterator[CheckResult]:
     """Results in the order of the lines, each as soon as it is there: who sends a line and waits for its
-    answer gets it, since the lines are read by a thread of their own, at most `_WINDOW` ahead."""
+    answer gets it, since the lines are read by a thread of their own, at most `_WINDOW` ahead. Options
+    are asked of every job."""
     from tqdm import tqdm
 
     waiting: Queue[Future[CheckResult] | Exception | None] = Queue(_WINDOW)
@@ -122,7 +133,7 @@ def _stream(pool: Pool, lines: BinaryIO, strict: bool) -> Iterator[CheckResult]:
         try:
             for number, line in enumerate(lines, 1):
                 if line.strip():
-                    waiting.put(_submit(pool, line, number, strict))
+                    waiting.put(_submit(pool, line, number, premises, strict))
             waiting.put(None)
         except Exception as error:
             waiting.put(error)
@@ -136,7 +147,7 @@ def _stream(pool: Pool, lines: BinaryIO, strict: bool) -> Iterator[CheckResult]:
             bar.update()
 
 
-def _submit(pool: Pool, line: bytes, number: int, strict: bool) -> Future[CheckResult]:
+def _submit(pool: Pool, line: bytes, number: int, premises: bool, strict: bool) -> Future[CheckResult]:
     """The answer to a line; one that cannot be read is answered too, never lost."""
     from stp.types import CheckResult, Verdict
     from stp.verify.job import job_from_json
@@ -147,7 +158,7 @@ def _submit(pool: Pool, line: bytes, number: int, strict: bool) -> Future[CheckR
         if isinstance(value, dict) and isinstance(value.get("id"), str):
             name = value["id"]
         job = job_from_json(value, name, pool.system)
-        return pool.submit(replace(job, strict=job.strict or strict))
+        return pool.submit(replace(job, strict=job.strict or strict, premises=job.premises or premises))
     except (UsageError, ValueError, RecursionError) as error:
         future: Future[CheckResult] = Future()
         future.set_result(CheckResult(name, Verdict.BAD_STATEMENT, f"line {number}: {error}"))

@@ -79,8 +79,6 @@ class Searcher:
             text, report = self._hole(text, theorem, theorem.holes[at], spec, budget)
             yield text, report
             tokens += report.tokens
-            if report.state == "broken":
-                return
             at += len(theorems(text)[number].holes) == before
 
     def _hole(
@@ -90,14 +88,18 @@ class Searcher:
         report = HoleReport(theorem.full_name, line, "open")
         if theorem.private:
             return text, replace(report, reason="a private theorem, which the checker does not find by name")
+        if theorem.in_mutual:
+            return text, replace(report, reason="in a mutual block, which is checked only as a whole")
         if budget is None:
             return text, replace(report, reason="nothing is left of --tokens or --seconds")
         now = text[: theorem.end]
         job = self._job(spec, theorem)
         probed = self._probe(now, job, hole)
         if isinstance(probed, CheckResult):
-            said = str(probed.messages[0]) if probed.messages else probed.reason
-            return text, replace(report, state="broken", reason=said.strip().replace("\n", " "))
+            errors = [message for message in probed.messages if message.severity == "error"]
+            if not errors:
+                return text, replace(report, reason="Lean shows no goal there")
+            return text, replace(report, state="broken", reason=str(errors[0]).strip().replace("\n", " "))
         place, goal = probed
 
         def filled(proof: str) -> str:

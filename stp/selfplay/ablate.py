@@ -23,7 +23,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from stp.errors import MachineryError, SettingsError, StoreError, StpError, UsageError
 from stp.report.compare import write_comparison
@@ -57,6 +57,14 @@ class Plan(Section):
     grid: dict[str, list[Any]] = Field(default_factory=dict)
     """`section.key` and its values: every arm is played with every combination."""
     arms: dict[str, Arm] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _plays_each_run_once(self) -> Plan:
+        if len({*self.seeds}) < len(self.seeds):
+            raise ValueError(f"seeds: expected each once, found {list(self.seeds)}")
+        if empty := [key for key, values in self.grid.items() if not values]:
+            raise ValueError(f"grid: expected values of {empty[0]!r}, found none")
+        return self
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,8 +80,11 @@ def _add_errors(app: FastAPI) -> None:
     """What is raised becomes a status and one sentence, here and in the guard."""
 
     @app.exception_handler(RequestValidationError)
-    async def _(_: Request, error: RequestValidationError) -> Response:
+    async def _(request: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
+        sent = request.headers.get("content-type", "none").partition(";")[0]
+        if request.method == "POST" and sent != "application/json":
+            return refused(RefusedError(422, f"expected Content-Type: application/json, found {sent[:100]}"))
         place = ".".join(str(part) for part in first["loc"] if part != "body")[:200] or "body"
         place = place.encode("utf-8", "replace").decode()  # a key may hold half a character
         return refused(RefusedError(422, f"{place}: {first['msg']}"))

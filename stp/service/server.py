@@ -7,6 +7,8 @@ import ipaddress
 import logging
 import logging.handlers
 import os
+import socket
+import sys
 from collections.abc import Mapping
 from concurrent.futures import Future
 from pathlib import Path
@@ -91,7 +93,7 @@ def serve(
     """Serves until SIGTERM or SIGINT; requests in flight are answered first, for at most a minute.
 
     Raises:
-        UsageError: another address than this machine's own, without keys.
+        UsageError: another address than this machine's own, without keys; or one that cannot be served at.
     """
     if not settings.keys and not _is_loopback(host):
         raise UsageError(
@@ -100,8 +102,17 @@ def serve(
     os.umask(0o077)  # what it keeps is its owner's
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     _log_audit(settings.state / "audit.jsonl")
-    with opening(settings.verify) as pools:
-        make_server(settings, pools, host, port, cert, key).run()
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        bound = socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise UsageError(f"cannot serve at {host}:{port}: {os.strerror(error.errno or 0)}; choose another --port") from None
+    with bound, opening(settings.verify) as pools:
+        server = make_server(settings, pools, host, port, cert, key)
+        name = f"[{host}]" if ":" in host else host
+        where = f"http{'s' if cert else ''}://{name}:{bound.getsockname()[1]}"
+        print(f"serving {where} (API: {where}/docs)", file=sys.stderr, flush=True)
+        server.run([bound])
 
 
 def make_server(

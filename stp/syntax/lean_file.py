@@ -28,6 +28,7 @@ _BEGIN = (
 #: These begin a command too, but also a tactic: there they stand further right than their command.
 _BEGIN_OR_TACTIC = frozenset({"open", "set_option", "attribute", "local", "scoped", "@[", "#"})
 _WITH_IN = frozenset({"open", "set_option"})
+_MUTUAL = " "
 _PREAMBLE = frozenset({"import", "open", "set_option", "universe", "variable"})
 
 
@@ -51,6 +52,8 @@ class FileTheorem:
     holes: tuple[Hole, ...]
     private: bool
     """Not to be found by its name."""
+    in_mutual: bool = False
+    """Among others in a mutual block: the file cannot end behind it."""
 
 
 def theorems(text: str) -> list[FileTheorem]:
@@ -129,14 +132,16 @@ def preamble_end(text: str) -> int:
 
 
 def _placed(text: str) -> Iterator[tuple[list[Token], list[str]]]:
-    """Each command with the namespaces around it; a section is an empty name."""
+    """Each command with the namespaces around it; a section is an empty name, a mutual block a blank one."""
     spaces: list[str] = []
     for command in _commands(text):
         words = [token.text for token in command[:2]]
         if words[0] == "namespace" and len(words) > 1:
             spaces.append(words[1])
-        elif words[0] in ("section", "mutual") or words == ["noncomputable", "section"]:
+        elif words[0] == "section" or words == ["noncomputable", "section"]:
             spaces.append("")
+        elif words[0] == "mutual":
+            spaces.append(_MUTUAL)
         elif words[0] == "end" and spaces:
             spaces.pop()
         else:
@@ -144,7 +149,7 @@ def _placed(text: str) -> Iterator[tuple[list[Token], list[str]]]:
 
 
 def _full_name(name: str, spaces: list[str]) -> str:
-    inside = [] if name.startswith("_root_.") else [space for space in spaces if space]
+    inside = [] if name.startswith("_root_.") else [space for space in spaces if space.strip()]
     return ".".join([*inside, name.removeprefix("_root_.")])
 
 
@@ -201,4 +206,4 @@ def _theorem(text: str, command: list[Token], spaces: list[str]) -> FileTheorem 
     )
     name = theorem.name or ""
     private = any(token.text == "private" for token in command[:at])
-    return FileTheorem(name, _full_name(name, spaces), start, end, holes, private)
+    return FileTheorem(name, _full_name(name, spaces), start, end, holes, private, _MUTUAL in spaces)

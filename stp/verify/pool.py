@@ -387,7 +387,7 @@ def find_prover(settings: VerifySettings) -> Prover:
     if settings.system is System.ISABELLE:
         prover = isabelle.find(settings.session, allow_tainted_heap=settings.allow_tainted_heap)
     else:
-        prover = toolchain.find(settings.toolchain)
+        prover = toolchain.find(settings.toolchain, trusting=settings.trusting)
     if settings.require_sandbox and not prover.sandbox:
         raise ToolchainError(
             f"verify.require_sandbox: {settings.system} ({prover.kind}) runs without one; install bubblewrap "
@@ -444,7 +444,7 @@ def _same_here(prover: Prover) -> Prover:
             prover.session, allow_tainted_heap=prover.allow_tainted_heap, program=prover.program
         )
     else:
-        here = toolchain.find(prover.kind)
+        here = toolchain.find(prover.kind, trusting=prover.trusting)
     if here.digest != prover.digest:
         raise ToolchainError(
             f"node {socket.gethostname()}: expected the {prover.kind} prover and checker {prover.digest}, "

@@ -36,9 +36,12 @@ class Case:
     verdict: str
     reason: str
     theorem: str | None = None  # statement and proof are then whole files
+    header: str = ""
 
     def job(self, id: str, *, strict: bool = False) -> Job:
-        return Job(id, "", self.statement, self.proof, limits=LIMITS, strict=strict, theorem=self.theorem)
+        return Job(
+            id, self.header, self.statement, self.proof, limits=LIMITS, strict=strict, theorem=self.theorem
+        )
 
 
 def cases(attack: str) -> list[Case]:
@@ -56,7 +59,9 @@ def test_the_corpus_is_as_large_as_promised() -> None:
 
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_no_cheat_passes(lean_pool: Pool, attack: str) -> None:
+    """Nor does one leave behind what makes a later one pass."""
     corpus = cases(attack)
+    corpus += [Case(FALSE, "False.elim trivial", "rejected", "type mismatch")] * (4 * lean_pool.workers)
     jobs = [case.job(str(i)) for i, case in enumerate(corpus)]
     wrong = []
     for result in lean_pool.check(jobs):
@@ -249,7 +254,7 @@ MUTANTS: dict[str, tuple[dict[str, str], str, str]] = {  # of names with "file",
         "theorem foo : True", "unsafe trivial",
     ),
     "options": (
-        {"if memName name allowedOptions then": "if true then"},
+        {"if isAllowed then forbiddenInList": "if true then forbiddenInList"},
         "theorem foo : True", "by\n  set_option maxHeartbeats 0 in\n  trivial",
     ),
     "grind's options": (
@@ -259,7 +264,34 @@ MUTANTS: dict[str, tuple[dict[str, str], str, str]] = {  # of names with "file",
     ),
     "settings": (
         {"&& !(areSettings args.toList) then": "&& false then"},
-        "theorem foo : True", 'by simp (config := { maxSteps := dbgTrace "it ran" fun _ => 7 })',
+        "theorem foo : True", 'by simp (maxSteps := dbgTrace "it ran" (Function.const Unit 7))',
+    ),
+    "functions in settings": (  # behind the rule on their syntax
+        {
+            "&& !(areSettings args.toList) then": "&& false then",
+            "else isEvaluated name && isPlain base info.value!": "else isEvaluated name",
+        },
+        "theorem foo : True", 'by simp (maxSteps := dbgTrace "it ran" fun _ => 7)',
+    ),
+    "file: no code": (
+        {"if mayCompile base state.env env (isNotation stx) names.toList then": "if true then"},
+        cases("code")[4].statement, cases("code")[4].proof,
+    ),
+    "file: code of a name": (
+        {"else isEvaluated name && isPlain base info.value!": "else isPlain base info.value!"},
+        cases("code")[-1].statement, cases("code")[-1].proof,
+    ),
+    "header": (
+        {"match forbidden givenRules stx with": "match (none : Option String) with"},
+        "theorem foo : True", "trivial",
+    ),
+    "file: types": (
+        {"if endsInSort t.type && !(isReserved t.name) && arePlain t.ctors then": "if true then"},
+        cases("kernel")[0].statement, cases("kernel")[0].proof,
+    ),
+    "file: names of the kernel": (
+        {"name.getRoot == `_nested": "false"},
+        cases("kernel")[1].statement, cases("kernel")[1].proof,
     ),
     "compiled code": (
         {", `Lean.reduceBool, `Lean.reduceNat]": "]"},
@@ -269,7 +301,7 @@ MUTANTS: dict[str, tuple[dict[str, str], str, str]] = {  # of names with "file",
         {
             "Kernel.Environment.addDecl acc.env {} declaration":
             "Kernel.Environment.addDeclWithoutChecking acc.env declaration",
-            "if memName name allowedOptions then": "if true then",
+            "if isAllowed then forbiddenInList": "if true then forbiddenInList",
         },
         FALSE, "by\n  set_option debug.skipKernelTC true in\n  decide +kernel",
     ),
@@ -281,16 +313,12 @@ MUTANTS: dict[str, tuple[dict[str, str], str, str]] = {  # of names with "file",
         FALSE, "sorry",
     ),
     "file: commands": (
-        {"if memName stx.getKind fileCommands then": "if true then"},
+        {"if memName stx.getKind rules.wholes then": "if true then"},
         "theorem foo : True := sorry", "seal Nat.add\ntheorem foo : True := trivial",
     ),
     "file: commands inside": (
-        {"then firstForbidden (innerCommands stx) else": "then none else"},
+        {"then firstForbidden rules (innerCommands stx) else": "then none else"},
         "theorem foo : True := sorry", "open Nat in seal Nat.add\ntheorem foo : True := trivial",
-    ),
-    "file: names": (
-        {'names := ["autoParam"]': "names := []"},
-        "theorem foo : True := sorry", cases("whole-file")[-1].proof,
     ),
     "file: attributes": (
         {'else if last == "attrInstance" &&': "else if false &&"},
@@ -316,12 +344,12 @@ MUTANTS: dict[str, tuple[dict[str, str], str, str]] = {  # of names with "file",
 def test_every_guard_is_needed(lean_pool: Pool, tmp_path: Path, name: str) -> None:
     changes, statement, proof = MUTANTS[name]
     job = Job(
-        "job", "", statement, proof, limits=LIMITS,
+        "job", "#eval 1" if name == "header" else "", statement, proof, limits=LIMITS,
         origin="Nat.add_comm" if name == "origin" else None,
         theorem="foo" if name.startswith("file") else None,
     )  # fmt: skip
     guarded = lean_pool.submit(job).result()
-    assert guarded.verdict in (Verdict.CHEATED, Verdict.REJECTED, Verdict.INCOMPLETE)
+    assert not guarded.proved
     mutant = LeanWorker(changed_checker(tmp_path, changes), 4096)
     [result] = mutant.check([job])
     mutant.close()
@@ -403,6 +431,103 @@ EXPORTS = {
         [["inductive", [], 0, [[["Bad"], 2, [[["Bad", "mk"], 8]]]]], theorem(["foo"], 0, 1)], "rejected", "",
     ),
 }  # fmt: skip
+
+
+class Rows:
+    """An export's table, written from terms: `("app", f, a)` with terms for f and a."""
+
+    def __init__(self) -> None:
+        self.rows: list[object] = []
+
+    def add(self, term: tuple[object, ...]) -> int:
+        kind, *parts = term
+        if kind in ("app", "pi", "lam"):
+            parts = [self.add(part) for part in parts]  # type: ignore[arg-type]
+        self.rows.append([kind, *parts])
+        return len(self.rows) - 1
+
+    def inductive(self, name: str, params: int, type_: tuple[object, ...], *constructors: object) -> object:
+        made = [[[name, f"mk{i}"], self.add(c)] for i, c in enumerate(constructors)]  # type: ignore[arg-type]
+        return ["inductive", [], params, [[[name], self.add(type_), made]]]
+
+
+def const(*parts: str, levels: tuple[object, ...] = ()) -> tuple[object, ...]:
+    return ("const", [*parts], [*levels])
+
+
+ZERO, ONE = ["zero"], ["succ", ["zero"]]
+TYPE, BOOL = ("sort", ONE), const("Bool")
+
+
+def phantom(type_: tuple[object, ...], bit: tuple[object, ...]) -> tuple[object, ...]:
+    return ("app", ("app", const("Phantom"), type_), bit)
+
+
+#: Two parameters, none of them in a field.
+PHANTOM = (
+    *("Phantom", 2, ("pi", TYPE, ("pi", BOOL, TYPE))),
+    ("pi", TYPE, ("pi", BOOL, phantom(("bvar", 1), ("bvar", 0)))),
+)
+TRUTH, INTRO = const("True"), const("True", "intro")
+OTHER = ("app", const("Host"), const("Bool", "true"))
+#: Types that this Lean's kernel lets pass: the rule that they are refused by, and without it; its words.
+WRONG_TYPES: dict[str, tuple[tuple[str, str], list[tuple[object, ...]], str]] = {
+    "a parameter of a nested type is of no type": (  # leanprover/lean4#14576
+        (
+            "match addAsAxioms env levels (typesOf types) with",
+            "match (.ok env : Except Kernel.Exception Kernel.Environment) with",
+        ),
+        [PHANTOM, ("Host", 0, TYPE, ("pi", phantom(const("Host"), INTRO), const("Host")))],
+        "application type mismatch",
+    ),
+    "a nested type has another parameter than the type": (  # leanprover/lean4#14582
+        ("isPlainField env block t && ownParams block depth t &&", "isPlainField env block t &&"),
+        [
+            PHANTOM,
+            (
+                *("Host", 1, ("pi", BOOL, TYPE)),
+                (
+                    "pi",
+                    BOOL,
+                    ("pi", phantom(OTHER, const("Bool", "true")), ("app", const("Host"), ("bvar", 1))),
+                ),
+            ),
+        ],
+        "the kernel gets wrong: Host",
+    ),
+    "a sort that is Prop once it is computed": (  # leanprover/lean4#14613
+        ("  | .sort u => isPlainSort u", "  | .sort _ => true"),
+        [("Host", 0, ("sort", ["imax", ONE, ZERO]), ("pi", TRUTH, const("Host")))],
+        "the kernel gets wrong: Host",
+    ),
+}
+
+
+def exported(types: list[tuple[object, ...]]) -> dict[str, object]:
+    rows = Rows()
+    declarations = [rows.inductive(*one) for one in types]  # type: ignore[arg-type]
+    declarations.append(theorem(["foo"], rows.add(const("True")), rows.add(const("True", "intro"))))
+    return {"rows": rows.rows, "declarations": declarations}
+
+
+@pytest.mark.parametrize("name", WRONG_TYPES)
+def test_types_that_the_kernel_lets_pass_are_refused(second: LeanProcess, name: str) -> None:
+    _, types, reason = WRONG_TYPES[name]
+    second.send({"id": "1", "statement": "theorem foo : True", "proof": "", "exported": exported(types)})
+    reply = second.receive(time.monotonic() + 60)
+    assert reply["verdict"] in ("cheated", "rejected"), reply
+    assert reason in reply["reason"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WRONG_TYPES)
+def test_without_the_rule_on_types_the_kernel_lets_them_pass(tmp_path: Path, name: str) -> None:
+    change, types, _ = WRONG_TYPES[name]
+    process = LeanProcess(changed_checker(tmp_path, dict([change])), "Checker")
+    process.send({"id": "1", "statement": "theorem foo : True", "proof": "", "exported": exported(types)})
+    reply = process.receive(time.monotonic() + 60)
+    process.kill()
+    assert reply["verdict"] == "proved", reply
 
 
 #: A true statement whose `match` Lean makes a definition of.

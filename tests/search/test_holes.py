@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,10 @@ from stp.search.holes import HoleReport, Searcher, written
 from stp.search.portfolio import Portfolio
 from stp.search.prove import Budget
 from stp.search.strategy import Draft, Strategy, Task
+from stp.settings import VerifySettings
 from stp.syntax.lean_file import FileTheorem, Hole, theorems
 from stp.types import Limits
-from stp.verify.pool import Pool
+from stp.verify.pool import Pool, open_pool
 
 FILE = """\
 namespace Shop
@@ -68,6 +70,34 @@ def test_holes_are_filled_where_they_stand_and_a_false_one_stays(lean_pool: Pool
     assert "def later : Nat := sorry" in after
     assert "/-- A sorry in a comment is no hole. -/" in after
     assert [len(theorem.holes) for theorem in theorems(after)] == [0, 0, 0, 1, 0]
+
+
+ODD = """\
+macro "four" : term => `(4)
+mutual
+theorem even_zero : 0 % 2 = 0 := sorry
+theorem odd_one : 1 % 2 = 1 := rfl
+end
+theorem either : 1 = 1 := by first | sorry | rfl
+theorem last : 2 + 2 = four := by sorry
+"""
+
+
+@pytest.mark.lean
+def test_holes_that_cannot_be_filled_keep_no_other_from_it(trusting_pool: Pool) -> None:
+    """And the file may have macros: it is the user's own."""
+    _, reports = fill(trusting_pool, ODD)
+    assert [(report.state, report.reason) for report in reports] == [
+        ("open", "in a mutual block, which is checked only as a whole"),
+        ("open", "Lean shows no goal there"),
+        ("proved", ""),
+    ]
+
+
+@pytest.fixture
+def trusting_pool() -> Iterator[Pool]:
+    with open_pool(VerifySettings(pool="local", workers=1, toolchain="embedded", trusting=True)) as pool:
+        yield pool
 
 
 class Smuggler:

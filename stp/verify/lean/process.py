@@ -83,7 +83,7 @@ class LeanProcess:
         self._frame = f"STP1 {nonce} ".encode()
         self._stray: deque[bytes] = deque(maxlen=20)
         self._stderr: deque[bytes] = deque(maxlen=50)
-        self._outgoing = bytearray(nonce.encode() + b"\n")
+        self._outgoing = bytearray(nonce.encode() + (b" trusting\n" if toolchain.trusting else b"\n"))
         self._incoming = bytearray()
         self._scanned = 0
         self._pipes, self._ended = threading.Lock(), False

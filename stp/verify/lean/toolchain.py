@@ -6,7 +6,7 @@ import hashlib
 import shutil
 import subprocess
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -37,6 +37,8 @@ class Toolchain:
     """The installed package (embedded) or the folder of the `lake` command (native)."""
     digest: str
     """Changes with anything that could change a verdict: Lean's version and the checker's text."""
+    trusting: bool = False
+    """May headers and specs run code of their own?"""
 
     @property
     def sandbox(self) -> str:
@@ -82,12 +84,15 @@ def project_dir() -> Path:
     )
 
 
-def find(kind: Kind = "auto", *, install_missing: bool = True) -> Toolchain:
+def find(kind: Kind = "auto", *, install_missing: bool = True, trusting: bool = False) -> Toolchain:
     """The Lean to use; `auto` takes a native one that is ready, or else the embedded one.
 
     Raises:
         ToolchainError: the one asked for is not ready, and why.
     """
+    if trusting:
+        found = find(kind, install_missing=install_missing)
+        return replace(found, trusting=True, digest=f"{found.digest}-trusting")
     if kind in ("auto", "native"):
         reason = _native_missing()
         if reason is None:
