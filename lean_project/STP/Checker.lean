@@ -238,10 +238,11 @@ and any option. -/
 def givenRules : Rules where
   wholes := together fileRules.wholes
     [`Lean.Parser.Command.notation, `Lean.Parser.Command.mixfix, ``Parser.Command.attribute, ``Parser.Command.export,
-     ``Parser.Command.omit, ``Parser.Command.include]
+     ``Parser.Command.omit, ``Parser.Command.include, ``Parser.Command.check, ``Parser.Command.print,
+     ``Parser.Command.printAxioms]
   commands := together fileRules.commands
     ["notation", "notationItem", "identPrec", "mixfix", "infix", "infixl", "infixr", "prefix", "postfix", "attribute",
-     "eraseAttr", "export", "omit", "include", "axiom", "opaque"]
+     "eraseAttr", "export", "omit", "include", "axiom", "opaque", "check", "print", "printAxioms"]
   attributes := together fileRules.attributes ["match_pattern"]
   options := none
 

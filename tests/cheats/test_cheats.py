@@ -269,16 +269,16 @@ MUTANTS: dict[str, tuple[dict[str, str], str, str]] = {  # of names with "file",
     "functions in settings": (  # behind the rule on their syntax
         {
             "&& !(areSettings args.toList) then": "&& false then",
-            "else isEvaluated name && isPlain base info.value!": "else isEvaluated name",
+            "| none => isEvaluated name && isPlain base info.value!": "| none => isEvaluated name",
         },
         "theorem foo : True", 'by simp (maxSteps := dbgTrace "it ran" fun _ => 7)',
     ),
     "file: no code": (
-        {"if mayCompile base state.env env (isNotation stx) names.toList then": "if true then"},
+        {"if mayCompile base state.env env known names.toList then": "if true then"},
         cases("code")[4].statement, cases("code")[4].proof,
     ),
     "file: code of a name": (
-        {"else isEvaluated name && isPlain base info.value!": "else isPlain base info.value!"},
+        {"| none => isEvaluated name && isPlain": "| none => isPlain"},
         cases("code")[-1].statement, cases("code")[-1].proof,
     ),
     "header": (
