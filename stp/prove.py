@@ -176,9 +176,7 @@ class FileProver:
         if self._is_theory and names != ["portfolio"]:
             raise UsageError(f"{path}: a theory's holes are filled by --strategy portfolio, found {strategy}")
         system = System.ISABELLE if self._is_theory else System.LEAN
-        # The file is the user's own, and what it runs is in it already.
-        own = settings.verify.model_copy(update={"trusting": True})
-        self._settings = _for_system(settings.model_copy(update={"verify": own}), system, names)
+        self._settings = _for_system(settings, system, names)
         self._path, self._names, self._budget, self._temperature = path, names, budget, temperature
         self._pool: Pool | None = None
         self._strategy: Strategy | None = None

@@ -18,7 +18,7 @@ hypothesis.settings.load_profile("stp")
 
 @pytest.fixture(scope="session")
 def lean_pool() -> Iterator[Pool]:
-    with open_pool(VerifySettings(pool="local", workers=1)) as pool:
+    with open_pool(VerifySettings(pool="local", workers=1, trusting=False)) as pool:
         yield pool
 
 

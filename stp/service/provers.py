@@ -25,15 +25,11 @@ _log = logging.getLogger(__name__)
 
 @contextmanager
 def opening(settings: VerifySettings) -> Iterator[dict[System, Future[Pool]]]:
-    """Begins to open a pool for each system and goes on at once. Its threads stay until it is left: what Ray
-    starts ends with the thread that started it."""
+    """Begins to open a pool for each system, which trusts no header, and goes on at once. Its threads stay
+    until it is left: what Ray starts ends with the thread that started it."""
+    each = [settings.model_copy(update={"system": system, "trusting": False}) for system in System]
     with ThreadPoolExecutor(len(System)) as threads:
-        yield {
-            system: threads.submit(
-                open_pool, settings.model_copy(update={"system": system}), cache=default_cache()
-            )
-            for system in System
-        }
+        yield {one.system: threads.submit(open_pool, one, cache=default_cache()) for one in each}
 
 
 class Provers:

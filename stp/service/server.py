@@ -106,7 +106,9 @@ def serve(
     try:
         bound = socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
-        raise UsageError(f"cannot serve at {host}:{port}: {os.strerror(error.errno or 0)}; choose another --port") from None
+        raise UsageError(
+            f"cannot serve at {host}:{port}: {os.strerror(error.errno or 0)}; choose another --port"
+        ) from None
     with bound, opening(settings.verify) as pools:
         server = make_server(settings, pools, host, port, cert, key)
         name = f"[{host}]" if ":" in host else host

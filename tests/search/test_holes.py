@@ -96,7 +96,7 @@ def test_holes_that_cannot_be_filled_keep_no_other_from_it(trusting_pool: Pool) 
 
 @pytest.fixture
 def trusting_pool() -> Iterator[Pool]:
-    with open_pool(VerifySettings(pool="local", workers=1, toolchain="embedded", trusting=True)) as pool:
+    with open_pool(VerifySettings(pool="local", workers=1, toolchain="embedded")) as pool:
         yield pool
 
 
