@@ -45,8 +45,8 @@ class VerifySettings(Section):
     require_sandbox: bool = False
     """Refuse a prover whose submissions nothing keeps from the machine."""
     trusting: bool = True
-    """Headers and specs may run code, such as macros and `#eval`: a dataset's, or a file of your own. One that
-    means ill makes the checker accept anything, so a service never trusts its clients'."""
+    """Headers and specs may run code, such as macros and `#eval`: a dataset's, or a file of your own. An evil
+    one makes the checker accept anything, so a service never trusts its clients'."""
     session: str = "HOL"
     """Isabelle's session: what is in its heap."""
     allow_tainted_heap: bool = False
