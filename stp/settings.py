@@ -370,7 +370,8 @@ def validate_as(model: type[S], values: dict[str, Any], where: str) -> S:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
+        # A key that is missing may be one that was spelt otherwise.
+        first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
         key = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
             known = ", ".join(_siblings(model, first["loc"]))
