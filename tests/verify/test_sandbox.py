@@ -63,6 +63,6 @@ def test_a_native_lean_runs_in_bubblewrap_where_there_is_one(monkeypatch: pytest
 
 def test_a_lean_without_a_sandbox_is_refused_where_one_is_required(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    monkeypatch.setattr(toolchain, "find", lambda kind: NATIVE)
+    monkeypatch.setattr(toolchain, "find", lambda kind, **_: NATIVE)
     with pytest.raises(ToolchainError, match="install bubblewrap"):
         pool.open_pool(VerifySettings(pool="local", require_sandbox=True))
