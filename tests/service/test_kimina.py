@@ -12,7 +12,9 @@ from typing import Any
 import httpx
 import pytest
 
+from stp.service.provers import opening
 from stp.service.snippet import make_snippet
+from stp.settings import VerifySettings
 from stp.verify.lean.process import LeanProcess
 from stp.verify.lean.toolchain import Toolchain
 from tests.service.conftest import Live
@@ -241,3 +243,24 @@ async def again():
 asyncio.run(again())
 """
     subprocess.run([sys.executable, "-c", script], check=True, timeout=300)
+
+
+@pytest.mark.lean
+def test_a_client_s_header_runs_no_code(lean_service: httpx.Client) -> None:
+    """It would run in a process that other clients' proofs share."""
+    header = 'import Lean\nmacro "mine" : term => `(5)'
+    jobs = [{"id": "1", "header": header, "statement": "theorem foo : True", "proof": "trivial"}]
+    [result] = lean_service.post("/v1/verify", json={"jobs": jobs}).json()["results"]
+    assert result["verdict"] == "bad_statement"
+    assert "it runs nothing" in str(result["messages"])
+
+
+def test_no_service_trusts_its_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bool] = []
+    monkeypatch.setattr(
+        "stp.service.provers.open_pool", lambda settings, cache: asked.append(settings.trusting)
+    )
+    with opening(VerifySettings()) as pools:
+        for pool in pools.values():
+            pool.result()
+    assert asked == [False, False]
