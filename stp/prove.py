@@ -18,6 +18,7 @@ from stp.datasets.decontaminate import Copy, trained_on
 from stp.datasets.registry import Dataset
 from stp.download import digest
 from stp.errors import ModelServerError, UsageError
+from stp.models.cores import share_cores
 from stp.models.prompts import prompt_format
 from stp.report.proofs import ProveRecord, read_proofs, results_json
 from stp.report.report import write_file
@@ -268,7 +269,6 @@ def open_sampling(
     if not any(STRATEGIES[name] for name in names):
         return None
     from stp.models.backend import open_generator
-    from stp.models.cores import share_cores
 
     model = settings.model.model_copy(update={"logprobs": "tree" in names})
     if model.backend != "chat":

@@ -10,7 +10,6 @@ model; rounds are counted from 1. All random streams derive from (run seed, roun
 from __future__ import annotations
 
 import hashlib
-import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ from typing import Any
 
 from stp.datasets.corpora import Corpus, corpora
 from stp.models.base import Generator
+from stp.models.cores import share_cores, use_all_cores
 from stp.models.prompts import PromptFormat, prompt_format, two_roles
 from stp.report.experiment import fewest_steps
 from stp.report.report import summary, write_html, write_metrics
@@ -136,12 +136,12 @@ class Play:
     def conjecture(self, number: int) -> Stats:
         """Steps 1 and 2."""
         prover, settings = self.prover(number - 1), self.settings
-        _use_cores(_cores())  # no checker is busy meanwhile
+        use_all_cores()  # no checker is busy meanwhile
         inputs = conjecture(
             self.store, prover.generator, prover.style, number, settings.conjecture, settings.model,
             self.stream(number, "conjecture"),
         )  # fmt: skip
-        self._share_cores()
+        share_cores(self.pool.workers)
         salvaged = salvage(self.store, prover, number, most) if (most := settings.conjecture.salvage) else {}
         return {"inputs": inputs, **salvaged}
 
@@ -299,13 +299,13 @@ class Play:
 
             settings = self.settings.model
             pool = self.pool  # starts while the model loads
-            self._share_cores()
+            share_cores(self.pool.workers)
             generator = open_generator(settings, self.model_dir(number))
             style = two_roles(settings)
             self._prover = Prover(generator, style, pool, settings, self.settings.verify)
         elif self._loaded != number:
             self._prover.generator.use(self.model_dir(number))
-            self._share_cores()
+            share_cores(self.pool.workers)
         self._loaded = number
         return self._prover
 
@@ -329,11 +329,7 @@ class Play:
     def _make_room(self) -> None:
         """For a training, which wants the memory of the loaded model and every core."""
         self.release()
-        _use_cores(_cores())
-
-    def _share_cores(self) -> None:
-        """Leaves the checkers their cores."""
-        _use_cores(max(1, _cores() - self.pool.workers))
+        use_all_cores()
 
     def close(self) -> None:
         """Ends the generator and the checkers."""
@@ -351,15 +347,3 @@ def above_band(tallies: dict[str, StoredTally], settings: Settings) -> set[str]:
     """Keys of those proved so often in the probe that K samples cannot end in the band any more."""
     most = settings.select.band_high * settings.attempt.samples
     return {key for key, tally in tallies.items() if tally.proved > most}
-
-
-def _cores() -> int:
-    """Of this process: all, or as many as Ray says to a task."""
-    return int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
-
-
-def _use_cores(threads: int) -> None:
-    """Cores for torch: the checkers have the others, and a thread that waits for a core slows all."""
-    import torch
-
-    torch.set_num_threads(threads)
