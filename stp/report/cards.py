@@ -118,7 +118,7 @@ def model_card(origin: Origin, record: RoundRecord) -> str:
     settings = origin.settings
     is_tiny = settings.model.base == "tiny"
     name = f"STP round {record.round} on {settings.data.dataset}"
-    points = {dataset: _points(record, dataset, origin.run.samples[dataset]) for dataset in record.measured}
+    points = {dataset: _points(record, dataset, origin.run.samples[dataset]) for dataset in record.datasets}
     data = ModelCardData(
         license="apache-2.0" if is_tiny else "other",
         license_name=None if is_tiny else "that of the base model",

@@ -160,6 +160,7 @@ def _read_store(store: Store, folder: Path) -> RunData:
     if not pool:
         raise UsageError(f"{folder}: expected a run with statements to prove, found none")
     last = len(whole)
+    steps = fewest_steps(store, 1, last)
     stats = {(m.round, m.name): m.stats for m in store.stages()}
     hours = {r.round: sum(r.stage_s.values()) / 3600 for r in whole}
     stages = ("conjecture", "gate")
@@ -179,7 +180,7 @@ def _read_store(store: Store, folder: Path) -> RunData:
             "hours": _cumulative(whole, hours),
             "verifier_hours": _cumulative(whole, checks),
         },
-        {key: steps for key, steps in fewest_steps(store, 1, last).items() if key in set(pool)},
+        {key: steps[key] for key in pool if key in steps},
         tuple(key for r in whole for key in stats.get((r.round, "evaluate"), {}).get("portfolio_proves", ())),
         {
             dataset: measured[-1].samples[dataset]

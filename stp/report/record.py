@@ -71,7 +71,7 @@ class RoundRecord:
         return sum(tally.attempts for tallies in self.rates.values() for tally in tallies)
 
     @property
-    def measured(self) -> list[str]:
+    def datasets(self) -> list[str]:
         """Held-out datasets that it was evaluated on, without their portfolios."""
         return [name for name, rows in self.samples.items() if rows and not name.endswith(PORTFOLIO)]
 

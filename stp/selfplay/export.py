@@ -194,7 +194,7 @@ def _write(
 
 def _last_model(run: Path, origin: Origin) -> RoundRecord | None:
     """The last round that has both a model and its evaluation."""
-    measured = [record for record in origin.run.rounds if record.measured]
+    measured = [record for record in origin.run.rounds if record.datasets]
     return next((record for record in reversed(measured) if _model(run, origin, record).is_dir()), None)
 
 

@@ -106,9 +106,8 @@ def serve(
     try:
         bound = socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
-        raise UsageError(
-            f"cannot serve at {host}:{port}: {os.strerror(error.errno or 0)}; choose another --port"
-        ) from None
+        why = str(error.strerror).partition(" (while")[0]  # behind it the address once more
+        raise UsageError(f"cannot serve at {host}:{port}: {why}; choose another --host or --port") from None
     with bound, opening(settings.verify) as pools:
         server = make_server(settings, pools, host, port, cert, key)
         name = f"[{host}]" if ":" in host else host
