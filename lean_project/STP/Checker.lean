@@ -534,26 +534,31 @@ def baseOptions : Options :=
   let o := o.set `pp.structureInstanceTypes true
   o
 
-/-- Imports and runs a header. -/
-def makeHeader (trusting : Bool) (text : String) : IO (Except Said Header) := do
-  let input := inputOf text
+/-- Runs a header behind what it imports. -/
+def makeHeader (env : Environment) (trusting : Bool) (text : String) (input : Parser.InputContext)
+    (at_ : Parser.ModuleParserState) : IO (Except Said Header) := do
+  let state := Elab.Command.mkState env {} baseOptions
+  let state := { state with infoState := { state.infoState with enabled := false } }
+  match ← runHeader env (← codeOf trusting) input state at_ with
+  | .error e => return .error e
+  | .ok state =>
+    let hidden := match env.find? `Nat.add_comm with
+      | some (.axiomInfo _) => true
+      | _ => false
+    return .ok { text, trusting, state, hidden, known := ← IO.mkRef {}, printed := ← IO.mkRef (Json.mkObj []) }
+
+/-- The modules that a text imports, and where its commands begin. -/
+def importsOf (input : Parser.InputContext) : IO (Except Said (List Name × Parser.ModuleParserState)) := do
   let (headerStx, at_, log) ← Parser.parseHeader input
   let errors ← errorsOf log
   match errors with
   | e :: _ => return .error e
-  | [] =>
-    try
-      let env ← importModules (Elab.headerToImports headerStx) {} 0 #[] (loadExts := true)
-      let state := Elab.Command.mkState env {} baseOptions
-      let state := { state with infoState := { state.infoState with enabled := false } }
-      match ← runHeader env (← codeOf trusting) input state at_ with
-      | .error e => return .error e
-      | .ok state =>
-        let hidden := match env.find? `Nat.add_comm with
-          | some (.axiomInfo _) => true
-          | _ => false
-        return .ok { text, trusting, state, hidden, known := ← IO.mkRef {}, printed := ← IO.mkRef (Json.mkObj []) }
-    catch e => return .error (plain e.toString)
+  | [] => return .ok (modulesOf (Elab.headerToImports headerStx).toList, at_)
+where
+  /-- Their names. -/
+  modulesOf : List Import → List Name
+    | [] => []
+    | i :: rest => i.module :: modulesOf rest
 
 /-! ## Statements -/
 
@@ -1566,19 +1571,6 @@ def runCommands (allowed : Option (List Syntax)) (wanted : Wanted) (input : Pars
     (at_ : Parser.ModuleParserState) : IO Ran := do
   runFile allowed wanted input header.state.env (← codeOf header.trusting) [] [] header.state at_
 
-/-- The modules that a file imports, and where its commands begin. -/
-def importsOf (input : Parser.InputContext) : IO (Except Said (List Name × Parser.ModuleParserState)) := do
-  let (headerStx, at_, log) ← Parser.parseHeader input
-  let errors ← errorsOf log
-  match errors with
-  | e :: _ => return .error e
-  | [] => return .ok (modulesOf (Elab.headerToImports headerStx).toList, at_)
-where
-  /-- Their names. -/
-  modulesOf : List Import → List Name
-    | [] => []
-    | i :: rest => i.module :: modulesOf rest
-
 /-- The first of some names that is not among the others. -/
 def missingFrom (allowed : List Name) : List Name → Option Name
   | [] => none
@@ -1726,10 +1718,19 @@ def recheck (header : Header) (trusted : Trusted) (exported : Json) (wanted : Wa
 
 /-! ## The loop -/
 
+/-- Modules imported together. -/
+structure Library where
+  /-- Their names. -/
+  modules : List Name
+  /-- What came of it. -/
+  env : Environment
+
 /-- What the process keeps between jobs: nothing of a submission. -/
 structure Memory where
   /-- May headers and specs run code? -/
   trusting : Bool
+  /-- All that was imported, once each: Lean never gives back the memory of it. -/
+  libraries : List Library := []
   /-- Headers, latest used first. -/
   headers : List Header := []
   /-- Statements, latest first. -/
@@ -1761,13 +1762,39 @@ def findStatement (header text : String) (origin : Option Name) : List Trusted �
 /-- A statement that cannot be used, and why. -/
 def bad (reason : String) (message : Said) : Reply := { verdict := "bad_statement", reason, messages := [message] }
 
+/-- The environment of some modules, if they were imported together before. -/
+def findLibrary (modules : List Name) : List Library → Option Environment
+  | [] => none
+  | l :: rest => if l.modules == modules then some l.env else findLibrary modules rest
+
+/-- What Lean is to import. -/
+def importing (acc : Array Import) : List Name → Array Import
+  | [] => acc
+  | module :: rest => importing (acc.push { module }) rest
+
+/-- The environment of some modules, from memory or imported now. -/
+def libraryFor (memory : Memory) (modules : List Name) : IO (Memory × Except Said Environment) := do
+  match findLibrary modules memory.libraries with
+  | some env => return (memory, .ok env)
+  | none =>
+    try
+      let env ← importModules (importing #[] modules) {} 0 #[] (loadExts := true)
+      return ({ memory with libraries := { modules, env } :: memory.libraries }, .ok env)
+    catch e => return (memory, .error (plain e.toString))
+
 /-- The header of a text, from memory or made now. -/
-def headerFor (memory : Memory) (text : String) : IO (Except Said (Memory × Header)) := do
+def headerFor (memory : Memory) (text : String) : IO (Memory × Except Said Header) := do
   match findHeader text memory.headers with
-  | some header => return .ok ({ memory with headers := header :: without text memory.headers }, header)
-  | none => match ← makeHeader memory.trusting text with
-    | .ok header => return .ok ({ memory with headers := firstOf 4 (header :: memory.headers) }, header)
-    | .error e => return .error e
+  | some header => return ({ memory with headers := header :: without text memory.headers }, .ok header)
+  | none =>
+    let input := inputOf text
+    match ← importsOf input with
+    | .error e => return (memory, .error e)
+    | .ok (modules, at_) => match ← libraryFor memory modules with
+      | (memory, .error e) => return (memory, .error e)
+      | (memory, .ok env) => match ← makeHeader env memory.trusting text input at_ with
+        | .error e => return (memory, .error e)
+        | .ok header => return ({ memory with headers := firstOf 4 (header :: memory.headers) }, .ok header)
 
 /-- The reply on a proof of a statement, and what to remember. -/
 def answerProof (memory : Memory) (request : Json) (wanted : Wanted) : IO (Memory × Reply × Nat) := do
@@ -1775,8 +1802,8 @@ def answerProof (memory : Memory) (request : Json) (wanted : Wanted) : IO (Memor
   let statementText := strField request "statement" ""
   let begin_ ← IO.monoNanosNow
   match ← headerFor memory headerText with
-  | .error e => return (memory, bad "the header does not elaborate" e, 0)
-  | .ok (memory, header) =>
+  | (memory, .error e) => return (memory, bad "the header does not elaborate" e, 0)
+  | (memory, .ok header) =>
     let origin := match strField request "origin" "" with
       | "" => none
       | name => some name.toName
@@ -1812,8 +1839,8 @@ def answerFile (memory : Memory) (request : Json) (name : Name) (wanted : Wanted
   match ← importsOf (inputOf (if spec == "" then file else spec)) with
   | .error e => return (memory, bad "the spec does not parse" e, 0)
   | .ok (imports, _) => match ← headerFor memory (importText "" imports) with
-    | .error e => return (memory, bad "its imports do not elaborate" e, 0)
-    | .ok (memory, header) =>
+    | (memory, .error e) => return (memory, bad "its imports do not elaborate" e, 0)
+    | (memory, .ok header) =>
       if spec == "" then return (memory, ← reportFile header file name wanted, 0)
       match ← elabSpec header spec name with
       | .error e => return (memory, bad "the spec does not elaborate" e, (← IO.monoNanosNow) - begin_)
@@ -1866,13 +1893,13 @@ public def main : IO Unit := do
   let line ← input.getLine
   let nonce := strNonce line
   let trusting := STP.hasPart " trusting".toList line.toList
-  match ← STP.makeHeader trusting "" with
-  | .error e => output.putStr ("STP1 " ++ nonce ++ " {\"failed\":" ++ (Lean.Json.str e.text).compress ++ "}\n")
-  | .ok header => do
+  match ← STP.headerFor { trusting } "" with
+  | (_, .error e) => output.putStr ("STP1 " ++ nonce ++ " {\"failed\":" ++ (Lean.Json.str e.text).compress ++ "}\n")
+  | (memory, .ok _) => do
     output.putStr ("STP1 " ++ nonce ++ " {\"ready\":" ++ (Lean.Json.str Lean.versionString).compress ++ "}\n")
     output.flush
     -- On a thread of its own, whose stack `--tstack` sets: the embedded Lean's first thread has 64 KB.
-    let served ← IO.asTask (STP.serve input output nonce { trusting, headers := [header] })
+    let served ← IO.asTask (STP.serve input output nonce memory)
     IO.ofExcept (← IO.wait served)
 where
   /-- The line without its end. -/

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from itertools import permutations
 from random import Random
 
 import psutil
@@ -13,6 +14,8 @@ from stp.bench.jobs import mix
 from stp.settings import VerifySettings
 from stp.types import CheckResult, Job, Verdict
 from stp.verify.hostile import deadly, hostile
+from stp.verify.lean import toolchain
+from stp.verify.lean.worker import LeanWorker
 from stp.verify.pool import Pool, open_pool
 from tests.cheats.test_cheats import ATTACKS, HONEST, cases
 
@@ -36,6 +39,23 @@ def test_no_order_changes_a_verdict(lean_pool: Pool) -> None:
         shuffled = Random(seed).sample(corpus, len(corpus))
         found = {result.id: decided(result) for result in lean_pool.check(shuffled)}
         assert {id: (expected[id], found[id]) for id in found if found[id] != expected[id]} == {}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_memory_that_ends_in_an_import_costs_no_verdict() -> None:
+    """Each list of imports takes memory for good; where it ended, Lean found modules of no name."""
+    modules = [f"import Init.Data.{name}" for name in ("List", "Nat", "Int", "Array", "Fin")]
+    lists = [*permutations(modules, 1), *permutations(modules, 2)]
+    jobs = [
+        Job(str(n), "\n".join(given), "theorem foo (a : Nat) : a = a", "rfl") for n, given in enumerate(lists)
+    ]
+    worker = LeanWorker(toolchain.find("embedded"), memory_mb=8192)
+    try:
+        assert [result.verdict for result in worker.check(jobs)] == [Verdict.PROVED] * len(jobs)
+        assert worker.restarts == 1
+    finally:
+        worker.close()
 
 
 @pytest.mark.slow

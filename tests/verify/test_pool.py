@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -67,8 +68,13 @@ def test_a_node_with_another_checker_is_refused_and_says_why() -> None:
 
 def checkers() -> set[psutil.Process]:
     """Checkers that this process and its children run."""
-    found = psutil.Process().children(recursive=True)
-    return {process for process in found if "launcher.js" in " ".join(process.cmdline())}
+
+    def is_one(process: psutil.Process) -> bool:
+        with contextlib.suppress(psutil.Error):  # it has just ended
+            return "launcher.js" in " ".join(process.cmdline())
+        return False
+
+    return {process for process in psutil.Process().children(recursive=True) if is_one(process)}
 
 
 def test_a_ray_pool_answers_like_a_local_one_and_leaves_no_checker(lean_pool) -> None:  # type: ignore[no-untyped-def]

@@ -4,7 +4,8 @@
 //
 // Lean sees two host folders, read-only: LIBRARY at /lib/lean and PROJECT at /project. Everything else
 // under its root is an empty file system in memory. Covered: host files (no write, no other path), the
-// network (no socket is connected), processes. Not covered: memory and time; the caller bounds those.
+// network (no socket is connected), processes. Not covered: time, and memory up to the build's own 2 GiB; the
+// caller bounds those.
 //
 // The same file starts the process and every pthread of it (a Node worker thread). Files, standard
 // input and standard output are served in the thread that asks. As built, such a call is handed to
@@ -155,6 +156,14 @@ function hostImports(imports, emscripten) {
       file.position = target;
       views().HEAP64[position >> 3] = BigInt(target);
       return 0;
+    },
+    // Where memory ends, so does the process: not all of Lean looks whether it got what it asked for, and an import
+    // that did not reads its modules over whatever lies at address 0.
+    emscripten_resize_heap(size) {
+      if (given.emscripten_resize_heap(size)) return true;
+      writeAll(2, Buffer.from("out of memory: WebAssembly's 2 GiB are full\n"));
+      process.kill(process.pid, "SIGKILL");
+      return false;
     },
     fd_close(fd) {
       if (fd < FIRST_HOST_FD) return given.fd_close(fd);
