@@ -7,6 +7,7 @@ a kill; a larger budget goes on with what is unsolved.
 from __future__ import annotations
 
 import functools
+import hashlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from typing import Any
 
 from stp.datasets import registry
 from stp.datasets.decontaminate import Copy, trained_on
+from stp.datasets.problems import Problem
 from stp.datasets.registry import Dataset
 from stp.download import digest
 from stp.errors import ModelServerError, UsageError
@@ -66,7 +68,8 @@ def prove(settings: Settings, request: Request, out: Path) -> ProveRecord:
     """
     check_budget(request.budget)
     names = strategy_names(request.strategy)
-    dataset = registry.load(request.dataset, request.split, request.source)
+    given = registry.load(request.dataset, request.split, request.source)
+    dataset = replace(given, problems=[_told_apart(problem) for problem in given.problems])
     settings = _for_system(settings, _system(dataset), names)
     deny_early(dataset, settings)
     values = _values(settings, request, dataset)
@@ -74,7 +77,7 @@ def prove(settings: Settings, request: Request, out: Path) -> ProveRecord:
     with Store(out / "stp.sqlite") as store:
         _settle(store, out, values)
         with open_pool(settings.verify, cache=default_cache()) as pool:
-            copies = _copies(statements, values)  # takes seconds: while the checkers start, not at Ctrl-C
+            copies = _copies(given, dataset, values)  # takes seconds: while the checkers start, not at Ctrl-C
             try:
                 title = f"{dataset.entry.name} {request.split or ''}"
                 _search(store, pool, settings, names, request, statements, title)
@@ -84,9 +87,24 @@ def prove(settings: Settings, request: Request, out: Path) -> ProveRecord:
     return record
 
 
-def _copies(statements: Sequence[Statement], values: dict[str, Any]) -> dict[str, Copy]:
-    """The statements that copy what the run's model learnt from; known for the tiny model alone."""
-    return trained_on().copies(statements) if values["model"] == TINY else {}
+def _told_apart(problem: Problem) -> Problem:
+    """The problem with a key of all that its meaning hangs on: a statement's own key leaves out its header,
+    and the same words behind another definition are another theorem."""
+    if (statement := problem.statement) is None:
+        return problem
+    whole = f"{statement.system}\0{statement.header}\0{statement.text}\0{statement.origin or ''}"
+    key = hashlib.sha256(whole.encode()).hexdigest()[:24]
+    return replace(problem, statement=replace(statement, key=key))
+
+
+def _copies(given: Dataset, dataset: Dataset, values: dict[str, Any]) -> dict[str, Copy]:
+    """The statements that copy what the run's model learnt from; known for the tiny model alone. `given` is
+    the dataset by the statements' own keys, by which copies are found."""
+    if values["model"] != TINY:
+        return {}
+    pairs = [(a.statement, b.statement) for a, b in zip(given.problems, dataset.problems, strict=True)]
+    copies = trained_on().copies([own for own, _ in pairs if own])
+    return {apart.key: copies[own.key] for own, apart in pairs if own and apart and own.key in copies}
 
 
 def write_reports(record: ProveRecord, out: Path) -> None:
@@ -210,8 +228,9 @@ class FileProver:
         reports: list[HoleReport] = []
         for now, report in filled:
             reports.append(report)
-            # Text that filled one hole is proved with the last hole of its theorem.
-            proved = {r.theorem for r in reports if r.state == "proved"}
+            # Text that filled one hole is proved with the last hole of its theorem. A theory's holes are
+            # proved together or not at all, and its theorems without a name have one name.
+            proved = {r.theorem for r in reports if r.state == "proved" and not self._is_theory}
             whole = [r.state == "filled" and r.theorem in proved for r in reports]
             yield now, [replace(r, state="proved") if w else r for r, w in zip(reports, whole, strict=True)]
 

@@ -42,6 +42,8 @@ class Verdict(StrEnum):
 
 #: Verdicts that say something of the machine and nothing of the proof: they leave a pass rate's denominator.
 VOID = frozenset({Verdict.OUT_OF_MEMORY, Verdict.CRASHED})
+#: Header, statement and proof of a job together; what is longer is refused unread.
+MAX_SOURCE_CHARS = 1_000_000
 _REPEATABLE = frozenset(Verdict) - VOID - {Verdict.TIMED_OUT}
 
 

@@ -69,13 +69,16 @@ def corpora(data: DataSettings) -> list[Corpus]:
     """The corpora of `data.dataset`, each with the seeds that `data.seed_statements` leaves it.
 
     Raises:
-        UsageError: one is missing, or named twice.
+        UsageError: one is missing, or two are of one system, whose seeds and checkers they would share.
     """
     names = data.dataset
     chosen = names.split("+")
     if "" in chosen or len(set(chosen)) < len(chosen):
         raise UsageError(f"data.dataset: expected names with + between them, each once, found {names!r}")
-    return [_corpus(name, lambda: held_out(names), data.seed_statements) for name in chosen]
+    found = [_corpus(name, lambda: held_out(names), data.seed_statements) for name in chosen]
+    if len({corpus.system for corpus in found}) < len(found):
+        raise UsageError(f"data.dataset: expected at most one for each system, found {names!r}")
+    return found
 
 
 def of_few(proofs: Iterable[Seed], statements: int) -> list[Seed]:

@@ -118,9 +118,9 @@ def _name_of(text: str) -> str:
 def _lean(name: str, split: str, before: str, text: str) -> Problem:
     """A theorem; options set for it alone (`set_option … in`) belong to its header."""
     header, statement_text = before, text
-    if (cut := _option_end(text)) is not None:
-        header, statement_text = before + text[: cut[0]].rstrip() + "\n", text[cut[1] :].lstrip()
     try:
+        if (cut := _option_end(text)) is not None:
+            header, statement_text = before + text[: cut[0]].rstrip() + "\n", text[cut[1] :].lstrip()
         signature = split_theorem(statement_text).signature
         statement = make_statement(statement_text, header, Source.DATASET)
     except UsageError as error:

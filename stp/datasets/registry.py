@@ -172,6 +172,8 @@ def claims(name: str) -> list[tuple[Statement, str]]:
 
 def problem_with(entry: Entry, path: Path) -> str | None:
     """Why the file is not the entry's, or None. A file as its authors publish it has a digest of its own."""
+    if path.is_dir():
+        return None  # a user's own
     known = [value for value in (entry.sha256, entry.download_sha256) if value]
     found = digest(path)
     if path == cached(entry) and (recorded := _recorded(path)):

@@ -59,6 +59,10 @@ def json_rows(path: Path, text: str) -> Iterable[tuple[str, Row]]:
     for number, value in values:
         if not isinstance(value, dict):
             raise UsageError(f"{path}:{number}: expected an object, found {type(value).__name__}")
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise UsageError(f"{path}:{number}: expected Unicode text, found half a character") from None
         yield f"{path}:{number}", value
 
 

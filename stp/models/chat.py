@@ -26,7 +26,9 @@ class ChatGenerator:
 
     def __init__(self, name: str, url: str, batch_size: int = 128) -> None:
         self._name, self._batch, self._server = name, batch_size, Server(url)
-        served = [str(model["id"]) for model in self._server.ask("GET", "/models")["data"]]
+        answer = self._server.ask("GET", "/models")
+        with self._server.reading():
+            served = [str(model["id"]) for model in answer["data"]]
         if name not in served:
             raise UsageError(f"{url} does not serve {name!r}, it serves {', '.join(served)}: set model.base")
 
@@ -48,10 +50,14 @@ class ChatGenerator:
             )  # fmt: skip
             if said.status_code in (400, 413) and "context" in said.text:
                 return None
-            answer = self._server.check(said).json()
-            choice = answer["choices"][0]
-            tokens = (answer.get("usage") or {}).get("completion_tokens", 0)
-            return Sample(choice["message"]["content"] or "", tokens, choice["finish_reason"] == "stop")
+            self._server.check(said)
+            with self._server.reading():
+                answer = said.json()
+                choice = answer["choices"][0]
+                tokens = int((answer.get("usage") or {}).get("completion_tokens", 0))
+                text = str(choice["message"]["content"] or "")
+                whole = text.encode("utf-8", "replace").decode()  # half a character is no text
+                return Sample(whole, tokens, choice["finish_reason"] == "stop")
 
         with ThreadPoolExecutor(self._batch) as threads:
             samples = threads.map(complete, [(prompt, index) for prompt in prompts for index in range(n)])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
@@ -32,9 +34,11 @@ class Server:
 
         Raises:
             UsageError: it does not take the request.
-            ModelServerError: nobody answers, or the server fails or stays busy.
+            ModelServerError: nobody answers, or the server fails or stays busy, or it answers something else.
         """
-        return self.check(self.send(method, self.url + path, body)).json()
+        answer = self.check(self.send(method, self.url + path, body))
+        with self.reading():
+            return answer.json()
 
     def send(self, method: str, url: str, body: dict[str, Any] | None = None) -> httpx.Response:
         """The answer, or the last one of a server that stays busy.
@@ -55,6 +59,21 @@ class Server:
                     ) from None
             time.sleep(_FIRST_PAUSE_S * 2**wait)
         raise AssertionError("unreachable")
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Around what reads an answer.
+
+        Raises:
+            ModelServerError: it is not what the protocol says: some other server's page, or an error.
+        """
+        try:
+            yield
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise ModelServerError(
+                f"{self.url}: expected an answer of OpenAI's protocol, found something else "
+                f"({type(error).__name__}: {str(error)[:100]}); is model.url right?"
+            ) from None
 
     @staticmethod
     def check(answer: httpx.Response) -> httpx.Response:

@@ -45,8 +45,10 @@ class OpenAiGenerator:
             UsageError: the server has other weights and does not take new ones.
         """
         self.codec = Codec(folder, self._format, self._context)
-        model = self._server.ask("GET", "/models")["data"][0]
-        self._name = str(model["id"])
+        answer = self._server.ask("GET", "/models")
+        with self._server.reading():
+            model = answer["data"][0]
+            self._name = str(model["id"])
         self.codec.context_tokens = min(self.codec.context_tokens, model.get("max_model_len") or 1 << 30)
         if self._takes_weights():
             root = self._server.url.removesuffix("/v1")
@@ -65,7 +67,8 @@ class OpenAiGenerator:
         answer = self._server.send("GET", self._server.url.removesuffix("/v1") + "/server_info")
         if answer.status_code == httpx.codes.NOT_FOUND:
             return False
-        return "device_config=cpu" not in str(self._server.check(answer).json()["vllm_config"])
+        with self._server.reading():
+            return "device_config=cpu" not in str(self._server.check(answer).json()["vllm_config"])
 
     def release(self) -> None:
         """See `Generator.release`: the server's memory is its own."""
@@ -87,16 +90,17 @@ class OpenAiGenerator:
                 "stop_token_ids": [self.codec.end_id], "return_token_ids": True,
                 "logprobs": 0 if self._logprobs else None,
             }  # fmt: skip
-            choices = self._server.ask("POST", "/completions", asked)["choices"]
+            answer = self._server.ask("POST", "/completions", asked)
+            with self._server.reading():
+                choices = sorted(answer["choices"], key=lambda choice: choice["index"])
             if any(choice.get("token_ids") is None for choice in choices):
                 raise UsageError(
                     f"{self._server.url}: expected the ids of what was written (return_token_ids), found "
                     "text only: take a server that gives them, such as vllm serve"
                 )
-            by_index = sorted(choices, key=lambda choice: choice["index"])
             return [
                 self.codec.read(choice["token_ids"], (choice.get("logprobs") or {}).get("token_logprobs", ()))
-                for choice in by_index
+                for choice in choices
             ]
 
         results: list[list[Sample]] = [[] for _ in prompts]

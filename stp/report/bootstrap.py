@@ -16,6 +16,8 @@ _RESAMPLES = 2000
 _LEVELS = (0.025, 0.975)
 
 Interval = tuple[float, float]
+RatioInterval = tuple[float, float | None]
+"""None: no upper end that is a number."""
 #: One vector of credits a seed, `(statements,)` each.
 Credits = Sequence[NDArray[np.float64]]
 
@@ -40,13 +42,16 @@ def share_ci95(arm: Credits, resamples: int = _RESAMPLES) -> Interval:
     return float(low), float(high)
 
 
-def ratio_ci95(arm: Credits, baseline: Credits) -> Interval | None:
-    """The interval of mean credit over the baseline's; None where too many resamples of the baseline prove
-    nothing for its upper end to be a number."""
+def ratio_ci95(arm: Credits, baseline: Credits) -> RatioInterval | None:
+    """The interval of mean credit over the baseline's. Resamples in which the baseline proves nothing count
+    as above any number: where they are too many the upper end is None, and so is the interval where its lower
+    end is no number either."""
     ours_R, theirs_R = _resampled([arm, baseline], _RESAMPLES)
     ratios_R = np.where(theirs_R > 0, ours_R / np.where(theirs_R > 0, theirs_R, 1), np.inf)
     low, high = np.quantile(ratios_R, _LEVELS, method="nearest")
-    return (float(low), float(high)) if np.isfinite(high) else None
+    if not np.isfinite(low):
+        return None
+    return float(low), float(high) if np.isfinite(high) else None
 
 
 def _resampled(arms: Sequence[Credits], resamples: int) -> list[NDArray[np.float64]]:

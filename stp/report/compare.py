@@ -10,7 +10,7 @@ from statistics import fmean
 from typing import Any
 
 from stp.errors import UsageError
-from stp.report.bootstrap import Interval, ratio_ci95, share_ci95
+from stp.report.bootstrap import Interval, RatioInterval, ratio_ci95, share_ci95
 from stp.report.experiment import CONJECTURE_NUMBERS, COSTS, Arm, read_arms
 from stp.report.rates import Rate, mean_pass_at_k
 from stp.report.report import write_file
@@ -35,7 +35,7 @@ class Result:
     multi_step_share: float
     ratio: float | None
     """Over the baseline; None for the baseline, or where it proved nothing."""
-    ratio_ci95: Interval | None
+    ratio_ci95: RatioInterval | None
     held_out: dict[str, dict[int, Rate]]
     """pass@k of the last model on each dataset, seeds together."""
 
@@ -121,6 +121,7 @@ def to_json(comparison: Comparison) -> dict[str, Any]:
         r.arm.name: {
             "seeds": [run.seed for run in r.arm.runs],
             "rounds": [run.rounds for run in r.arm.runs],
+            "toolchains": [run.toolchain for run in r.arm.runs],
             "proved_share": r.share,
             "proved_share_ci95": r.share_ci95,
             "proved": r.proved,
@@ -173,10 +174,12 @@ def table(comparison: Comparison) -> list[list[str]]:
     return rows
 
 
-def _interval(interval: Interval | None, scale: float, unit: str) -> str:
+def _interval(interval: RatioInterval | None, scale: float, unit: str) -> str:
     if interval is None:
         return "-"
     low, high = interval
+    if high is None:
+        return f"{low:.2f} or more"
     return f"{scale * low:.1f}-{scale * high:.1f}{unit}" if unit else f"{low:.2f}-{high:.2f}"
 
 
@@ -189,8 +192,11 @@ def write_comparison(folders: list[Path], out: Path, baseline: str) -> str:
     rows = table(comparison)
     write_file(out / "results.json", json.dumps(results, indent=1) + "\n")
     write_file(out / "compare.html", render(comparison, results, rows))
+    toolchains = {run.toolchain for r in comparison.results for run in r.arm.runs}
+    differ = f"checked by {len(toolchains)} different toolchains, see results.json"
     return "\n".join(
         [*laid_out(rows), "",
          f"at {comparison.budget:,.0f} generated tokens, of {comparison.statements} statements; "
-         f"page: {out / 'compare.html'}"]
+         f"page: {out / 'compare.html'}",
+         *([differ] if len(toolchains) > 1 else [])]
     )  # fmt: skip

@@ -25,7 +25,7 @@ from stp.errors import UsageError
 from stp.search.strategy import Strategy, Task, Tried
 from stp.store.rows import AttemptStage, proof_key
 from stp.store.store import Store
-from stp.types import CheckResult, Job, Statement, Verdict
+from stp.types import VOID, CheckResult, Job, Statement, Verdict
 from stp.verify.pool import Pool
 
 STAGE: AttemptStage = "evaluate"
@@ -127,7 +127,8 @@ class Search:
         self.spent_ms["all"] += 1e3 * (time.monotonic() - started)
 
     def _load(self) -> None:
-        """What the store says of each target; drafts that a kill left unchecked go to the pool again."""
+        """What the store says of each target; drafts that a kill left unchecked, or on which a checker
+        crashed, go to the pool again."""
         self.store.add_statements([target.statement for target in self.targets], 0, "test")
         self._works = {t.statement.key: _Work(t, Task(t.statement)) for t in self.targets}
         for row in self.store.tries(STAGE):
@@ -136,10 +137,11 @@ class Search:
             work.task.tries = row.number
             self._tokens += row.tokens
             self._bar.update()
-            if row.verdict is not None:
-                self._settle(work, row.verdict)
-            if row.verdict is not None and not self.strategy.looks:
-                self._known[row.statement, row.proof] = CheckResult("", row.verdict, row.reason)
+            verdict = row.verdict if row.verdict not in VOID else None
+            if verdict is not None:
+                self._settle(work, verdict)
+            if verdict is not None and not self.strategy.looks:
+                self._known[row.statement, row.proof] = CheckResult("", verdict, row.reason)
             else:
                 # One that looks must see what the checker said: the result cache still has it.
                 work.drafts.append((row.number, row.proof))

@@ -7,6 +7,7 @@ from random import Random
 
 from stp.datasets.corpora import corpora
 from stp.models.prompts import two_roles
+from stp.report.report import write_file
 from stp.search.evaluate import proved_by_portfolio
 from stp.search.sample import Budget, Prover, attempt
 from stp.selfplay.needs import require_provers
@@ -45,5 +46,4 @@ def build(path: Path, settings: Settings, candidates: int) -> None:
         attempt(store, prover, 0, "evaluate", hard, Budget(_SAMPLES, 1.0, settings.seed))
         proved = {key for key, tally in store.tallies(0, "evaluate").items() if tally.proved}
     keys = [s.key for s in hard if s.key not in proved]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(f"{key}\n" for key in keys), encoding="ascii")
+    write_file(path, "".join(f"{key}\n" for key in keys))

@@ -289,8 +289,14 @@ class Play:
         if self._pool is None:
             systems = [corpus.system for corpus in self.corpora]
             self._pool = open_pools(self.settings.verify, systems, cache=default_cache())
-            self.store.set_meta("toolchain", self._pool.digest)
+            self._note_checkers(self._pool.digest)
         return self._pool
+
+    def _note_checkers(self, digest: str) -> None:
+        """All toolchains that checked this run's proofs, in their order: a check that is made stands."""
+        before = self.store.meta("toolchain") or ""
+        if before.rpartition(", ")[2] != digest:
+            self.store.set_meta("toolchain", f"{before}, {digest}" if before else digest)
 
     def prover(self, number: int) -> Prover:
         """The prover with the model of a round; one is loaded at a time."""

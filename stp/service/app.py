@@ -115,9 +115,7 @@ def _add_batches(app: FastAPI, bounds: Bounds) -> None:
     async def send(body: BatchIn, request: Request) -> Response:
         """Accept a long batch: it survives restarts. Sending it again under the same `id` is harmless."""
         jobs = _jobs(request, body, bounds, bounds.jobs_per_batch)
-        client = _client(request)
-        client.spend(len(jobs))
-        batch = await request.app.state.batches.add(jobs, client.name, body.priority, body.id)
+        batch = await request.app.state.batches.add(jobs, _client(request), body.priority, body.id)
         return JSONResponse(_batch(batch), 202)
 
     @app.get("/v1/jobs/{id}", response_model=BatchOut, tags=["long batches"], responses={404: REFUSALS[422]})
@@ -141,7 +139,7 @@ def _add_batches(app: FastAPI, bounds: Bounds) -> None:
 
 def _add_kimina(app: FastAPI, bounds: Bounds) -> None:
     async def check(body: kimina.CheckIn | kimina.LegacyIn, request: Request, debug: bool) -> list[Any]:
-        snippets = kimina.snippets_of(body, bounds)
+        snippets = await asyncio.to_thread(kimina.snippets_of, body, bounds)  # seconds, of megabytes
         if len(snippets) > bounds.jobs_per_request:
             raise RefusedError(422, f"expected at most {bounds.jobs_per_request} snippets")
         results = await _unless_gone(request, _submit(request, [s.job for s in snippets], 0))

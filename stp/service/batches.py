@@ -10,8 +10,8 @@ import secrets
 import time
 from collections.abc import Sequence
 
-from stp.errors import StpError
 from stp.service.bounds import Bounds
+from stp.service.keys import Client
 from stp.service.provers import Provers
 from stp.service.refusal import RefusedError
 from stp.store.service import Batch, ServiceStore, new_batch
@@ -31,12 +31,12 @@ class Batches:
         self._provers = provers
         self._bounds = bounds
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._adding = asyncio.Lock()
+        """One batch sent twice at once is one batch."""
 
     async def start(self) -> None:
         """Goes on with what an earlier process left unanswered; forgets what is too old."""
-        await asyncio.to_thread(
-            self._store.drop_batches, before=time.time() - 86_400 * self._bounds.batch_days
-        )
+        await self._forget()
         for batch in await asyncio.to_thread(self._store.batches):
             if batch.answered < batch.total:
                 self._run(batch)
@@ -47,22 +47,29 @@ class Batches:
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
-    async def add(self, jobs: Sequence[Job], client: str, priority: int, id_: str | None) -> Batch:
+    async def add(self, jobs: Sequence[Job], client: Client, priority: int, id_: str | None) -> Batch:
         """Accepts a batch; one that was accepted under this id before is returned as it is.
 
         Raises:
-            RefusedError: the id is another batch's, or the client has too many.
+            RefusedError: the id is another batch's, or the client has too many, or no quota left.
         """
+        async with self._adding:
+            return await self._add(jobs, client, priority, id_)
+
+    async def _add(self, jobs: Sequence[Job], client: Client, priority: int, id_: str | None) -> Batch:
+        await self._forget()
         texts = [json.dumps(job_to_json(job)) for job in jobs]
-        digest = hashlib.sha256("\n".join([client, *texts]).encode()).hexdigest()
-        mine = [b for b in await asyncio.to_thread(self._store.batches) if b.client == client or b.id == id_]
+        digest = hashlib.sha256("\n".join([client.name, *texts]).encode()).hexdigest()
+        batches = await asyncio.to_thread(self._store.batches)
+        mine = [batch for batch in batches if batch.client == client.name or batch.id == id_]
         if known := next((batch for batch in mine if batch.id == id_), None):
             if known.digest != digest:
                 raise RefusedError(409, f"id {id_!r}: another batch has it")
             return known
         if len(mine) >= self._bounds.batches_per_client:
             raise RefusedError(429, f"you have {len(mine)} batches: delete some: DELETE /v1/jobs/ID", 60.0)
-        batch = new_batch(id_ or secrets.token_urlsafe(12), client, digest, priority, len(jobs))
+        client.spend(len(jobs))
+        batch = new_batch(id_ or secrets.token_urlsafe(12), client.name, digest, priority, len(jobs))
         await asyncio.to_thread(self._store.put_batch, batch, texts)
         self._run(batch)
         return batch
@@ -89,6 +96,11 @@ class Batches:
             await asyncio.gather(task, return_exceptions=True)
         await asyncio.to_thread(self._store.drop_batches, id_=batch.id)
 
+    async def _forget(self) -> None:
+        """Drops what is too old."""
+        before = time.time() - 86_400 * self._bounds.batch_days
+        await asyncio.to_thread(self._store.drop_batches, before=before)
+
     def _run(self, batch: Batch) -> None:
         task = asyncio.create_task(self._check(batch))
         self._tasks[batch.id] = task
@@ -112,7 +124,7 @@ class Batches:
                     (pending.pop(future), json.dumps(result_to_json(future.result()))) for future in done
                 ]
                 await asyncio.to_thread(self._store.answer, batch.id, results)
-        except StpError as error:
+        except Exception as error:
             _log.error("batch %s stops until the next start: %s", batch.id, error)
         finally:
             for future in pending:

@@ -58,6 +58,10 @@ class Client:
             )  # fmt: skip
         self._left -= jobs
 
+    def give_back(self, jobs: int) -> None:
+        """Puts jobs back that were taken and then not accepted."""
+        self._left += jobs
+
 
 class Keys:
     """The keys in a store, and their clients' quotas."""

@@ -9,7 +9,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
-from stp.errors import StpError
 from stp.service.bounds import Bounds
 from stp.service.keys import Client
 from stp.service.metrics import Metrics
@@ -50,7 +49,7 @@ class Provers:
         for system, future in pools.items():
             try:
                 pool = await asyncio.wrap_future(future)
-            except (StpError, OSError) as error:
+            except Exception as error:
                 _log.log(logging.ERROR if system is System.LEAN else logging.INFO, "%s", error)
                 self._absent[system] = without_paths(str(error))
             else:
@@ -96,8 +95,15 @@ class Provers:
         except RefusedError:
             for future in futures.values():
                 future.cancel()
+            client.give_back(len(jobs))
             raise
         return [futures[place] for place in range(len(jobs))]
+
+    @property
+    def failure(self) -> Exception | None:
+        """Why nothing can be checked any more: all checkers that there were have failed for good."""
+        failures = [dispatcher.pool.failure for dispatcher in self._by_system.values()]
+        return failures[0] if all(failures) and failures else None
 
     @property
     def ready(self) -> bool:

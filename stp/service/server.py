@@ -17,9 +17,9 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from stp.errors import UsageError
+from stp.errors import UsageError, WorkerError
 from stp.service.bounds import ServeSettings
-from stp.service.provers import opening
+from stp.service.provers import Provers, opening
 from stp.types import System
 from stp.verify.pool import Pool
 
@@ -87,12 +87,25 @@ class PatientProtocol(H11Protocol):
             self.transport.close()
 
 
+class Server(uvicorn.Server):
+    """Ends where nothing can be checked any more."""
+
+    def __init__(self, config: uvicorn.Config, provers: Provers) -> None:
+        super().__init__(config)
+        self.provers = provers
+
+    async def on_tick(self, counter: int) -> bool:
+        """Ten times a second: is it time to end?"""
+        return await super().on_tick(counter) or self.provers.failure is not None
+
+
 def serve(
     settings: ServeSettings, host: str, port: int, cert: Path | None = None, key: Path | None = None
 ) -> None:
     """Serves until SIGTERM or SIGINT; requests in flight are answered first, for at most a minute.
 
     Raises:
+        WorkerError: all checkers failed for good: whoever keeps the service up starts it again.
         UsageError: another address than this machine's own, without keys; or one that cannot be served at.
     """
     if not settings.keys and not _is_loopback(host):
@@ -114,22 +127,25 @@ def serve(
         where = f"http{'s' if cert else ''}://{name}:{bound.getsockname()[1]}"
         print(f"serving {where} (API: {where}/docs)", file=sys.stderr, flush=True)
         server.run([bound])
+        if failure := server.provers.failure:
+            raise WorkerError(f"the service ends, its checkers failed: {failure}")
 
 
 def make_server(
     settings: ServeSettings, pools: Mapping[System, Future[Pool]], host: str, port: int,
     cert: Path | None = None, key: Path | None = None,
-) -> uvicorn.Server:  # fmt: skip
+) -> Server:  # fmt: skip
     """The server, ready to run."""
     from stp.service.app import create_app  # takes a second or two, in which Lean starts
 
+    app = create_app(settings, pools)
     config = uvicorn.Config(
-        create_app(settings, pools), host=host, port=port, http=PatientProtocol, ws="none", access_log=False,
+        app, host=host, port=port, http=PatientProtocol, ws="none", access_log=False,
         log_level="warning", timeout_keep_alive=_KEEP_ALIVE_S, timeout_graceful_shutdown=_DRAIN_S,
         limit_concurrency=settings.bounds.connections, server_header=False,
         ssl_certfile=cert, ssl_keyfile=key,
     )  # fmt: skip
-    return uvicorn.Server(config)
+    return Server(config, app.state.provers)
 
 
 def _is_loopback(host: str) -> bool:

@@ -16,11 +16,14 @@ the kernel, but leaves nothing behind, so the axioms of what it uses are not see
 from __future__ import annotations
 
 import hashlib
+import re
+from bisect import bisect
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from stp.errors import UsageError
 from stp.syntax.lean_tokens import Kind, Token, tokens
-from stp.types import Job, Limits
+from stp.types import MAX_SOURCE_CHARS, Job, Limits
 
 _SCOPES = frozenset({"namespace", "section", "mutual"})
 _QUIET = ("pp.", "linter.")
@@ -46,13 +49,16 @@ class Snippet:
 
 def make_snippet(id_: str, code: str, wall_s: float, heartbeats: int) -> Snippet:
     """The job that checks a snippet; `heartbeats` is the budget where the snippet sets none, and the most."""
+    found, theorems = [], []
     try:
-        found = list(tokens(code))
-        theorems = _theorems(found)
+        if len(code) <= MAX_SOURCE_CHARS:  # else it is refused unread
+            found = list(tokens(code))
+            theorems = _theorems(found)
     except UsageError:
         # An unterminated comment or string: Lean says so, and where. If it does not, this is an error there.
         found, theorems = [], ["what_cannot_be_read"]
-    blanked, budget, asked = _blank(code, found)
+    line_of = _lines(code)
+    blanked, budget, asked = _blank(code, found, line_of)
     name = "stp_audit_" + hashlib.sha256(code.encode("utf-8", "replace")).hexdigest()[:16]
     mentions = "".join(
         "  first " + " ".join(f"| have := @{theorem}{levels}" for levels in _LEVELS) + "\n"
@@ -61,10 +67,14 @@ def make_snippet(id_: str, code: str, wall_s: float, heartbeats: int) -> Snippet
     # The word kernel: `example` must pass the elaborator's own kernel check, since it leaves nothing behind.
     audit = f"theorem _root_.{name} : _root_.True"
     proof = f"{blanked}\n\n/-! kernel -/\n{audit} := by\n{mentions}  exact _root_.True.intro\n"
+    declared = {theorem.rpartition(".")[2] for theorem in theorems}
     checks = [
-        f"#check {after.text}"
-        for hash_, word, after in zip(found, found[1:], found[2:], strict=False)
-        if (hash_.text, word.text) == ("#", "check") and hash_.column == 0 and _is_alone(after, found)
+        f"#check {name.text}"
+        for hash_, word, name, behind in zip(found, found[1:], found[2:], [*found[3:], None], strict=False)
+        if (hash_.text, word.text) == ("#", "check")
+        and hash_.column == 0
+        and _is_alone(name, behind)
+        and name.text.rpartition(".")[2] not in declared  # of the library: one that the spec knows too
     ]
     spec = "\n".join([code[: _imports_end(found)], *checks, f"{audit} := sorry"]) if checks else ""
     text = code.rstrip()
@@ -75,7 +85,7 @@ def make_snippet(id_: str, code: str, wall_s: float, heartbeats: int) -> Snippet
         ),
         (text.count("\n") + 1, len(text) - text.rfind("\n") - 1),
         asked,
-        tuple((_line(code, token), token.column) for token in found if token.text in ("sorry", "admit")),
+        tuple((line_of(token), token.column) for token in found if token.text in ("sorry", "admit")),
     )  # fmt: skip
 
 
@@ -87,16 +97,16 @@ def imports_of(code: str) -> str:
         return ""  # an unterminated comment or string
 
 
-def _line(code: str, token: Token) -> int:
-    return code.count("\n", 0, token.start) + 1
+def _lines(code: str) -> Callable[[Token], int]:
+    """What gives a token's line, counted from 1."""
+    ends = [found.start() for found in re.finditer("\n", code)]
+    return lambda token: bisect(ends, token.start) + 1
 
 
-def _is_alone(name: Token, found: list[Token]) -> bool:
-    """Is the token a name at the end of its command, and of the library: one that the spec knows too?"""
-    behind = next((token for token in found if token.start >= name.end), None)
-    declared = {theorem.rpartition(".")[2] for theorem in _theorems(found)}
+def _is_alone(name: Token, behind: Token | None) -> bool:
+    """Is the token a name at the end of its command?"""
     ends = behind is None or (behind.gap == "\n" and behind.column == 0)
-    return name.kind is Kind.NAME and ends and name.text.rpartition(".")[2] not in declared
+    return name.kind is Kind.NAME and ends
 
 
 def _imports_end(found: list[Token]) -> int:
@@ -113,7 +123,9 @@ def _imports_end(found: list[Token]) -> int:
     return end
 
 
-def _blank(code: str, found: list[Token]) -> tuple[str, int, tuple[tuple[int, str], ...]]:
+def _blank(
+    code: str, found: list[Token], line_of: Callable[[Token], int]
+) -> tuple[str, int, tuple[tuple[int, str], ...]]:
     """The code without what concerns budgets and display, the largest budget that it sets (0: none), and the
     `#print axioms` in it."""
     budgets, asked, spans = [0], [], []
@@ -128,11 +140,13 @@ def _blank(code: str, found: list[Token]) -> tuple[str, int, tuple[tuple[int, st
             last = found[i + 3] if words[3:] == ["in"] else found[i + 2]
             spans.append((token.start, last.end))
         elif words[:3] == ["#", "print", "axioms"] and len(words) == 4:
-            asked.append((_line(code, token), words[3]))
+            asked.append((line_of(token), words[3]))
             spans.append((token.start, found[i + 3].end))
-    for start, end in reversed(spans):
-        code = code[:start] + "".join(c if c == "\n" else " " for c in code[start:end]) + code[end:]
-    return code, max(budgets), tuple(asked)
+    pieces, at = [], 0
+    for start, end in spans:  # which may overlap
+        pieces += [code[at:start], re.sub(r"[^\n]", " ", code[max(start, at) : end])]
+        at = max(at, end)
+    return "".join([*pieces, code[at:]]), max(budgets), tuple(asked)
 
 
 def _theorems(found: list[Token]) -> list[str]:

@@ -116,10 +116,15 @@ class Proofs(Connection):
         ]
 
     def add_checks(self, checks: Iterable[tuple[str, CheckResult]]) -> int:
-        """Add the final check of each proof and return how many were new: the first one stands."""
+        """Add the final check of each proof and return how many were new: the first one stands, unless it
+        said something of the machine alone."""
         return self._write(
             "INSERT INTO checks (proof, verdict, reason, heartbeats, elapsed_ms, axioms, premises, toolchain)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (proof) DO NOTHING",
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (proof) DO UPDATE SET (verdict, reason, heartbeats,"
+            " elapsed_ms, axioms, premises, toolchain) = (excluded.verdict, excluded.reason,"
+            " excluded.heartbeats, excluded.elapsed_ms, excluded.axioms, excluded.premises,"
+            " excluded.toolchain) WHERE verdict IN ('crashed', 'out_of_memory')"
+            " OR (verdict = 'timed_out' AND heartbeats = 0)",
             (
                 (
                     *(key, check.verdict.value, check.reason, check.heartbeats, 1e3 * check.elapsed_s),

@@ -45,9 +45,12 @@ _SPELLINGS = {
 }  # fmt: skip
 _OPENING = frozenset({"(", "[", "{", "⟦", "⟨", "\\<lbrakk>", "\\<langle>"})
 _CLOSING = frozenset({")", "]", "}", "⟧", "⟩", "\\<rbrakk>", "\\<rangle>"})
+#: The words of a proposition. A text, `''a  b''`, is one of them, behind names, which may end in such quotes.
 _INNER = re.compile(
-    r"\\<\^?\w+>|[^\W\d][\w']*(?:\.[^\W\d][\w']*)*|\?\w+|'[^\W\d]\w*|\d+|-->|==>|<->|=>|<=|>=|==|~=|!!|\S"
+    r"\\<\^?\w+>|[^\W\d][\w']*(?:\.[^\W\d][\w']*)*|\?\w+|''(?:\\<\^?\w+>|[^'\\]|'(?!'))*''"
+    r"|'[^\W\d]\w*|\d+|-->|==>|<->|=>|<=|>=|==|~=|!!|\S"
 )
+_WORD_OR_BLANKS = re.compile(rf"{_INNER.pattern}|\s+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +97,12 @@ def split_theorem(text: str) -> TheoremText:
 
 def normalise(signature: str) -> str:
     """The signature without comments, on one line with single blanks, and with none where there was none:
-    `::` is one word to Isabelle."""
+    `::` is one word to Isabelle. Blanks of a text, `''a  b''`, stay."""
     pieces: list[str] = []
     end = 0
     for token in tokens(signature):
-        pieces += [" " if pieces and token.start > end else "", " ".join(token.text.split())]
+        text = _WORD_OR_BLANKS.sub(lambda word: " " if word[0].isspace() else word[0], token.text)
+        pieces += [" " if pieces and token.start > end else "", text]
         end = token.end
     return "".join(pieces)
 

@@ -55,7 +55,7 @@ def proof_in(submission: str, header: str) -> str:
     imports = parse_header(head)[0]
     if more := [name for name in parse_header(own_head)[0] if name not in imports]:
         raise UsageError(f"the submission imports {more[0]}, which the spec does not")
-    known = [_words(command) for command in given]
+    known = {_words(command) for command in given}
     return "\n".join(command for command in own if _words(command) not in known)
 
 
@@ -89,5 +89,5 @@ def _states(command: str, theorem: str) -> bool:
     return first is not None and first.text in COMMANDS and split_theorem(command).name == theorem
 
 
-def _words(command: str) -> list[str]:
-    return [token.text for token in tokens(command)]
+def _words(command: str) -> tuple[str, ...]:
+    return tuple(token.text for token in tokens(command))

@@ -89,7 +89,7 @@ def screen(text: str, allowed: Set[str] = ALLOWED, commands: Set[str] = KNOWN) -
         return Verdict.CHEATED, f"method `{method.text}` runs ML, at {place(text, method.start)}"
     holes = [token for token in stream if token.text in HOLES]
     for token in stream:
-        if token.text in allowed or token.kind not in (Kind.NAME, Kind.SYMBOL) or token in holes:
+        if token.text in allowed or token.kind not in (Kind.NAME, Kind.SYMBOL) or token.text in HOLES:
             continue
         if token.text in KNOWN or token.text in ALLOWED or token.text in commands:
             return Verdict.CHEATED, f"command `{token.text}` is not allowed, at {place(text, token.start)}"

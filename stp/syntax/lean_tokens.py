@@ -79,6 +79,7 @@ def tokens(text: str) -> Iterator[Token]:
         UsageError: a comment, string or quoted name that does not end; names line and column.
     """
     at, before = 0, None
+    line = 0  # where the token's line begins
     holes: list[int] = []  # depth of braces in each open hole of an interpolated string
     while at < len(text):
         if common := _COMMON.match(text, at):
@@ -103,8 +104,10 @@ def tokens(text: str) -> Iterator[Token]:
                 )
                 if holes and text[start:end] in ("{", "}", ".{"):
                     holes[-1] += -1 if text[start] == "}" else 1
-        gap = "" if start == at else "\n" if "\n" in text[at:start] else " "
-        before = Token(kind, text[start:end], start, start - text.rfind("\n", 0, start) - 1, gap)
+        line = text.rfind("\n", at, start) + 1 or line
+        gap = "" if start == at else "\n" if line > at else " "
+        before = Token(kind, text[start:end], start, start - line, gap)
+        line = text.rfind("\n", start, end) + 1 or line
         at = end
         yield before
 

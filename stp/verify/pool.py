@@ -285,12 +285,11 @@ class Pool(Checkers):
             try:
                 results = host.check(jobs)
             except Exception as error:
-                if self._closing:
-                    return
                 for _, future, _ in batch.entries:
                     with suppress(InvalidStateError):
                         future.set_exception(error)
-                self._fail(error)
+                if not self._closing:
+                    self._fail(error)
                 return
             finally:
                 with self._changed:

@@ -12,6 +12,7 @@ import pytest
 from stp.datasets import decontaminate, lean_core, registry, seeds
 from stp.datasets.corpora import corpora
 from stp.datasets.decontaminate import RESEMBLANCE, Index
+from stp.errors import UsageError
 from stp.settings import DataSettings
 from stp.syntax.lean import make_statement
 from stp.types import Source, Statement
@@ -129,6 +130,8 @@ def test_of_a_corpus_to_train_on_one_side_is_held_out_and_its_copies_leave_the_o
         for cached in (decontaminate.held_out, registry.sides):
             cached.cache_clear()
         [corpus] = corpora(DataSettings(dataset=dataset))
+        with pytest.raises(UsageError, match=r"data\.dataset: expected at most one for each system"):
+            corpora(DataSettings(dataset=f"{dataset}+lean-core"))
         assert decontaminate.held_out(dataset).sizes[dataset] == 1
         assert [s.name for s in corpus.train()] == ["t2"]
         pool, copies = corpus.unproved()

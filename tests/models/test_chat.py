@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from stp.errors import UsageError
+from stp.errors import ModelServerError, UsageError
 from stp.models.backend import open_generator
 from stp.models.prompts import prompt_format
 from stp.selfplay.seed_model import seed_model
@@ -34,6 +34,11 @@ class Handler(JsonHandler, BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.asked.append(body)
+        if "odd" in body["messages"][-1]["content"]:
+            half = {"message": {"content": "\ud800"}, "finish_reason": "stop"}
+            return self.answer(200, {"choices": [half]})
+        if "broken" in body["messages"][-1]["content"]:
+            return self.answer(200, {"error": "the engine is dead"})
         if "long" in body["messages"][-1]["content"]:
             return self.answer(400, {"error": {"code": "context_length_exceeded"}})
         cut = body["max_tokens"] < 100
@@ -81,6 +86,18 @@ def test_a_prompt_that_the_server_finds_too_long_gets_nothing(server: Server) ->
     prompts = [STYLE.prover("theorem long : True"), STYLE.prover(THEOREM)]
     samples = generator.generate(prompts, n=2, temperature=1.0, max_tokens=100, seed=1)
     assert [len(texts) for texts in samples] == [0, 2]
+
+
+def test_an_answer_that_is_none_is_the_servers_failure(server: Server) -> None:
+    generator = open_generator(settings(server, "small"), seed_model(ModelSettings()))
+    with pytest.raises(ModelServerError, match=r"expected an answer of OpenAI's protocol.*'choices'"):
+        generator.generate(
+            [STYLE.prover("theorem broken : True")], n=1, temperature=1.0, max_tokens=9, seed=1
+        )
+    [[odd]] = generator.generate(
+        [STYLE.prover("theorem odd : True")], n=1, temperature=1.0, max_tokens=9, seed=1
+    )
+    assert odd.text == "?", "half a character is no text"
 
 
 def test_an_answer_that_was_cut_off_is_not_finished(server: Server) -> None:

@@ -136,6 +136,11 @@ def test_intervals_hold_the_mean(seeds: int, seed: int) -> None:
     assert share_ci95(arm) == (low, high)
     assert ratio_ci95(arm, arm) == (1, 1)
     assert ratio_ci95(arm, [np.zeros(200)] * seeds) is None
+    few = np.zeros(200)
+    few[:2] = 1
+    low, high = ratio_ci95(arm, [few] * seeds) or (0, 0)
+    assert low > 1
+    assert high is None or high > np.mean(arm) / few.mean()
 
 
 @pytest.mark.parametrize(

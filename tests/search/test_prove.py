@@ -219,6 +219,36 @@ def test_a_search_goes_on_without_a_model_whose_server_is_not_there(
 
 
 @pytest.mark.lean
+def test_the_same_words_behind_another_definition_are_another_theorem(
+    lean_pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stp.prove.open_pool", lambda *_, **__: nullcontext(lean_pool))
+    folder = tmp_path / "own"
+    folder.mkdir()
+    for name, value in (("a", 0), ("b", 1)):
+        text = f"def f (_ : Nat) : Nat := {value}\n\ntheorem t : f 1 = 0 := by\n  sorry\n"
+        (folder / f"{name}.lean").write_text(text)
+    request = Request(str(folder), None, "portfolio", Budget(4))
+
+    def states() -> list[str]:
+        return [problem.state for problem in prove(SETTINGS, request, tmp_path / "run").problems]
+
+    assert states() == ["solved", "unsolved"]
+    (folder / "a.lean").write_text((folder / "b.lean").read_text())
+    assert states() == ["unsolved", "unsolved"], "what was proved was another theorem"
+
+
+def test_a_row_that_is_no_theorem_costs_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "own.jsonl"
+    path.write_text(OWN + '{"name": "odd", "formal_statement": "/- oops"}\n')
+    *_, odd = registry.load(str(path)).problems
+    assert odd.reason.startswith("not a theorem: ")
+    path.write_text(OWN + '{"name": "half", "formal_statement": "theorem \\ud800 : True := by"}\n')
+    with pytest.raises(UsageError, match=r"own\.jsonl:7: expected Unicode text, found half a character"):
+        registry.load(str(path))
+
+
+@pytest.mark.lean
 @pytest.mark.slow
 def test_a_killed_search_goes_on_with_the_same_command(own: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"

@@ -4,9 +4,16 @@ those to real proofs are the business of `make test-isabelle`."""
 from __future__ import annotations
 
 from concurrent.futures import Future
+from pathlib import Path
 from typing import cast
 
+import pytest
+
+from stp.prove import FileProver
+from stp.search.holes import HoleReport
+from stp.search.prove import Budget
 from stp.search.theory_holes import fill_theory
+from stp.settings import load
 from stp.types import CheckResult, Job, Limits, Message, Verdict
 from stp.verify.pool import Pool
 
@@ -67,3 +74,19 @@ def test_a_hole_that_nothing_closes_stays_beside_one_that_is_filled() -> None:
     assert reports == ["6 filled by blast", "7 open"]
     assert text == TEXT.replace('"A = A" sorry', '"A = A" by blast')
     assert not any(job.strict for job in answers.jobs)
+
+
+def test_lemmas_without_a_name_are_not_proved_by_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two lemmas called `goal` one is proved: what fills a hole of the other proves nothing."""
+    reports = [
+        HoleReport("goal", 3, "proved"),
+        HoleReport("goal", 6, "filled"),
+        HoleReport("goal", 7, "open"),
+    ]
+    monkeypatch.setattr("stp.prove.fill_theory", lambda *_: iter([(TEXT, report) for report in reports]))
+    monkeypatch.setattr("stp.prove.open_pool", lambda *_, **__: None)
+    prover = FileProver(load("isabelle"), tmp_path / "Mine.thy", "portfolio", Budget(1), 1.0)
+    *_, (_, found) = prover.fill(TEXT)
+    assert [report.state for report in found] == ["proved", "filled", "open"]

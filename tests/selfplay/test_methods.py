@@ -333,6 +333,14 @@ def test_a_switched_off_gate_lets_pass(lean_pool: Pool) -> None:
         assert len(names) == 7
 
 
+def test_a_run_names_all_that_checked_its_proofs() -> None:
+    with Store() as store:
+        play = Play(store, Path(), load("tiny"))
+        for digest in ("old", "old", "new", "new"):
+            play._note_checkers(digest)
+        assert store.meta("toolchain") == "old, new"
+
+
 def test_a_false_statement_leaves_the_pool_with_its_negation_proved(lean_pool: Pool) -> None:
     true = make_statement("theorem true (a b : Nat) : a + b = b + a", "", Source.DATASET)
     false = make_statement("theorem false (a b : Nat) : a - b = b - a", "", Source.DATASET)

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from stp.errors import ToolchainError
+from stp.errors import ToolchainError, WorkerError
 from stp.service.bounds import Bounds, ServeSettings
 from stp.service.provers import opening
 from stp.service.server import make_server
@@ -25,7 +25,7 @@ Live = Callable[..., AbstractContextManager[httpx.Client]]
 
 
 class ScriptedHost:
-    """A worker that does what a proof says: `wait S`, `crash REASON`, or its verdict's name."""
+    """A worker that does what a proof says: `wait S`, `crash REASON`, `fail`, or its verdict's name."""
 
     def __init__(self) -> None:
         self.checked: list[str] = []
@@ -42,6 +42,8 @@ class ScriptedHost:
         self.checked.append(job.id)
         word, _, rest = job.proof.partition(" ")
         began = time.monotonic()
+        if word == "fail":
+            raise WorkerError("no checker starts any more")
         if word == "wait":
             time.sleep(float(rest.split()[0]))
         spent = {"statement": 0.0, "proof": 1e3 * (time.monotonic() - began), "kernel": 0.0}

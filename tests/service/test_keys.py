@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import httpx
 import pytest
 
 from stp.cli import serve as commands
@@ -68,6 +69,26 @@ def test_a_quota_is_a_rate(live: Live, tmp_path: Path, capsys: pytest.CaptureFix
         replies = [client.post("/v1/verify", json=body, headers=headers) for _ in range(4)]
         assert replies[-1].status_code == 429
         assert 1 <= int(replies[-1].headers["Retry-After"]) <= 2
+
+
+def test_what_is_refused_costs_no_quota(
+    live: Live, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    commands.add("carol", jobs_per_minute=60, state=tmp_path)
+    headers = bearer(capsys.readouterr().out.strip())
+    with live(keys=True, queued_jobs_per_client=10, batches_per_client=1) as client:
+
+        def send(path: str, count: int, **more: object) -> httpx.Response:
+            body = {"jobs": [job("proved") for _ in range(count)], **more}
+            return client.post(path, json=body, headers=headers)
+
+        for _ in range(4):
+            assert "queue" in send("/v1/verify", 30).json()["detail"]
+        for _ in range(4):
+            assert send("/v1/jobs", 30, id="mine").status_code == 202
+        for _ in range(4):
+            assert "you have 1 batches" in send("/v1/jobs", 30).json()["detail"]
+        assert send("/v1/verify", 9).status_code == 200
 
 
 def test_nobody_elses_address_is_served_without_keys(tmp_path: Path) -> None:

@@ -12,11 +12,14 @@ from typing import Any
 import httpx
 import pytest
 
+from stp.service import snippet as snippets
 from stp.service.provers import opening
 from stp.service.snippet import make_snippet
 from stp.settings import VerifySettings
+from stp.types import MAX_SOURCE_CHARS, Verdict
 from stp.verify.lean.process import LeanProcess
 from stp.verify.lean.toolchain import Toolchain
+from stp.verify.lean.worker import refuse
 from tests.service.conftest import Live
 
 #: With what it needs beside what this project does; but not `datasets`, which one of its commands imports.
@@ -213,6 +216,29 @@ def test_positions_stay_whatever_is_blanked_and_budgets_are_the_jobs() -> None:
     assert snippet.job.limits.heartbeats == 12_345
     assert "@what_cannot_be_read" in make_snippet("1", "theorem a : True := trivial /-", 30.0, 1).job.proof
     assert make_snippet("1", "set_option maxHeartbeats 0", 30.0, 99_999).job.limits.heartbeats == 99_999
+
+
+def test_a_long_snippet_is_read_once_or_not_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+    theorems = snippets._theorems
+    monkeypatch.setattr(snippets, "_theorems", lambda found: read.append(len(found)) or theorems(found))
+    code = "theorem a : True := trivial\n" + "#check Nat\n#check a\n" * 500
+    spec = make_snippet("1", code, 30.0, 1).job.statement
+    assert read == [1 + 6 + 3000 - 1]
+    assert spec.count("#check Nat") == 500
+    assert "#check a" not in spec, "of the snippet's own names the spec knows nothing"
+    long = make_snippet("1", "-- " + "x" * MAX_SOURCE_CHARS, 30.0, 1).job
+    assert len(read) == 1
+    refused = refuse(long)
+    assert refused is not None
+    assert (refused.verdict, "longer than" in refused.reason) == (Verdict.REJECTED, True)
+
+
+def test_spans_that_overlap_are_blanked_once() -> None:
+    code = "set_option pp.all set_option pp.all true in\ntheorem a : True := trivial\n"
+    proof = make_snippet("1", code, 30.0, 1).job.proof
+    assert proof.index("theorem a") == code.index("theorem a")
+    assert "pp.all" not in proof
 
 
 @pytest.mark.lean

@@ -92,6 +92,14 @@ def test_a_kill_loses_no_accepted_job(tmp_path: Path) -> None:
     assert sorted(int(result["id"]) for result in batch["results"]) == list(range(150))
 
 
+def test_a_service_that_can_check_nothing_any_more_ends(tmp_path: Path) -> None:
+    with process(tmp_path) as (child, client):
+        assert client.post("/v1/verify", json={"jobs": [job("fail")]}).status_code == 503
+        assert child.wait(20) == 1
+    assert child.stderr
+    assert b"the service ends, its checkers failed: no checker starts any more" in child.stderr.read()
+
+
 def test_tls_is_served_with_the_files_given(tmp_path: Path) -> None:
     cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     made = subprocess.run(

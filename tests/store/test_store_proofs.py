@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -86,6 +87,17 @@ def test_a_proof_is_unchecked_until_it_has_its_one_check(store: Store) -> None:
     assert store.add_checks([(key, check(Verdict.REJECTED))]) == 0
     assert store.verdicts(1) == {Verdict.PROVED: 1}
     assert key not in {proof for proof, _, _ in store.unchecked(1, "attempt")}
+
+
+def test_what_a_check_said_of_the_machine_alone_does_not_stand(store: Store) -> None:
+    store.add_attempts(1, "attempt", [("a", text, 1, 0) for text in ("rfl", "by simp", "by omega")])
+    crashed, late, slow = (proof_key("a", text) for text in ("rfl", "by simp", "by omega"))
+    for verdict, key in ((Verdict.CRASHED, crashed), (Verdict.TIMED_OUT, late)):
+        assert store.add_checks([(key, check(verdict))]) == 1
+        assert store.add_checks([(key, check(Verdict.PROVED))]) == 1
+    assert store.add_checks([(slow, replace(check(Verdict.TIMED_OUT), heartbeats=9))]) == 1
+    assert store.add_checks([(slow, check(Verdict.PROVED))]) == 0
+    assert store.verdicts(1) == {Verdict.PROVED: 2, Verdict.TIMED_OUT: 1}
 
 
 def test_checks_added_while_reading_neither_skip_nor_repeat(

@@ -100,6 +100,7 @@ SAME = [
     ('lemma assumes h: "P" shows "Q"', 'lemma assumes other: "P" shows c: "Q"'),
     ('lemma a [simp]: "x = y"', 'lemma a: "x = y" (* c *)'),
     ('lemma "P"', 'lemma shows "P"'),
+    ("lemma \"x'' = ''a  b''\"", "lemma \"x''  =  ''a  b''\""),
 ]  # fmt: skip
 OTHER = [
     ('lemma "x = y"', 'lemma "y = x"'),
@@ -109,6 +110,9 @@ OTHER = [
     ('lemma fixes x y :: nat shows "x < y"', 'lemma fixes x y :: nat shows "y < x"'),
     ('lemma "x12 = y"', 'lemma "x1 2 = y"'),
     ('lemma fixes x shows "x = z"', 'lemma fixes z shows "z = z"'),
+    ("lemma \"length ''a  b'' = 3\"", "lemma \"length ''a b'' = 3\""),
+    ("lemma \"x'' = ''a  b''\"", "lemma \"x'' = ''a b''\""),
+    ("lemma fixes x shows \"x = ''x''\"", "lemma fixes y shows \"y = ''y''\""),
 ]  # fmt: skip
 
 
@@ -126,6 +130,8 @@ def test_a_statement_is_made_in_its_plain_form() -> None:
     made = isabelle.make_statement('lemma "x  = \n x" by simp', "", Source.SEED, name="foo")
     assert made.text == 'theorem foo: "x = x"'
     assert made.key == isabelle.statement_key(made.text)
+    spaced = isabelle.make_statement("lemma \"x'' =  ''a  b''\" by simp", "", Source.SEED, name="foo")
+    assert spaced.text == "theorem foo: \"x'' = ''a  b''\""
 
 
 @pytest.mark.parametrize(

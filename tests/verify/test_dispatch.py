@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from stp.errors import WorkerError
 from stp.types import CheckResult, Job, Verdict
 from stp.verify import pool as pools
 from stp.verify.pool import Pool
@@ -43,6 +44,23 @@ def test_a_late_batch_is_given_to_an_idle_worker_too(monkeypatch: pytest.MonkeyP
         assert future.result(timeout=10).proved
         assert idle.seen == ["1"]
         assert not stuck.gate.is_set()
+
+
+def test_a_pool_that_is_closed_settles_what_is_under_way() -> None:
+    class Ended(GatedHost):
+        def check(self, jobs: Sequence[Job]) -> list[CheckResult]:
+            super().check(jobs)
+            raise WorkerError("the worker was closed")
+
+        def close(self) -> None:
+            self.gate.set()
+
+    host = Ended()
+    with Pool([lambda: host], "digest", None) as pool:
+        future = pool.submit(job("1"))
+        assert host.entered.wait(10)
+    with pytest.raises(WorkerError):
+        future.result(timeout=10)
 
 
 def test_what_nobody_waits_for_is_not_checked() -> None:

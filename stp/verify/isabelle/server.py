@@ -22,7 +22,7 @@ import tempfile
 import time
 import uuid
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import psutil
 
@@ -52,10 +52,7 @@ class Server:
             DiedAtStartError: it ended before it printed one.
             ToolchainError: it printed something else, or nothing within `BANNER_TIMEOUT_S`.
         """
-        _sweep()
-        self.folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
-        self._lock = (self.folder / "lock").open("w")  # held as long as this process lives
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        self.folder, self._lock = make_folder()
         self.theories = self.folder / "theories"
         self.theories.mkdir()
         name = f"stp_{uuid.uuid4().hex[:12]}"
@@ -140,6 +137,16 @@ class Server:
                     )
                 line += chunk
         return line.decode(errors="replace").partition("\n")[0]
+
+
+def make_folder() -> tuple[Path, IO[str]]:
+    """A folder of this process's own, and the lock in it, which is held while the process lives. What
+    processes that were killed left is removed."""
+    _sweep()
+    folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
+    lock = (folder / "lock").open("w")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    return folder, lock
 
 
 def _sweep() -> None:

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import tempfile
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
 from stp.syntax.isabelle_screen import Finding
 from stp.types import Job, Verdict
-from stp.verify.isabelle.server import bounded, kill_tree, private_environment
+from stp.verify.isabelle.server import bounded, kill_tree, make_folder, private_environment
 from stp.verify.isabelle.theories import AUDIT, Batch, Submission, make_header, prepare, said_in, verdict
 from stp.verify.isabelle.toolchain import IsabelleToolchain, isolated
 
 _START_S = 120.0
+#: What a build's exit status says where its record says nothing: 1, a theory is wrong; 142, its time was
+#: out. Any other is the machine's failure: killed, no space.
+_ENDS = {0: Verdict.REJECTED, 1: Verdict.REJECTED, 142: Verdict.TIMED_OUT}
 
 
 def confirm(toolchain: IsabelleToolchain, jobs: Sequence[Job]) -> list[Finding]:
@@ -50,10 +52,11 @@ def root(session: str, parent: str, batch: Batch, timeout_s: float) -> str:
 
 
 def _build(toolchain: IsabelleToolchain, batch: Batch) -> list[Finding]:
-    folder = Path(tempfile.mkdtemp(prefix="stp-isabelle-build-"))
+    folder, lock = make_folder()
     try:
         return _run(toolchain, batch, folder)
     finally:
+        lock.close()
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -79,7 +82,8 @@ def _run(toolchain: IsabelleToolchain, batch: Batch, folder: Path) -> list[Findi
         return [late] * len(batch.submissions)
     finally:
         kill_tree(child)
-    ended = Verdict.REJECTED, f"the build ended with {child.returncode}: {output.strip()[-300:]}"
+    why = f"the build ended with {child.returncode}: {output.strip()[-300:]}"
+    ended = _ENDS.get(child.returncode, Verdict.CRASHED), why
     blocks = record.read_text(encoding="utf-8").split("\n\n") if record.is_file() else []
     lines = said_in(blocks, batch.nonce)
     found = [verdict(lines, str(i), "") or ended for i in range(len(batch.submissions))]

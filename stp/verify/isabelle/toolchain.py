@@ -10,12 +10,14 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+import stp.syntax
 from stp.errors import ToolchainError
 
 #: The oldest release whose server, lexer and ML names this was written for.
 OLDEST = 2023
 _ANSWER_S = 120
 _YEAR = re.compile(r"Isabelle(\d{4})")
+_HEAP_DIGEST_BYTES = len("SHA1:") + 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,8 @@ class IsabelleToolchain:
     session: str
     allow_tainted_heap: bool
     digest: str
-    """Changes with anything that could change a verdict: version, session, audit, options, settings."""
+    """Changes with anything that could change a verdict: version, session and its heap, audit, options,
+    settings, and the code that screens, asks and judges."""
 
     kind = "isabelle"
 
@@ -78,17 +81,28 @@ def find(
     if year and int(year[1]) < OLDEST:
         raise ToolchainError(f"expected Isabelle{OLDEST} or later, found {version} at {program}")
     home, user_home = (Path(_ask(program, "getenv", "-b", f"ISABELLE_HOME{end}")) for end in ("", "_USER"))
-    if not any(next(folder.glob(f"heaps/*/{session}"), None) for folder in (home, user_home)):
+    heaps = sorted(heap for folder in (home, user_home) for heap in folder.glob(f"heaps/*/{session}"))
+    if not heaps:
         raise ToolchainError(
             f"{version} has no heap of session {session} in {home}/heaps or {user_home}/heaps; build it once "
             f"with: isabelle build -b {session}"
         )
     project = project_dir()
     texts = [(project / name).read_text(encoding="utf-8") for name in ("STP_Audit.thy", "options")]
-    own = [Path(__file__).with_name("theories.py").read_text(encoding="utf-8")]
-    parts = (version, str(home), session, str(allow_tainted_heap), *texts, *own)
+    syntax = Path(stp.syntax.__file__).parent
+    own = [*Path(__file__).parent.glob("*.py"), *syntax.glob("isabelle*.py")]
+    texts += [path.read_text(encoding="utf-8") for path in sorted(own)]
+    parts = (version, str(home), session, *map(_heap_digest, heaps), str(allow_tainted_heap), *texts)
     digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
     return IsabelleToolchain(program, version, home, user_home, project, session, allow_tainted_heap, digest)
+
+
+def _heap_digest(heap: Path) -> str:
+    """What a session's heap says of its own content: `SHA1:` and 40 digits, the last bytes that Isabelle
+    writes. A session that was built anew is another prover."""
+    with heap.open("rb") as file:
+        file.seek(-min(_HEAP_DIGEST_BYTES, heap.stat().st_size), os.SEEK_END)
+        return file.read().hex()
 
 
 def isolated(command: list[str], toolchain: IsabelleToolchain, folder: Path, *, network: bool) -> list[str]:

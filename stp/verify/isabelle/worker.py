@@ -18,7 +18,7 @@ from typing import Any
 from stp.errors import ToolchainError, UsageError, WorkerError
 from stp.syntax.isabelle_file import proof_in, split_spec
 from stp.syntax.isabelle_screen import ALLOWED_IN_HEADER, Finding, screen
-from stp.types import CheckResult, Job, Verdict
+from stp.types import MAX_SOURCE_CHARS, CheckResult, Job, Verdict
 from stp.verify.isabelle import strict
 from stp.verify.isabelle.client import DeadlineError, RefusedError, ServerDiedError
 from stp.verify.isabelle.server import DiedAtStartError, Server
@@ -42,8 +42,8 @@ from stp.verify.isabelle.toolchain import IsabelleToolchain
 _STARTS = 3
 #: Imports that are not in the heap are loaded with their header, once.
 _HEADER_S = 600.0
-_MAX_SOURCE_CHARS = 1_000_000
 _MAX_HEADERS = 32
+_TOO_LONG: Finding = Verdict.REJECTED, f"the source is longer than {MAX_SOURCE_CHARS} characters"
 #: Plain submissions to a theory at most: of 10 lemmas each, a real server went through theories fastest.
 PACK = 10
 #: Packs where more than this share of the latest jobs was proved: a job that a pack does not prove costs both
@@ -119,7 +119,7 @@ class _Checker:
         found: dict[int, CheckResult] = {}
         plain: dict[int, Job] = {}
         for i, job in enumerate(jobs):
-            of_files = _of_files(job)
+            of_files = _of_files(job) if _size(job) <= MAX_SOURCE_CHARS else _TOO_LONG
             if isinstance(of_files, Job):
                 plain[i] = of_files
             else:
@@ -352,6 +352,10 @@ class _Checker:
                     found[i] = replace(found[i], verdict=verdict, reason=f"strict: {reason}")
 
 
+def _size(job: Job) -> int:
+    return len(job.header) + len(job.statement) + len(job.proof)
+
+
 def _of_files(job: Job) -> Job | Finding:
     """A job of two whole files as one of a statement and its proof."""
     if not job.theorem:
@@ -376,8 +380,6 @@ def _packs(ready: dict[int, Submission]) -> list[dict[int, Submission]]:
 
 
 def _prepare(job: Job, header: Header) -> Submission | Finding:
-    if len(job.statement) + len(job.proof) > _MAX_SOURCE_CHARS:
-        return Verdict.REJECTED, f"the source is longer than {_MAX_SOURCE_CHARS} characters"
     if job.origin:
         return Verdict.BAD_STATEMENT, "field 'origin': for Lean alone; leave it out for Isabelle"
     return prepare(job, header)

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from stp.errors import WorkerError
-from stp.types import CheckResult, Job, Message, Premise, Verdict
+from stp.types import MAX_SOURCE_CHARS, CheckResult, Job, Message, Premise, Verdict
 from stp.verify.lean.process import DiedAtStartError, LeanProcess, ProcessDiedError, ReplyTimeoutError
 from stp.verify.lean.toolchain import Toolchain
 
@@ -24,7 +24,6 @@ _IN_PIPE = 4
 _STARTS = 3
 #: How often a checker's memory is looked at: a look costs a millisecond or two.
 _LOOK_S = 1.0
-_MAX_SOURCE_CHARS = 1_000_000
 _MAX_DEPTH = 300
 _OPEN, _CLOSE = frozenset("([{⟨⟦⌊"), frozenset(")]}⟩⟧⌋")
 
@@ -214,8 +213,8 @@ def _reply(process: LeanProcess, job: Job) -> dict[str, Any]:
 def refuse(job: Job) -> CheckResult | None:
     """The verdict on what is not worth sending: it cannot be a proof, or would only end the checker."""
     text = f"{job.statement} := {job.proof}"
-    if len(text) + len(job.header) > _MAX_SOURCE_CHARS:
-        reason = f"the source is longer than {_MAX_SOURCE_CHARS} characters"
+    if len(text) + len(job.header) > MAX_SOURCE_CHARS:
+        reason = f"the source is longer than {MAX_SOURCE_CHARS} characters"
     elif "\0" in text or not _is_unicode(text):
         reason = "the source is not valid Unicode text"
     elif _depth(text) > _MAX_DEPTH:

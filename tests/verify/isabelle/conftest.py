@@ -26,8 +26,10 @@ def make_double(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeDouble:
         home = tmp_path / "double"
         (home / "bin").mkdir(parents=True, exist_ok=True)
         (home / "faults.json").write_text(json.dumps(faults))
+        heaps = home / "heaps" / "poly"
+        heaps.mkdir(parents=True, exist_ok=True)
         for name in ("HOL", "Missing"):
-            (home / "heaps" / "poly" / name).mkdir(parents=True, exist_ok=True)
+            (heaps / name).write_bytes(b"heap of " + name.encode() + b"SHA1:" + b"0" * 40)
         program = home / "bin" / "isabelle"
         program.write_text(f'#!/bin/sh\nexec {sys.executable} {DOUBLE} {home} "$@"\n')
         program.chmod(0o755)

@@ -270,7 +270,8 @@ def main() -> int:
     elif command == "server":
         asyncio.run(Double(Path(home), rest[1]).serve())
     elif command == "build":
-        return build(Path(rest[1]))
+        status = json.loads((Path(home) / "faults.json").read_text()).get("build_status")
+        return build(Path(rest[1])) if status is None else int(status)
     return 0
 
 

@@ -17,7 +17,7 @@ import pytest
 from stp.errors import ToolchainError, WorkerError
 from stp.settings import VerifySettings
 from stp.types import Job, Limits, Premise, System, Verdict
-from stp.verify.isabelle import server, session, strict
+from stp.verify.isabelle import server, session, strict, toolchain
 from stp.verify.isabelle import worker as worker_module
 from stp.verify.isabelle.worker import IsabelleWorker
 from stp.verify.pool import open_pool
@@ -228,6 +228,25 @@ def test_strict_asks_a_fresh_build(worker: IsabelleWorker) -> None:
         *verdicts,
         Verdict.INCOMPLETE,
     ]
+
+
+@pytest.mark.parametrize(
+    ("status", "verdict"),
+    [(1, Verdict.REJECTED), (142, Verdict.TIMED_OUT), (137, Verdict.CRASHED), (2, Verdict.CRASHED)],
+)
+def test_a_build_that_the_machine_ended_says_nothing_of_the_proof(
+    make_double: MakeDouble, status: int, verdict: Verdict
+) -> None:
+    [(found, reason)] = strict.confirm(make_double(build_status=status), [job("by simp", strict=True)])
+    assert found is verdict
+    assert f"the build ended with {status}" in reason
+
+
+def test_a_session_built_anew_is_another_prover(make_double: MakeDouble) -> None:
+    before = make_double()
+    heap = before.home / "heaps" / "poly" / "HOL"
+    heap.write_bytes(heap.read_bytes()[:-1] + b"1")
+    assert toolchain.find().digest != before.digest
 
 
 def test_a_tainted_heap_is_refused_or_named_in_every_result(make_double: MakeDouble) -> None:
