@@ -17,7 +17,7 @@ from stp.bench.jobs import exact_mix
 from stp.errors import MachineryError
 from stp.models.base import Sample
 from stp.models.prompts import Prompt, prompt_format
-from stp.search.sample import Budget, Prover, attempt
+from stp.search.sample import Draws, Prover, attempt
 from stp.settings import ModelSettings, VerifySettings
 from stp.store.cache import ResultCache
 from stp.store.store import Store
@@ -122,7 +122,7 @@ def overlap() -> dict[str, Any]:
             store.add_statements(statements, 0, "train")
             began = time.monotonic()
             prover = Prover(generator, style, pool, settings, verify)
-            attempt(store, prover, 1, "attempt", statements, Budget(_SAMPLES, 1.0, 0))
+            attempt(store, prover, 1, "attempt", statements, Draws(_SAMPLES, 1.0, 0))
             wrong = store.verdicts(1).keys() - {Verdict.PROVED}
             if wrong:
                 raise MachineryError(f"the mix is not proved any more: {wrong}")

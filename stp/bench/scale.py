@@ -17,7 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 from stp.selfplay.reweight import reweight
-from stp.selfplay.select import CorrectProof, Outcome, conjecturer_set, prover_set
+from stp.selfplay.select import Attempted, KnownProof, conjecturer_set, prover_set
 from stp.settings import SelectSettings
 from stp.store.rows import proof_key
 from stp.store.store import Store
@@ -41,10 +41,10 @@ def selection(conjectures: int = _CONJECTURES) -> dict[str, float]:
     for i in range(conjectures):
         proved = rng.randint(0, _SAMPLES)
         proofs = tuple(
-            CorrectProof(f"by simp [{i}, {k}]", 1000 * k, frozenset({f"l{i % 999}"})) for k in range(proved)
+            KnownProof(f"by simp [{i}, {k}]", 1000 * k, frozenset({f"l{i % 999}"})) for k in range(proved)
         )
         outcomes.append(
-            Outcome(f"{i:08x}", _SAMPLES, proved, f"theorem t : {i} = {i}", f"l{i % 999}", proofs)
+            Attempted(f"{i:08x}", _SAMPLES, proved, f"theorem t : {i} = {i}", f"l{i % 999}", proofs)
         )
     began = time.monotonic()
     kept, examples = conjecturer_set(outcomes, SelectSettings()), prover_set(outcomes, SelectSettings())

@@ -116,17 +116,17 @@ def read_run(store: Store) -> RunRecord:
     rounds = []
     for number in sorted({*marks, *funnels, *rates, *samples}):
         attempted = number in rates
-        proofs = store.correct_proofs(number, number, conjectures=attempted)
+        proofs = store.count_correct(number, conjectures=attempted)
         rounds.append(
             RoundRecord(
                 round=number,
                 state=_state(marks[number]),
-                seed_proofs=0 if attempted else len(proofs),
+                seed_proofs=0 if attempted else proofs,
                 funnel=_funnel(funnels.get(number), attempted),
                 stopped=_stopped(marks[number]),
                 generated_tokens=tokens.get(number),
                 barely_provable=barely[number] if attempted and band_high is not None else None,
-                distinct_proofs=len(proofs) if attempted else None,
+                distinct_proofs=proofs if attempted else None,
                 dataset_proved_total=totals.get(number),
                 rates=rates.get(number, {}),
                 verdicts=store.verdicts(number),

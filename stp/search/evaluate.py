@@ -9,17 +9,17 @@ from tqdm import tqdm
 
 from stp.search.portfolio import closing, fixed
 from stp.search.premises import premises_for
-from stp.search.sample import Budget, Prover, attempt
+from stp.search.sample import Draws, Prover, attempt
 from stp.store.rows import Evaluation
 from stp.store.store import Store
 from stp.types import Statement
 
 
 def evaluate(
-    store: Store, prover: Prover, round: int, dataset: str, statements: Sequence[Statement], budget: Budget
+    store: Store, prover: Prover, round: int, dataset: str, statements: Sequence[Statement], draws: Draws
 ) -> list[Evaluation]:
     """Samples, checks and counts; the rows are for the caller to store."""
-    attempt(store, prover, round, "evaluate", statements, budget)
+    attempt(store, prover, round, "evaluate", statements, draws)
     tallies, tokens = store.tallies(round, "evaluate"), store.tokens(round, "evaluate")
     rows = []
     for statement in statements:

@@ -49,7 +49,7 @@ class Prover:
 
 
 @dataclass(frozen=True, slots=True)
-class Budget:
+class Draws:
     """Samples for each statement, and how they are drawn."""
 
     samples: int
@@ -63,7 +63,7 @@ def attempt(
     round: int,
     stage: AttemptStage,
     statements: Sequence[Statement],
-    budget: Budget,
+    draws: Draws,
 ) -> None:
     """Samples proofs of the statements and checks them; goes on where a killed call stopped.
 
@@ -72,28 +72,28 @@ def attempt(
     done = store.attempted(round, stage)
     todo = [statement for statement in statements if statement.key not in done]
     at_once = _SAMPLES_A_SLOT * prover.model.batch_size * max(1, prover.model.replicas)
-    chunk = max(1, at_once // budget.samples)
+    chunk = max(1, at_once // draws.samples)
     pending = _Pending(store, prover)
     pending.submit(round, stage)
-    with tqdm(total=len(todo) * budget.samples, desc=f"round {round} {stage}", unit="proof") as bar:
+    with tqdm(total=len(todo) * draws.samples, desc=f"round {round} {stage}", unit="proof") as bar:
         tokens = 0
         for first in range(0, len(todo), chunk):
             batch = todo[first : first + chunk]
             sampled = prover.generator.generate(
                 [prover.style.prover(s.text, s.system, s.header) for s in batch],
-                n=budget.samples,
-                temperature=budget.temperature,
+                n=draws.samples,
+                temperature=draws.temperature,
                 max_tokens=prover.model.max_proof_tokens,
-                seed=budget.seed,
+                seed=draws.seed,
             )
-            store.add_attempts(round, stage, _rows(prover.style, batch, sampled, budget.samples))
+            store.add_attempts(round, stage, _rows(prover.style, batch, sampled, draws.samples))
             pending.submit(round, stage)
             pending.collect()
             # Where checking is slower, generation waits for it.
             while pending.open > _BATCHES_AHEAD * at_once:
                 pending.collect(block=True)
             tokens += sum(sample.tokens for samples in sampled for sample in samples)
-            bar.update(len(batch) * budget.samples)
+            bar.update(len(batch) * draws.samples)
             elapsed = bar.format_dict["elapsed"]
             bar.set_postfix({"tokens/s": _whole(tokens / max(elapsed, 1e-3)), "checked": pending.checked})
         bar.set_description(f"round {round} {stage}: last checks")

@@ -9,7 +9,7 @@ from stp.datasets.corpora import corpora
 from stp.models.prompts import two_roles
 from stp.report.report import write_file
 from stp.search.evaluate import proved_by_portfolio
-from stp.search.sample import Budget, Prover, attempt
+from stp.search.sample import Draws, Prover, attempt
 from stp.selfplay.needs import require_provers
 from stp.selfplay.seed_model import seed_model
 from stp.settings import Settings
@@ -43,7 +43,7 @@ def build(path: Path, settings: Settings, candidates: int) -> None:
         easy = proved_by_portfolio(prover, tried)
         hard = [s for s in tried if s.key not in easy]
         store.add_statements(hard, 0, "train")
-        attempt(store, prover, 0, "evaluate", hard, Budget(_SAMPLES, 1.0, settings.seed))
+        attempt(store, prover, 0, "evaluate", hard, Draws(_SAMPLES, 1.0, settings.seed))
         proved = {key for key, tally in store.tallies(0, "evaluate").items() if tally.proved}
     keys = [s.key for s in hard if s.key not in proved]
     write_file(path, "".join(f"{key}\n" for key in keys))

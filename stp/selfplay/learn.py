@@ -17,8 +17,8 @@ from stp.selfplay.guide import guide_scores, judged_scores, novelty
 from stp.selfplay.reweight import reweight
 from stp.selfplay.seed_model import copy_model, seed_data
 from stp.selfplay.select import (
-    CorrectProof,
-    Outcome,
+    Attempted,
+    KnownProof,
     WeightedProof,
     conjecturer_set,
     prover_set,
@@ -164,19 +164,19 @@ def conjecturer_example(style: PromptFormat, e: rows.ConjecturerText) -> Example
     return Example(prompt, signature_of(e.statement.text), e.weight)
 
 
-def _outcomes(store: Store, rounds: Iterable[int]) -> list[Outcome]:
+def _outcomes(store: Store, rounds: Iterable[int]) -> list[Attempted]:
     """What every statement attempted in these rounds got, once a round, with the correct proofs that the
     model wrote: one that goals completed is a text that it does not write; learning it undoes what it can."""
     texts = {s.key: s.text for s in store.statements(split="train")}
     found = []
     for number in rounds:
-        proofs: dict[str, list[CorrectProof]] = {}
+        proofs: dict[str, list[KnownProof]] = {}
         for p in store.correct_proofs(number, number):
             if p.count:
                 premises = frozenset(premise.name for premise in p.premises)
-                proofs.setdefault(p.statement, []).append(CorrectProof(p.text, p.heartbeats, premises))
+                proofs.setdefault(p.statement, []).append(KnownProof(p.text, p.heartbeats, premises))
         found += [
-            Outcome(
+            Attempted(
                 key,
                 tally.attempts,
                 tally.proved if key in proofs else 0,
@@ -191,7 +191,7 @@ def _outcomes(store: Store, rounds: Iterable[int]) -> list[Outcome]:
 
 
 def _weights(
-    store: Store, readers: Readers, round: int, kept: list[Outcome], settings: SelectSettings, seed: int
+    store: Store, readers: Readers, round: int, kept: list[Attempted], settings: SelectSettings, seed: int
 ) -> tuple[list[float], dict[str, Any]]:
     """Step 7, on embeddings of the bare signatures; then the factors of memory and guide, where wanted. Also
     how many conjectures a judge scored."""
@@ -224,7 +224,7 @@ def _weights(
     return [float(w) for w in weights], stats
 
 
-def _seeds(store: Store, round: int, kept: list[Outcome]) -> list[Statement]:
+def _seeds(store: Store, round: int, kept: list[Attempted]) -> list[Statement]:
     """The statement that each conjecture was made from."""
     seed_of = {row.statement: row.seed for row in store.conjectures(round, rows.Outcome.KEPT)}
     statements = {s.key: s for s in store.statements()}

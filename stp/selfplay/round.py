@@ -25,7 +25,7 @@ from stp.models.prompts import PromptFormat, prompt_format, two_roles
 from stp.report.experiment import fewest_steps
 from stp.report.report import summary, write_html, write_metrics
 from stp.search.evaluate import evaluate, evaluate_portfolio, proved_by_portfolio
-from stp.search.sample import Budget, Prover, attempt
+from stp.search.sample import Draws, Prover, attempt
 from stp.selfplay import seeds
 from stp.selfplay.balance import balance_score, next_temperature
 from stp.selfplay.conjecture import conjecture
@@ -37,9 +37,9 @@ from stp.selfplay.logs import check_logs, log_round
 from stp.selfplay.needs import require
 from stp.selfplay.salvage import complete, lacked, salvage
 from stp.selfplay.seed_model import seed_model, start_model
-from stp.selfplay.select import Tally, attempt_targets
+from stp.selfplay.select import Rated, attempt_targets
 from stp.settings import Settings
-from stp.store.rows import Tally as StoredTally
+from stp.store.rows import Tally
 from stp.store.store import Store
 from stp.types import Source
 from stp.verify.pool import Checkers, default_cache, open_pools
@@ -147,27 +147,27 @@ class Play:
 
     def gate(self, number: int) -> Stats:
         """Step 3; at most as many are kept as statements are unproved, so the budget is split evenly."""
-        wanted = min(self.settings.conjecture.keep, sum(t.proved == 0 for t in self.tallies(number)))
+        wanted = min(self.settings.conjecture.keep, sum(t.proved == 0 for t in self.rated(number)))
         return dict(gate(self.store, self.pool, number, self.settings, wanted, self.stream(number, "gate")))
 
     def attempt(self, number: int) -> Stats:
         """Steps 4 and 5: K proofs of each statement, in two parts for conjectures where K is adaptive."""
         settings, store = self.settings.attempt, self.store
         prover, temperature = self.prover(number - 1), self.temperature(number)
-        targets = set(attempt_targets(self.tallies(number), settings, self.stream(number, "retry")))
+        targets = set(attempt_targets(self.rated(number), settings, self.stream(number, "retry")))
         dataset = [s for s in store.statements(source=Source.DATASET, split="train") if s.key in targets]
         conjectures = store.statements(source=Source.CONJECTURE, round=number)
         conjectures += lacked(store, number, self.settings.conjecture.salvage)
         plan = [(dataset + conjectures, settings.samples)]
         if 0 < settings.probe_samples < settings.samples:
-            budget = Budget(settings.probe_samples, temperature, self.stream(number, "probe"))
-            attempt(store, prover, number, "probe", conjectures, budget)
+            draws = Draws(settings.probe_samples, temperature, self.stream(number, "probe"))
+            attempt(store, prover, number, "probe", conjectures, draws)
             easy = above_band(store.tallies(number, "probe"), self.settings)
             hard = [s for s in conjectures if s.key not in easy]
             plan = [(dataset, settings.samples), (hard, settings.samples - settings.probe_samples)]
         for statements, samples in plan:
-            budget = Budget(samples, temperature, self.stream(number, "attempt"))
-            attempt(store, prover, number, "attempt", statements, budget)
+            draws = Draws(samples, temperature, self.stream(number, "attempt"))
+            attempt(store, prover, number, "attempt", statements, draws)
         return {
             "statements": len(dataset) + len(conjectures),
             "temperature": temperature,
@@ -214,12 +214,12 @@ class Play:
             self.store.add_evaluations(rows)
             return {"solved": sum(r.proved > 0 for r in rows), "statements": len(rows), **self.easy(number)}
         held_out = self.store.statements(split="test")
-        budget = Budget(settings.samples, settings.temperature, self.stream(0, "evaluate"))
+        draws = Draws(settings.samples, settings.temperature, self.stream(0, "evaluate"))
         prover = self.prover(number)
         rows = []
         for corpus in self.corpora:
             statements = [s for s in held_out if s.system is corpus.system]
-            rows += evaluate(self.store, prover, number, corpus.name, statements, budget)
+            rows += evaluate(self.store, prover, number, corpus.name, statements, draws)
             if number == 0:
                 rows += evaluate_portfolio(prover, number, corpus.name, statements, settings.samples)
         self.store.add_evaluations(rows)
@@ -245,12 +245,12 @@ class Play:
         log_round(self.store, self.folder, self.settings.report.logs, number)
         return {}
 
-    def tallies(self, number: int) -> list[Tally]:
+    def rated(self, number: int) -> list[Rated]:
         """What the dataset's training statements got in the rounds before this one; false ones left out."""
         pooled, false = self.store.pooled_rates(1, number - 1), disproved(self.store)
         keys = [s.key for s in self.store.statements(source=Source.DATASET, split="train")]
         return [
-            Tally(key, t.attempts, t.proved) if (t := pooled.get(key)) else Tally(key, 0, 0)
+            Rated(key, t.attempts, t.proved) if (t := pooled.get(key)) else Rated(key, 0, 0)
             for key in keys
             if key not in false
         ]
@@ -349,7 +349,7 @@ class Play:
         self._prover = self._loaded = None
 
 
-def above_band(tallies: dict[str, StoredTally], settings: Settings) -> set[str]:
+def above_band(tallies: dict[str, Tally], settings: Settings) -> set[str]:
     """Keys of those proved so often in the probe that K samples cannot end in the band any more."""
     most = settings.select.band_high * settings.attempt.samples
     return {key for key, tally in tallies.items() if tally.proved > most}

@@ -17,7 +17,7 @@ from stp.settings import AttemptSettings, ConjectureSettings, RefreshSettings, S
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class Rated:
     """How often a statement was tried and proved, with multiplicity; void attempts are left out."""
 
     key: str
@@ -30,7 +30,7 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True)
-class CorrectProof:
+class KnownProof:
     """A proof that was checked, what that cost, and the names of the library theorems it uses."""
 
     text: str
@@ -39,7 +39,7 @@ class CorrectProof:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome(Tally):
+class Attempted(Rated):
     """What attempting a statement gave, with at least one of `proofs` if `proved` is above 0.
 
     `lemma` is the one that the conjecturer read, None the trivial one.
@@ -47,7 +47,7 @@ class Outcome(Tally):
 
     statement: str
     lemma: str | None
-    proofs: tuple[CorrectProof, ...]
+    proofs: tuple[KnownProof, ...]
 
     @property
     def uses_lemma(self) -> bool:
@@ -129,14 +129,14 @@ def _samples_each(inputs: int, settings: ConjectureSettings) -> int:
     return max(1, min(settings.samples_total // max(1, inputs), settings.samples_per_input))
 
 
-def attempt_targets(tallies: Iterable[Tally], settings: AttemptSettings, seed: int) -> list[str]:
+def attempt_targets(tallies: Iterable[Rated], settings: AttemptSettings, seed: int) -> list[str]:
     """Step 4: keys of the dataset statements to try, sorted.
 
     The never-solved and the rarely solved always; each other one by a coin of its own, so that no
     statement's coin depends on which others there are.
     """
 
-    def tried(tally: Tally) -> bool:
+    def tried(tally: Rated) -> bool:
         if tally.proved == 0 or tally.pass_rate < settings.solved_pass_rate:
             return True
         return Random(f"{seed}/retry/{tally.key}").random() < settings.solved_retry_frac
@@ -144,7 +144,7 @@ def attempt_targets(tallies: Iterable[Tally], settings: AttemptSettings, seed: i
     return sorted(tally.key for tally in tallies if tried(tally))
 
 
-def conjecturer_set(outcomes: Iterable[Outcome], settings: SelectSettings) -> list[Outcome]:
+def conjecturer_set(outcomes: Iterable[Attempted], settings: SelectSettings) -> list[Attempted]:
     """Step 6, before re-weighting: this round's barely proved conjectures, sorted by key.
 
     A conjecture that came from several inputs is kept once, from one whose lemma was used if there is
@@ -159,14 +159,14 @@ def conjecturer_set(outcomes: Iterable[Outcome], settings: SelectSettings) -> li
     trivial = sorted((o for o in distinct if not o.uses_lemma), key=lambda o: (o.lemma is not None, o.key))
     cap = ceil(settings.trivial_lemma_cap_frac * len(distinct))
     kept = useful + [replace(outcome, lemma=None) for outcome in trivial[:cap]]
-    groups: dict[str | None, list[Outcome]] = {}
+    groups: dict[str | None, list[Attempted]] = {}
     for outcome in sorted(kept, key=lambda o: (o.elegancy, o.key)):
         groups.setdefault(outcome.lemma if settings.elegancy_by == "lemma" else None, []).append(outcome)
     elegant = (o for group in groups.values() for o in group[int(settings.elegancy_drop_frac * len(group)) :])
     return sorted(elegant, key=lambda o: o.key)
 
 
-def prover_set(outcomes: Iterable[Outcome], settings: SelectSettings) -> list[WeightedProof]:
+def prover_set(outcomes: Iterable[Attempted], settings: SelectSettings) -> list[WeightedProof]:
     """Step 8: weighted correct proofs of the statements that are not easy, sorted by (key, proof).
 
     Pass the outcomes of the replayed rounds, each attempted statement once a round: those of one key are
@@ -184,7 +184,7 @@ def prover_set(outcomes: Iterable[Outcome], settings: SelectSettings) -> list[We
 
 
 def refresh_set(
-    outcomes: Iterable[Outcome], settings: RefreshSettings, char_decay: float
+    outcomes: Iterable[Attempted], settings: RefreshSettings, char_decay: float
 ) -> list[WeightedProof]:
     """Proofs to train on from the seed model: of statements of all rounds that are hard, at most so many of
     each, with weight exp(-char_decay · characters)."""
@@ -196,7 +196,7 @@ def refresh_set(
 
 
 def _hard_proofs(
-    outcomes: Iterable[Outcome], pass_rate: float, most: int
+    outcomes: Iterable[Attempted], pass_rate: float, most: int
 ) -> Iterator[tuple[str, list[tuple[str, int]]]]:
     """Each statement proved at up to this pooled rate, with its distinct proofs and the least heartbeats
     of each: all, or the shortest `most`."""

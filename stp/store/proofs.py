@@ -14,6 +14,14 @@ from stp.types import CheckResult, Premise, Statement, Verdict
 _PAGE_ROWS = 4096
 #: What rates count: the attempts of a round.
 _TRIED = "('probe', 'attempt', 'complete')"
+#: Correct proofs of attempts and seeds, of the rounds from one to another, of conjectures too or not.
+_CORRECT = (
+    "FROM attempts a CROSS JOIN checks c ON c.proof = a.proof"
+    " CROSS JOIN proofs p ON p.key = a.proof CROSS JOIN statements s ON s.key = a.statement"
+    f" WHERE a.stage IN {_TRIED[:-1]}, 'seed') AND a.round BETWEEN ? AND ?"
+    " AND c.verdict = 'proved' AND s.split IS NOT 'test'"
+    " AND (? OR s.source NOT IN ('conjecture', 'negation'))"
+)
 
 
 class Proofs(Connection):
@@ -258,17 +266,17 @@ class Proofs(Connection):
         rows = self._rows(
             "SELECT p.key, p.statement, p.text, MIN(a.round),"
             " SUM(a.count * (a.stage NOT IN ('seed', 'complete'))),"
-            " c.heartbeats, c.premises FROM attempts a CROSS JOIN checks c ON c.proof = a.proof"
-            " CROSS JOIN proofs p ON p.key = a.proof CROSS JOIN statements s ON s.key = a.statement"
-            f" WHERE a.stage IN {_TRIED[:-1]}, 'seed') AND a.round BETWEEN ? AND ?"
-            " AND c.verdict = 'proved' AND s.split IS NOT 'test'"
-            " AND (? OR s.source NOT IN ('conjecture', 'negation'))"
-            " GROUP BY p.key ORDER BY p.statement, p.key",
+            f" c.heartbeats, c.premises {_CORRECT} GROUP BY p.key ORDER BY p.statement, p.key",
             first,
             last,
             conjectures,
         )
         return [CorrectProof(*(*columns, _premises(premises))) for *columns, premises in rows]
+
+    def count_correct(self, round: int, *, conjectures: bool = True) -> int:
+        """How many `correct_proofs` a round has."""
+        ((count,),) = self._rows(f"SELECT COUNT(DISTINCT p.key) {_CORRECT}", round, round, conjectures)
+        return int(count)
 
     def shortest_proofs(self, first: int, last: int) -> dict[str, str]:
         """Of each statement with correct proofs in these rounds the shortest, of equals the first by key."""

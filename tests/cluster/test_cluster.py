@@ -19,7 +19,7 @@ from stp.datasets import lean_core
 from stp.errors import UsageError
 from stp.models.backend import open_generator
 from stp.models.prompts import prompt_format
-from stp.search.sample import Budget, Prover, attempt
+from stp.search.sample import Draws, Prover, attempt
 from stp.selfplay.seed_model import seed_model
 from stp.settings import ModelSettings, TrainSettings, VerifySettings
 from stp.store.store import Store
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.programs
 
 VERIFY = VerifySettings(pool="ray", workers=1, heartbeats=8_000)
 MODEL = ModelSettings(replicas=2, batch_size=8)
-BUDGET = Budget(samples=4, temperature=1.0, seed=0)
+DRAWS = Draws(samples=4, temperature=1.0, seed=0)
 _STATEMENTS = 40
 
 
@@ -56,7 +56,7 @@ def play(store: Store, model: ModelSettings, pool: Pool) -> None:
     statements = lean_core.load("train")[:_STATEMENTS]
     with store.atomic():
         store.add_statements(statements, 0, "train")
-    attempt(store, prover, 1, "attempt", statements, BUDGET)
+    attempt(store, prover, 1, "attempt", statements, DRAWS)
     generator.close()
 
 
@@ -100,7 +100,7 @@ def test_nodes_killed_at_random_change_nothing(cluster: Any, lean_pool: Pool, tm
     with Store(tmp_path / "calm/stp.sqlite") as calm, Store(tmp_path / "stormy/stp.sqlite") as stormy:
         play(calm, ModelSettings(batch_size=16), lean_pool)
         assert calm.differences(stormy) == []
-        assert sum(calm.verdicts(1).values()) == _STATEMENTS * BUDGET.samples
+        assert sum(calm.verdicts(1).values()) == _STATEMENTS * DRAWS.samples
 
 
 def test_a_head_without_workers_is_said(cluster: Any, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from stp.models.base import Sample
 from stp.models.prompts import Prompt, prompt_format
 from stp.search import sample
-from stp.search.sample import Budget, Prover, attempt
+from stp.search.sample import Draws, Prover, attempt
 from stp.settings import ModelSettings, VerifySettings
 from stp.store.store import Store
 from stp.syntax.lean import make_statement
@@ -23,7 +23,7 @@ from stp.verify.pool import Pool
 STATEMENTS = [make_statement(f"theorem t : {i} = {i}", "", Source.DATASET) for i in range(12)]
 #: A slot and four samples a statement: each batch is one statement's.
 MODEL = ModelSettings(batch_size=1)
-BUDGET = Budget(samples=4, temperature=1.0, seed=0)
+DRAWS = Draws(samples=4, temperature=1.0, seed=0)
 
 
 @dataclass
@@ -64,7 +64,7 @@ def play(writer: Writer, host: Host) -> None:
     with Store() as store, Pool([lambda: host], "digest", None) as pool:
         store.add_statements(STATEMENTS, 0, "train")
         prover = Prover(writer, prompt_format("tiny"), pool, MODEL, VerifySettings())  # type: ignore[arg-type]
-        attempt(store, prover, 1, "attempt", STATEMENTS, BUDGET)
+        attempt(store, prover, 1, "attempt", STATEMENTS, DRAWS)
         assert store.verdicts(1) == {Verdict.PROVED: 4 * len(STATEMENTS)}
 
 

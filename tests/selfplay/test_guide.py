@@ -23,10 +23,9 @@ from stp.selfplay.learn import Readers, _weights
 from stp.selfplay.reweight import unit
 from stp.selfplay.round import Play, selfplay
 from stp.selfplay.seed_model import seed_model
-from stp.selfplay.select import Outcome
+from stp.selfplay.select import Attempted
 from stp.settings import ModelSettings, load
-from stp.store.rows import Conjecture, proof_key
-from stp.store.rows import Outcome as Kept
+from stp.store.rows import Conjecture, Outcome, proof_key
 from stp.store.store import Store
 from stp.syntax import isabelle
 from stp.syntax.lean import make_statement
@@ -159,12 +158,13 @@ def test_a_real_model_can_be_asked_to_judge() -> None:
 def test_a_judge_takes_the_place_of_the_measured_guide() -> None:
     seed = make_statement("theorem seed (n : Nat) : n = n", "", Source.DATASET)
     made = [make_statement(f"theorem c (n : Nat) : n = n + {i}", "", Source.CONJECTURE) for i in range(4)]
-    kept = [Outcome(s.key, 8, 1, s.text, None, ()) for s in made]
+    kept = [Attempted(s.key, 8, 1, s.text, None, ()) for s in made]
     select = load("sgs", ["judge.base=tiny"]).select
     with Store() as store:
         store.add_statements([seed, *made], 1, "train")
         store.add_conjectures(
-            Conjecture(1, 0, i, seed.key, None, None, None, "", Kept.KEPT, s.key) for i, s in enumerate(made)
+            Conjecture(1, 0, i, seed.key, None, None, None, "", Outcome.KEPT, s.key)
+            for i, s in enumerate(made)
         )
         judge = Scripted([["1"], ["1"], ["4"], ["2"]])
         opened = nullcontext((judge, prompt_format("stp")))
@@ -218,7 +218,7 @@ def test_memory_judge_and_round_s_model_are_loaded_one_at_a_time(
     play.store.add_statements([seed, *made], 0, "train")
     for number, s in enumerate(made, 1):
         play.store.add_conjectures(
-            [Conjecture(number, 0, 0, seed.key, None, None, None, "", Kept.KEPT, s.key)]
+            [Conjecture(number, 0, 0, seed.key, None, None, None, "", Outcome.KEPT, s.key)]
         )
         play.store.add_attempts(number, "attempt", [(s.key, "by grind", 1, 0), (s.key, "by rfl", 15, 0)])
         play.store.add_checks(

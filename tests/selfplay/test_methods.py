@@ -27,8 +27,7 @@ from stp.selfplay.salvage import complete, lacked, salvage, unfinished
 from stp.selfplay.seed_model import seed_data, seed_model
 from stp.selfplay.seeds import fill
 from stp.settings import Settings, TinySettings, load
-from stp.store.rows import Conjecture, Outcome, proof_key
-from stp.store.rows import Tally as StoredTally
+from stp.store.rows import Conjecture, Outcome, Tally, proof_key
 from stp.store.store import Store
 from stp.syntax.lean import make_statement
 from stp.types import CheckResult, Source, Statement, Verdict
@@ -352,7 +351,7 @@ def test_a_false_statement_leaves_the_pool_with_its_negation_proved(lean_pool: P
         negation = store.statement(proof.statement)
         assert negation
         assert (negation.source, negation.parents) == (Source.NEGATION, (false.key,))
-        assert [t.key for t in Play(store, Path(), load("tiny")).tallies(1)] == [true.key]
+        assert [t.key for t in Play(store, Path(), load("tiny")).rated(1)] == [true.key]
         assert disprove(store, lean_pool, load("tiny")) == {"disproved": 1}
         assert len(store.statements(source=Source.NEGATION)) == 1
 
@@ -397,7 +396,7 @@ def test_a_failed_proof_is_completed_by_proofs_of_the_goals_that_it_left_open(pl
     store.add_checks([(proof_key(key, proof), proved) for key, proof in proofs.items()])
     spent = store.generated_tokens()
     assert completions(play, 2) == (2, 1)
-    assert store.pooled_rates(2, 2)[target.key] == StoredTally(2, 2)
+    assert store.pooled_rates(2, 2)[target.key] == Tally(2, 2)
     assert store.first_proved()[target.key] == 2
     assert store.generated_tokens() == spent
     found = [proof.text for proof in store.correct_proofs(2, 2) if proof.statement == target.key]
@@ -407,7 +406,7 @@ def test_a_failed_proof_is_completed_by_proofs_of_the_goals_that_it_left_open(pl
     assert proofs.keys() <= taught
     assert target.key not in taught  # a completed proof is no text that the model could have written
     assert completions(play, 2) == (2, 1)  # again: nothing new
-    assert store.pooled_rates(2, 2)[target.key] == StoredTally(2, 2)
+    assert store.pooled_rates(2, 2)[target.key] == Tally(2, 2)
 
 
 def test_goals_of_goals_complete_the_proof_that_they_all_come_from(play_round: PlayRound) -> None:

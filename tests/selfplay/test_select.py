@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from stp.selfplay.learn import first_replayed, is_refresh
 from stp.selfplay.select import (
-    CorrectProof,
-    Outcome,
+    Attempted,
+    KnownProof,
+    Rated,
     SeedProof,
-    Tally,
     attempt_targets,
     conjecturer_set,
     prover_set,
@@ -31,17 +31,17 @@ NO_DROP = SelectSettings(elegancy_drop_frac=0, trivial_lemma_cap_frac=100)
 keys = st.text("abcdef", min_size=1, max_size=3)
 lemmas = st.sampled_from(["l1", "l2", "l3"])
 proofs = st.builds(
-    CorrectProof, st.text("xyz", min_size=1, max_size=30), st.integers(0, 10**6), st.frozensets(lemmas)
+    KnownProof, st.text("xyz", min_size=1, max_size=30), st.integers(0, 10**6), st.frozensets(lemmas)
 )
 
 
 @st.composite
-def outcomes(draw: st.DrawFn) -> Outcome:
+def outcomes(draw: st.DrawFn) -> Attempted:
     attempts = draw(st.integers(1, 16))
     proved = draw(st.integers(0, attempts))
     found = tuple(draw(st.lists(proofs, min_size=1, max_size=4))) if proved else ()
     statement = draw(st.text("pq", min_size=1, max_size=20))
-    return Outcome(draw(keys), attempts, proved, statement, draw(st.none() | lemmas), found)
+    return Attempted(draw(keys), attempts, proved, statement, draw(st.none() | lemmas), found)
 
 
 seed_proofs = st.builds(
@@ -49,16 +49,16 @@ seed_proofs = st.builds(
 )
 
 
-def _outcome(key: str, proved: int = 1, lemma: str | None = "l1", **changes: object) -> Outcome:
-    proof = CorrectProof("by simp", 100, frozenset({"l1"}))
-    return replace(Outcome(key, 8, proved, "theorem t : p", lemma, (proof,)), **changes)  # type: ignore[arg-type]
+def _outcome(key: str, proved: int = 1, lemma: str | None = "l1", **changes: object) -> Attempted:
+    proof = KnownProof("by simp", 100, frozenset({"l1"}))
+    return replace(Attempted(key, 8, proved, "theorem t : p", lemma, (proof,)), **changes)  # type: ignore[arg-type]
 
 
 # -- step 6 ------------------------------------------------------------------------------------------
 
 
 @given(st.lists(outcomes(), max_size=20), st.randoms())
-def test_conjecturer_set_does_not_depend_on_order(found: list[Outcome], rng) -> None:  # type: ignore[no-untyped-def]
+def test_conjecturer_set_does_not_depend_on_order(found: list[Attempted], rng) -> None:  # type: ignore[no-untyped-def]
     found = list({(o.key, o.lemma): o for o in found}.values())
     expected = conjecturer_set(found, SELECT)
     rng.shuffle(found)
@@ -66,7 +66,7 @@ def test_conjecturer_set_does_not_depend_on_order(found: list[Outcome], rng) -> 
 
 
 @given(st.lists(outcomes(), max_size=20))
-def test_conjecturer_set_is_barely_provable_once_each_and_capped(found: list[Outcome]) -> None:
+def test_conjecturer_set_is_barely_provable_once_each_and_capped(found: list[Attempted]) -> None:
     kept = conjecturer_set(found, SelectSettings(elegancy_drop_frac=0))
     assert all(0 < outcome.pass_rate <= SELECT.band_high for outcome in kept)
     assert len({outcome.key for outcome in kept}) == len(kept)
@@ -108,7 +108,7 @@ def test_the_least_elegant_fifth_goes() -> None:
 
 
 def test_elegancy_is_of_the_shortest_proof() -> None:
-    outcome = _outcome("a", statement="1234", proofs=(CorrectProof("123456"), CorrectProof("12")))
+    outcome = _outcome("a", statement="1234", proofs=(KnownProof("123456"), KnownProof("12")))
     assert outcome.elegancy == 0.5
 
 
@@ -116,7 +116,7 @@ def test_elegancy_is_of_the_shortest_proof() -> None:
 
 
 @given(st.lists(outcomes(), max_size=20), st.randoms())
-def test_prover_set_takes_each_proof_of_what_is_not_easy_once(found: list[Outcome], rng) -> None:  # type: ignore[no-untyped-def]
+def test_prover_set_takes_each_proof_of_what_is_not_easy_once(found: list[Attempted], rng) -> None:  # type: ignore[no-untyped-def]
     examples = prover_set(found, SELECT)
     expected = set()
     for key in {outcome.key for outcome in found}:
@@ -129,7 +129,7 @@ def test_prover_set_takes_each_proof_of_what_is_not_easy_once(found: list[Outcom
 
 
 @given(st.lists(outcomes(), max_size=10))
-def test_the_weights_of_one_statement_sum_to_at_most_one(found: list[Outcome]) -> None:
+def test_the_weights_of_one_statement_sum_to_at_most_one(found: list[Attempted]) -> None:
     total: Counter[str] = Counter()
     for example in prover_set(found, SELECT):
         assert 0 < example.weight <= 1
@@ -138,7 +138,7 @@ def test_the_weights_of_one_statement_sum_to_at_most_one(found: list[Outcome]) -
 
 
 def test_a_weight_is_the_formula() -> None:
-    found = (CorrectProof("x" * 100, 120_500), CorrectProof("y" * 50, 0), CorrectProof("y" * 50, 7))
+    found = (KnownProof("x" * 100, 120_500), KnownProof("y" * 50, 0), KnownProof("y" * 50, 7))
     first, second = prover_set([_outcome("a", 3, proofs=found)], SELECT)
     assert first.weight == pytest.approx(exp(-0.1) * exp(-0.02) / 2)
     assert second.weight == pytest.approx(exp(-0.05) / 2)
@@ -197,12 +197,12 @@ def test_a_popular_lemma_stops_at_its_cap() -> None:
 # -- step 4 ------------------------------------------------------------------------------------------
 
 tallies = st.builds(
-    lambda key, proved, more: Tally(key, proved + more, proved), keys, st.integers(0, 8), st.integers(0, 8)
+    lambda key, proved, more: Rated(key, proved + more, proved), keys, st.integers(0, 8), st.integers(0, 8)
 )
 
 
 @given(st.lists(tallies, max_size=30, unique_by=lambda t: t.key), st.integers(0, 5))
-def test_the_unsolved_and_the_rarely_solved_are_always_tried(found: list[Tally], seed: int) -> None:
+def test_the_unsolved_and_the_rarely_solved_are_always_tried(found: list[Rated], seed: int) -> None:
     hard = {t.key for t in found if t.proved == 0 or t.proved / t.attempts < 0.35}
     assert set(attempt_targets(found, AttemptSettings(solved_retry_frac=0), seed)) == hard
     assert attempt_targets(found, AttemptSettings(solved_retry_frac=1), seed) == sorted(t.key for t in found)
@@ -215,7 +215,7 @@ def test_the_unsolved_and_the_rarely_solved_are_always_tried(found: list[Tally],
 
 
 def test_easy_statements_are_tried_again_at_their_rate() -> None:
-    found = [Tally(f"k{i}", 8, 8) for i in range(2000)]
+    found = [Rated(f"k{i}", 8, 8) for i in range(2000)]
     chosen = attempt_targets(found, AttemptSettings(solved_retry_frac=0.05), 0)
     assert len(chosen) == pytest.approx(100, abs=40)
     assert attempt_targets(found, AttemptSettings(solved_retry_frac=0.05), 1) != chosen
@@ -225,8 +225,8 @@ def test_easy_statements_are_tried_again_at_their_rate() -> None:
 
 
 def test_the_least_elegant_fifth_of_each_lemma_goes() -> None:
-    def proof(lemma: str, chars: int) -> tuple[CorrectProof, ...]:
-        return (CorrectProof("x" * chars, 0, frozenset({lemma})),)
+    def proof(lemma: str, chars: int) -> tuple[KnownProof, ...]:
+        return (KnownProof("x" * chars, 0, frozenset({lemma})),)
 
     found = [_outcome(f"a{i}", lemma="l1", proofs=proof("l1", 10 + i)) for i in range(5)]
     found += [_outcome(f"b{i}", lemma="l2", proofs=proof("l2", 90 + i)) for i in range(5)]
@@ -236,14 +236,14 @@ def test_the_least_elegant_fifth_of_each_lemma_goes() -> None:
 
 
 def test_at_most_so_many_proofs_of_a_statement_the_shortest() -> None:
-    proofs = tuple(CorrectProof("x" * n) for n in (5, 3, 9))
+    proofs = tuple(KnownProof("x" * n) for n in (5, 3, 9))
     kept = prover_set([_outcome("a", proofs=proofs)], SelectSettings(proofs_per_statement=2))
     assert [p.proof for p in kept] == ["xxx", "xxxxx"]
     assert kept[0].weight == pytest.approx(exp(-0.003) / 2)
 
 
 def test_a_refresh_takes_the_hard_statements_of_all_rounds_by_length_alone() -> None:
-    hard = [_outcome("a", 1), _outcome("a", 1, proofs=(CorrectProof("other", 10**9),))]
+    hard = [_outcome("a", 1), _outcome("a", 1, proofs=(KnownProof("other", 10**9),))]
     easy = _outcome("b", 3)
     kept = refresh_set([*hard, easy], RefreshSettings(), 0.001)
     assert [(p.key, p.proof) for p in kept] == [("a", "by simp"), ("a", "other")]

@@ -144,8 +144,12 @@ def _native_missing() -> str | None:
     for name in ("lake", "lean"):
         if shutil.which(name) is None:
             return f"{name} is not on PATH"
-    built = project_dir() / ".lake" / "build" / "lib" / "lean" / "STP" / "Checker.olean"
+    built = _built(project_dir()) / "STP" / "Checker.olean"
     return None if built.is_file() else f"{built} is missing"
+
+
+def _built(project: Path) -> Path:
+    return project / ".lake" / "build" / "lib" / "lean"
 
 
 def _native() -> Toolchain:
@@ -159,7 +163,9 @@ def _native() -> Toolchain:
     except (OSError, subprocess.SubprocessError) as error:
         raise ToolchainError(f"native Lean does not answer `lean --version` in {project}: {error}") from None
     manifest = project / "lake-manifest.json"
-    parts = (version, manifest.read_text() if manifest.is_file() else "", *_sources(project))
+    # An import of what is not built yet is a bad statement, until it is built.
+    built = (_built(project) / "Slim.olean").is_file()
+    parts = (version, manifest.read_text() if manifest.is_file() else "", str(built), *_sources(project))
     return Toolchain("native", project, lake.parent, _digest(parts))
 
 
