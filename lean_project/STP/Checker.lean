@@ -124,7 +124,7 @@ def runCommand (input : Parser.InputContext) (state : Elab.Command.State) (stx :
     IO Elab.Command.State := do
   let context : Elab.Command.Context :=
     { fileName := input.fileName, fileMap := input.fileMap, snap? := none, cancelTk? := none }
-  let ref ← IO.mkRef { state with messages := {} }
+  let ref ← IO.mkRef { state with messages := {}, scopes := atOnce state.scopes }
   let outcome ← (Elab.Command.elabCommandTopLevel stx context ref).toBaseIO
   match outcome with
   | .ok _ => ref.get
@@ -134,6 +134,11 @@ def runCommand (input : Parser.InputContext) (state : Elab.Command.State) (stx :
     let message : Message :=
       { fileName := input.fileName, pos := ⟨1, 0⟩, severity := .error, data := .ofFormat data }
     return { after with messages := after.messages.add message }
+where
+  /-- The same scopes, in which nothing is left to be elaborated when the command has ended. -/
+  atOnce : List Elab.Command.Scope → List Elab.Command.Scope
+    | [] => []
+    | scope :: rest => { scope with opts := scope.opts.set `Elab.async false } :: rest
 
 /-- A message of Lean's: lines from 1, columns in characters from 0, all 0 where it belongs to no place. -/
 structure Said where
@@ -191,10 +196,12 @@ def saidJson (s : Said) : Json :=
 /-! ## Syntax -/
 
 /-- Kinds that run code of the submission's own while it is elaborated, or change how things are
-declared. -/
+declared. Those of the last two lines quote syntax: what a quotation holds in `$(…)` is code of whatever quotes it. -/
 def forbiddenKinds : List String :=
   ["runTac", "byElab", "runElab", "runMeta", "nativeDecide", "unsafe", "elabStx", "declareSyntaxCat",
-   "includeStr", "inheritDoc"]
+   "includeStr", "inheritDoc",
+   "quot", "quotSeq", "precheckedQuot", "dynamicQuot", "antiquot", "antiquot_scope", "antiquot_splice",
+   "antiquot_suffix_splice", "token_antiquot"]
 
 /-- What a text may be made of. -/
 structure Rules where
@@ -204,8 +211,8 @@ structure Rules where
   commands : List String
   /-- Attributes; every other one is refused. -/
   attributes : List String
-  /-- Options that may be set; none: all. -/
-  options : Option (List Name)
+  /-- Options that may be set, with those below them; every other one is refused. -/
+  options : List Name
 
 /-- What a theorem and its proof are made of. -/
 def theoremRules : Rules where
@@ -215,7 +222,7 @@ def theoremRules : Rules where
      -- `open … in` changes how the proof is read, and its type is compared anyway.
      "openSimple", "openOnly", "openHiding", "openRenaming", "openScoped"]
   attributes := []
-  options := some [`maxRecDepth]
+  options := [`maxRecDepth]
 
 /-- What a file of definitions and theorems is made of: no axioms, no notation, no code that runs. -/
 def fileRules : Rules where
@@ -234,7 +241,7 @@ def fileRules : Rules where
   options := theoremRules.options
 
 /-- What headers and specs are made of: nothing that runs either, but axioms, which no proof may rest on, notation,
-and any option. -/
+and options of how things are read, found and shown. -/
 def givenRules : Rules where
   wholes := together fileRules.wholes
     [`Lean.Parser.Command.notation, `Lean.Parser.Command.mixfix, ``Parser.Command.attribute, ``Parser.Command.export,
@@ -244,7 +251,10 @@ def givenRules : Rules where
     ["notation", "notationItem", "identPrec", "mixfix", "infix", "infixl", "infixr", "prefix", "postfix", "attribute",
      "eraseAttr", "export", "omit", "include", "axiom", "opaque", "check", "print", "printAxioms"]
   attributes := together fileRules.attributes ["match_pattern"]
-  options := none
+  options := together theoremRules.options
+    [`maxHeartbeats, `maxSynthPendingDepth, `autoImplicit, `relaxedAutoImplicit, `pp, `linter, `warn, `warningAsError,
+     `synthInstance, `tactic, `hygiene, `quotPrecheck, `checkBinderAnnotations, `structureDiamondWarning, `backward,
+     `exponentiation, `grind, `simprocs, `aesop, `push_cast]
 
 /-- The last part of a name, and the name without it. -/
 def splitLast : Name → Name × String
@@ -282,6 +292,11 @@ partial def areSettings : List Syntax → Bool
   | stx :: rest => isSetting stx && areSettings rest
 end
 
+/-- Is a name one of the others, or below one? -/
+def isBelow (name : Name) : List Name → Bool
+  | [] => false
+  | n :: rest => n.isPrefixOf name || isBelow name rest
+
 mutual
 /-- The first forbidden thing in a syntax tree. -/
 partial def forbiddenIn (rules : Rules) (stx : Syntax) : Option String :=
@@ -298,10 +313,7 @@ partial def forbiddenIn (rules : Rules) (stx : Syntax) : Option String :=
     else if last == "set_option" || last == "setOption" then -- the latter is `grind`'s own
       match args.toList with
       | _ :: .ident _ _ name _ :: rest =>
-        let isAllowed := match rules.options with
-          | some names => memName name names
-          | none => true
-        if isAllowed then forbiddenInList rules rest else some ("set_option " ++ name.toString false)
+        if isBelow name rules.options then forbiddenInList rules rest else some ("set_option " ++ name.toString false)
       | _ => some (kind.toString false)
     else forbiddenInList rules args.toList
   | _ => none
@@ -411,9 +423,13 @@ Lean runs some of what it elaborates: the value of a tactic's setting, a tactic 
 statement, a spec or a header, but notation and settings that call nothing of their own. A process that is told to trust
 compiles headers and specs too, but nothing that a submission may have changed. -/
 
+/-- Constants of the library that are no plain part of anything: one stands for what is missing, one runs what it is
+given. -/
+def notPlainParts : List Name := [`sorryAx, `Lean.Environment.unsafeRunMetaM]
+
 /-- Is an expression built by application alone, of literals and safe constants of the given environment? -/
 def isPlain (base : Environment) : Expr → Bool
-  | .const n _ => n != `sorryAx && (match base.find? n with
+  | .const n _ => !(memName n notPlainParts) && (match base.find? n with
     | some info => !info.isUnsafe
     | none => false)
   | .app f a => isPlain base f && isPlain base a
@@ -434,17 +450,34 @@ def isEvaluated : Name → Bool
 def areOwn (base before : Environment) (known : NameSet) : List Name → Bool
   | [] => true
   | n :: rest =>
-    ((base.find? n).isSome || known.contains n || (before.find? n).isNone) && areOwn base before known rest
+    !(memName n notPlainParts) && ((base.find? n).isSome || known.contains n || (before.find? n).isNone)
+      && areOwn base before known rest
 
-/-- May the definitions be compiled? Plain settings may, and those of a command whose code may run, where they call
-nothing but what was compiled so before. -/
-def mayCompile (base before env : Environment) (known : Option NameSet) : List Name → Bool
+/-- Is there an identifier in the tree that is named as Lean names the tactics of `autoParam`? -/
+partial def namesTactic : Syntax → Bool
+  | .node _ _ args => anyOf args.toList
+  | .ident _ _ name _ => hasPart "_auto".toList (name.toString false).toList
+  | _ => false
+where
+  /-- The same of a list of trees. -/
+  anyOf : List Syntax → Bool
+    | [] => false
+    | stx :: rest => namesTactic stx || anyOf rest
+
+/-- Is it the syntax of a tactic that stands in the command, behind a parameter or field? Such data are made by Lean alone:
+no name in the command is like theirs. -/
+def isTactic (stx : Syntax) (name : Name) (info : ConstantInfo) : Bool :=
+  startsWithChars (splitLast name).2.toList "_auto".toList && info.type.isConstOf `Lean.Syntax && !(namesTactic stx)
+
+/-- May the definitions of a command be compiled? Plain settings may, and plain tactics, which are data; and those of a
+command whose code may run, where they call nothing but what was compiled so before. -/
+def mayCompile (base before env : Environment) (known : Option NameSet) (stx : Syntax) : List Name → Bool
   | [] => true
   | name :: rest => (match env.find? name with
     | some info => info.hasValue && (match known with
       | some names => areOwn base before names info.value!.getUsedConstants.toList
-      | none => isEvaluated name && isPlain base info.value!)
-    | none => false) && mayCompile base before env known rest
+      | none => (isEvaluated name || isTactic stx name info) && isPlain base info.value!)
+    | none => false) && mayCompile base before env known stx rest
 
 /-- Names added to a set. -/
 def joinAll (set : NameSet) : List Name → NameSet
@@ -457,7 +490,7 @@ def isNotation (stx : Syntax) : Bool :=
   stx.isOfKind `Lean.Parser.Command.notation || stx.isOfKind `Lean.Parser.Command.mixfix
 
 /-- Runs a command. Of one that is given (a header's, a spec's) notation is compiled, and all with `code`, which holds what
-was compiled before; of any other only plain settings. -/
+was compiled before; of any other only plain settings and tactics. `base` is what is imported. -/
 def runGuarded (base : Environment) (given : Bool) (code : Option (IO.Ref NameSet)) (input : Parser.InputContext)
     (state : Elab.Command.State) (stx : Syntax) : IO Elab.Command.State := do
   let compile ← compileDeclsRef.get
@@ -467,7 +500,7 @@ def runGuarded (base : Environment) (given : Bool) (code : Option (IO.Ref NameSe
       | true, some compiled => pure (some (← compiled.get))
       | true, none => pure (if isNotation stx then some {} else none)
       | false, _ => pure none
-    if mayCompile base state.env env known names.toList then
+    if mayCompile base state.env env known stx names.toList then
       compile names
       match given, code with
       | true, some compiled => compiled.modify fun set => joinAll set names.toList
@@ -493,6 +526,8 @@ structure Known where
 structure Header where
   /-- The text that it was made from. -/
   text : String
+  /-- What it imports: all that a check takes as given. -/
+  base : Environment
   /-- May headers and specs run code? -/
   trusting : Bool
   /-- Environment, scopes and options behind the header's last command. -/
@@ -545,7 +580,7 @@ def makeHeader (env : Environment) (trusting : Bool) (text : String) (input : Pa
     let hidden := match env.find? `Nat.add_comm with
       | some (.axiomInfo _) => true
       | _ => false
-    return .ok { text, trusting, state, hidden, known := ← IO.mkRef {}, printed := ← IO.mkRef (Json.mkObj []) }
+    return .ok { text, base := env, trusting, state, hidden, known := ← IO.mkRef {}, printed := ← IO.mkRef (Json.mkObj []) }
 
 /-- The modules that a text imports, and where its commands begin. -/
 def importsOf (input : Parser.InputContext) : IO (Except Said (List Name × Parser.ModuleParserState)) := do
@@ -605,7 +640,7 @@ def elabStatement (header : Header) (text : String) (origin : Option Name) : IO 
       else (scopeOf header.state).currNamespace ++ name
     if (header.state.env.find? full).isSome then
       return .error (plain s!"the name {full.toString false} is taken")
-    let after ← runGuarded header.state.env false none input header.state stx
+    let after ← runGuarded header.base false none input header.state stx
     let errors ← errorsOf after.messages
     match errors with
     | e :: _ => return .error e
@@ -637,11 +672,11 @@ def constantsOf (info : ConstantInfo) : List Name :=
 structure Replay where
   /-- Holds what was added so far. -/
   env : Kernel.Environment
-  /-- May the submission declare types of its own? -/
-  types : Bool
-  /-- The submission's constants that were met. -/
+  /-- Whose types may be added; none: the submission's too. -/
+  types : Option Environment
+  /-- Constants of header and submission that were met. -/
   added : NameSet := {}
-  /-- The header's constants that they mention. -/
+  /-- Imported constants that they mention. -/
   used : NameSet := {}
   /-- What was added, latest first. -/
   declarations : List Declaration := []
@@ -864,7 +899,7 @@ where
     | c :: rest => ofConstructors (c.name :: declared) (together c.type.getUsedConstants.toList mentioned) rest
 
 mutual
-/-- Adds a constant of the submission to the kernel environment, those that it needs first. -/
+/-- Adds a constant of header or submission to the kernel environment, those that it needs first. -/
 partial def replay (submitted base : Environment) (acc : Replay) (name : Name) :
     IO (Except Refusal Replay) := do
   if acc.added.contains name then return .ok acc
@@ -873,7 +908,10 @@ partial def replay (submitted base : Environment) (acc : Replay) (name : Name) :
   match submitted.find? name with
   | none => return .error (.kernel s!"unknown constant {name.toString false}")
   | some info =>
-    if acc.types then
+    let mayBeType := match acc.types with
+      | some env => (env.find? name).isSome
+      | none => true
+    if mayBeType then
       match info with
       | .inductInfo v => replayBlock submitted base acc v
       | .ctorInfo v => replay submitted base acc v.induct
@@ -1197,7 +1235,8 @@ def remember (known : Known) (name : Name) (allowed : NameSet) : Known :=
     onChoice := if allowed.contains `Classical.choice then known.onChoice.insert name else known.onChoice
     onSound := if allowed.contains `Quot.sound then known.onSound.insert name else known.onSound }
 
-/-- Follows constants of the header to their axioms; the list holds what is still to follow. -/
+/-- Follows imported constants to their axioms; the list holds what is still to follow. One that is not there, though
+an imported one mentions it, is denied: a header or file may declare something of its name. -/
 partial def axiomsBelow (header : Header) (known : Known) (acc : Axioms) : List Name → Axioms
   | [] => acc
   | name :: rest =>
@@ -1206,20 +1245,19 @@ partial def axiomsBelow (header : Header) (known : Known) (acc : Axioms) : List 
       let acc := { acc with seen := acc.seen.insert name }
       if known.followed.contains name then
         axiomsBelow header known { acc with allowed := knownAxioms known name acc.allowed } rest
-      else match header.state.env.find? name with
+      else match header.base.find? name with
       | none => axiomsBelow header known { acc with denied := name :: acc.denied } rest
       | some info => match info with
         | .axiomInfo v =>
           if memName name allowedAxioms then
             axiomsBelow header known { acc with allowed := acc.allowed.insert name } rest
-          else if header.hidden && (header.state.env.getModuleIdxFor? name).isSome
-              && !(memName name realAxioms) && !v.isUnsafe then
+          else if header.hidden && !(memName name realAxioms) && !v.isUnsafe then
             axiomsBelow header known acc (together (constantsOf info) rest)
           else axiomsBelow header known { acc with denied := name :: acc.denied } rest
         | _ => axiomsBelow header known acc (together (constantsOf info) rest)
 
-/-- The axioms of constants of the header. What a constant rests on is found once in the process's life:
-these constants never change, a submission's own are never among them. -/
+/-- The axioms of imported constants. What a constant rests on is found once in the process's life:
+these constants never change, a header's and a submission's own are never among them. -/
 def axiomsOf (header : Header) (allowed : NameSet) (denied : List Name) : List Name → IO (NameSet × List Name)
   | [] => return (allowed, denied)
   | name :: rest => do
@@ -1366,10 +1404,10 @@ def isPiece (name : Name) : Bool :=
   let (_, last) := splitLast name
   startsWithChars last.toList "match_".toList || startsWithChars last.toList "_proof_".toList
 
-/-- An environment, as comparing needs it: its header, and how it finds constants. -/
+/-- An environment, as comparing needs it: what it imports, and how it finds constants. -/
 structure Place where
   /-- What both sides have in common. -/
-  header : Environment
+  imported : Environment
   /-- The constant of a name. -/
   find? : Name → Option ConstantInfo
 
@@ -1379,21 +1417,21 @@ partial def bare (place : Place) (e : Expr) : Expr :=
   e.replace fun
     | .mdata _ b => some (bare place b)
     | .const name levels =>
-      if !(isPiece name) || (place.header.find? name).isSome then none
+      if !(isPiece name) || (place.imported.find? name).isSome then none
       else match place.find? name with
         | some (.defnInfo v) => some (bare place (v.value.instantiateLevelParams v.levelParams levels))
         | some (.thmInfo v) => some (bare place (v.value.instantiateLevelParams v.levelParams levels))
         | _ => none
     | _ => none
 
-/-- Is one of the constants a piece that the header lacks? -/
+/-- Is one of the constants a piece that was not imported? -/
 def anyPiece (place : Place) : List Name → Bool
   | [] => false
-  | name :: rest => match place.header.find? name with
+  | name :: rest => match place.imported.find? name with
     | some _ => anyPiece place rest
     | none => isPiece name || anyPiece place rest
 
-/-- Does the expression mention a piece that the header lacks? Without one nothing in it stands for a value. -/
+/-- Does the expression mention a piece that was not imported? Without one nothing in it stands for a value. -/
 def hasPieces (place : Place) (e : Expr) : Bool := anyPiece place e.getUsedConstants.toList
 
 /-- Are these the same expression, each in its place, but for what means nothing to the kernel: annotations, and
@@ -1430,7 +1468,7 @@ or has otherwise. -/
 partial def changedIn (stated there : Place) (seen : NameSet) : List Name → Option Name
   | [] => none
   | name :: rest =>
-    if seen.contains name || (stated.header.find? name).isSome then changedIn stated there seen rest
+    if seen.contains name || (stated.imported.find? name).isSome then changedIn stated there seen rest
     else match stated.find? name, there.find? name with
       | some a, some b =>
         if sameConstant stated there a b then
@@ -1443,8 +1481,8 @@ allowed. -/
 def accept (header : Header) (trusted : Trusted) (acc : Replay) (wanted : Wanted) : IO Reply := do
   match acc.env.find? trusted.name with
   | some (.thmInfo info) =>
-    let stated : Place := { header := header.state.env, find? := trusted.stated.find? }
-    let there : Place := { header := header.state.env, find? := acc.env.find? }
+    let stated : Place := { imported := header.base, find? := trusted.stated.find? }
+    let there : Place := { imported := header.base, find? := acc.env.find? }
     if !(sameExpr there stated info.type trusted.type) then
       return { verdict := "cheated", reason := "it proves another statement" }
     if info.levelParams != trusted.levels then
@@ -1470,13 +1508,14 @@ def accept (header : Header) (trusted : Trusted) (acc : Replay) (wanted : Wanted
         return { verdict := "proved", axioms := allowed.toList, premises, exported }
   | _ => return { verdict := "rejected", reason := "it adds no theorem of that name" }
 
-/-- Steps 4 to 6: the kernel accepts the constant and all it needs in the header's environment, and what it
-accepted is what was asked for. -/
+/-- Steps 4 to 6: the kernel accepts the constant and all it needs, of the header too, behind what is imported, and what
+it accepted is what was asked for. -/
 def judge (header : Header) (trusted : Trusted) (submitted : Environment) (wanted : Wanted) : IO Reply := do
-  let base := header.state.env
+  let base := header.base
   match submitted.find? trusted.name with
   | some (.thmInfo _) =>
-    let start : Replay := { env := base.toKernelEnv, types := trusted.inFile }
+    let types := if trusted.inFile then none else some header.state.env
+    let start : Replay := { env := base.toKernelEnv, types }
     match ← replay submitted base start trusted.name with
     | .error (.kernel message) => return { verdict := "rejected", reason := message, byKernel := true }
     | .error (.cheat rule) => return { verdict := "cheated", reason := rule }
@@ -1519,7 +1558,7 @@ def check (header : Header) (trusted : Trusted) (proof : String) (wanted : Wante
   | .theorem stx _ =>
     quickly wanted fun wanted =>
       let state := withBudget trusted.state wanted.heartbeats wanted.quick
-      timed (runGuarded header.state.env false none input state stx) fun after => do
+      timed (runGuarded header.base false none input state stx) fun after => do
         let said ← saidIn after.messages.toList
         judgeOr said (judge header trusted after.env wanted)
 
@@ -1569,7 +1608,7 @@ partial def runFile (allowed : Option (List Syntax)) (wanted : Wanted) (input : 
 /-- Runs a file behind its header. -/
 def runCommands (allowed : Option (List Syntax)) (wanted : Wanted) (input : Parser.InputContext) (header : Header)
     (at_ : Parser.ModuleParserState) : IO Ran := do
-  runFile allowed wanted input header.state.env (← codeOf header.trusting) [] [] header.state at_
+  runFile allowed wanted input header.base (← codeOf header.trusting) [] [] header.state at_
 
 /-- The first of some names that is not among the others. -/
 def missingFrom (allowed : List Name) : List Name → Option Name
@@ -1707,8 +1746,8 @@ def recheck (header : Header) (trusted : Trusted) (exported : Json) (wanted : Wa
   match importedFrom exported with
   | .error e => return { verdict := "rejected", reason := s!"the export cannot be read: {e}" }
   | .ok declarations =>
-    let base := header.state.env
-    let start : Replay := { env := base.toKernelEnv, types := true }
+    let base := header.base
+    let start : Replay := { env := base.toKernelEnv, types := none }
     match ← addAll start declarations with
     | .error (.kernel message) => return { verdict := "rejected", reason := message }
     | .error (.cheat rule) => return { verdict := "cheated", reason := rule }
@@ -1790,7 +1829,9 @@ def headerFor (memory : Memory) (text : String) : IO (Memory × Except Said Head
     let input := inputOf text
     match ← importsOf input with
     | .error e => return (memory, .error e)
-    | .ok (modules, at_) => match ← libraryFor memory modules with
+    | .ok (modules, at_) =>
+      if !(memName `Init modules) then return (memory, .error (plain "a header behind `prelude`, without Init"))
+      match ← libraryFor memory modules with
       | (memory, .error e) => return (memory, .error e)
       | (memory, .ok env) => match ← makeHeader env memory.trusting text input at_ with
         | .error e => return (memory, .error e)

@@ -129,7 +129,14 @@ DEFINITIONS = """
 structure Point where
   x : Nat
   y : Nat
+  small : x < 2 ^ 64 := by omega -- a tactic of its own
 deriving Repr, DecidableEq
+
+def Point.zero : Point := { x := 0, y := 0 }
+
+def Point.next (p : Point) (n : Nat) (h : 0 < n := by decide) : Point := { x := 0, y := p.y + n }
+
+example : (Point.zero.next 2).y = 2 := rfl
 
 /-- sorry, axiom: only words. -/
 def Point.sum (p : Point) : Nat := p.x + p.y
@@ -254,7 +261,7 @@ MUTANTS: dict[str, tuple[dict[str, str], str, str]] = {  # of names with "file",
         "theorem foo : True", "unsafe trivial",
     ),
     "options": (
-        {"if isAllowed then forbiddenInList": "if true then forbiddenInList"},
+        {"if isBelow name rules.options then forbiddenInList": "if true then forbiddenInList"},
         "theorem foo : True", "by\n  set_option maxHeartbeats 0 in\n  trivial",
     ),
     "grind's options": (
@@ -269,21 +276,50 @@ MUTANTS: dict[str, tuple[dict[str, str], str, str]] = {  # of names with "file",
     "functions in settings": (  # behind the rule on their syntax
         {
             "&& !(areSettings args.toList) then": "&& false then",
-            "| none => isEvaluated name && isPlain base info.value!": "| none => isEvaluated name",
+            "|| isTactic stx name info) && isPlain base info.value!": "|| isTactic stx name info)",
         },
         "theorem foo : True", 'by simp (maxSteps := dbgTrace "it ran" fun _ => 7)',
     ),
     "file: no code": (
-        {"if mayCompile base state.env env known names.toList then": "if true then"},
+        {"if mayCompile base state.env env known stx names.toList then": "if true then"},
         cases("code")[4].statement, cases("code")[4].proof,
     ),
     "file: code of a name": (
-        {"| none => isEvaluated name && isPlain": "| none => isPlain"},
+        {"| none => (isEvaluated name ||": "| none => (true ||"},
         cases("code")[-1].statement, cases("code")[-1].proof,
     ),
     "header": (
         {"match forbidden givenRules stx with": "match (none : Option String) with"},
         "theorem foo : True", "trivial",
+    ),
+    "file: tactics by name": (
+        {" && !(namesTactic stx)": ""},
+        cases("code")[-2].statement, cases("code")[-2].proof,
+    ),
+    "header: quotations": (
+        {'   "quot", "quotSeq",': '   "quotSeq",'},
+        "theorem foo : True", "trivial",
+    ),
+    "header: settings": (
+        {"timed (runGuarded header.base false": "timed (runGuarded header.state.env false"},
+        "theorem foo : True", "by simp (maxSteps := true)",
+    ),
+    "header: kernel": (
+        {
+            "if isBelow name rules.options then forbiddenInList": "if true then forbiddenInList",
+            "  let base := header.base\n  match submitted": "  let base := header.state.env\n  match submitted",
+            "else match header.base.find? name with": "else match header.state.env.find? name with",
+        },
+        FALSE, "h",
+    ),
+    "header: prelude": (
+        {"if !(memName `Init modules) then": "if false then"},
+        cases("header")[4].statement, cases("header")[4].proof,
+    ),
+    "file: what the library lacks": (
+        {"| none => axiomsBelow header known { acc with denied := name :: acc.denied } rest":
+         "| none => axiomsBelow header known acc rest"},
+        cases("header")[6].statement, cases("header")[6].proof,
     ),
     "file: types": (
         {"if endsInSort t.type && !(isReserved t.name) && arePlain t.ctors then": "if true then"},
@@ -301,7 +337,7 @@ MUTANTS: dict[str, tuple[dict[str, str], str, str]] = {  # of names with "file",
         {
             "Kernel.Environment.addDecl acc.env {} declaration":
             "Kernel.Environment.addDeclWithoutChecking acc.env declaration",
-            "if isAllowed then forbiddenInList": "if true then forbiddenInList",
+            "if isBelow name rules.options then forbiddenInList": "if true then forbiddenInList",
         },
         FALSE, "by\n  set_option debug.skipKernelTC true in\n  decide +kernel",
     ),
@@ -339,12 +375,26 @@ MUTANTS: dict[str, tuple[dict[str, str], str, str]] = {  # of names with "file",
 }  # fmt: skip
 
 
+#: Headers of those that have one.
+HEADERS = {
+    "header": "#eval 1",
+    "header: quotations": 'notation "evl" => `($(Lean.mkIdent `x))',
+    "header: settings": (
+        "theorem tok : Unit = Void IO.RealWorld := sorry\n"
+        "noncomputable instance : Coe Bool Nat := ⟨fun _ => (Option.getD (Except.toOption (ST.Out.val"
+        " (EIO.toBaseIO (pure 7 : EIO IO.Error Nat) (cast tok ())))) 7)⟩"
+    ),
+    "header: kernel": cases("header")[0].header,
+    "header: prelude": cases("header")[4].header,
+}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MUTANTS)
 def test_every_guard_is_needed(lean_pool: Pool, tmp_path: Path, name: str) -> None:
     changes, statement, proof = MUTANTS[name]
     job = Job(
-        "job", "#eval 1" if name == "header" else "", statement, proof, limits=LIMITS,
+        "job", HEADERS.get(name, ""), statement, proof, limits=LIMITS,
         origin="Nat.add_comm" if name == "origin" else None,
         theorem="foo" if name.startswith("file") else None,
     )  # fmt: skip

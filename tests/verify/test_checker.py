@@ -149,6 +149,26 @@ def test_headers_share_what_they_import(lean_pool: Pool) -> None:
     assert {result.messages[0].text.splitlines()[0] for result in failing} == {"Unknown identifier `Nope`"}
 
 
+def test_a_header_is_checked_with_the_proof_that_uses_it(lean_pool: Pool) -> None:
+    """Its definitions, types and theorems go through the kernel again, in a strict check in both processes."""
+    header = (
+        "inductive Tree (α : Type) | leaf | node (l : Tree α) (a : α) (r : Tree α)\n"
+        "def Tree.size {α : Type} : Tree α → Nat\n  | leaf => 1\n  | node l _ r => l.size + r.size + 1\n"
+        "theorem Tree.pos {α : Type} (t : Tree α) : 0 < t.size := by cases t <;> simp [size]\n"
+        "class Sized (α : Type) where\n  size : α → Nat\n  small : ∀ a, size a < 9 := by decide\n"
+        "instance : Sized Bool where size _ := 3\n"
+        'notation "#" t => Tree.size t\nopen Tree\nvariable {α : Type}\n'
+    )
+    for statement, proof in (
+        ("theorem foo (t : Tree α) : (# t) ≠ 0", "by have := pos t; omega"),
+        ("theorem foo (b : Bool) : Sized.size b < 9", "Sized.small b"),
+        ("theorem foo (b : Bool) : Sized.size b = 3", "rfl"),
+    ):
+        for strict in (False, True):
+            result = check(lean_pool, statement, proof, header=header, strict=strict)
+            assert result.proved, result
+
+
 def test_what_only_would_end_the_checker_is_not_sent(lean_pool: Pool) -> None:
     for proof in ("(" * 4000 + "trivial" + ")" * 4000, "by omega\0", "\ud800", "x" * 2_000_000):
         assert check(lean_pool, COMM, proof).verdict is Verdict.REJECTED
