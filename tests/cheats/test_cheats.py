@@ -307,7 +307,7 @@ MUTANTS: dict[str, tuple[dict[str, str], str, str]] = {  # of names with "file",
     "header: kernel": (
         {
             "if isBelow name rules.options then forbiddenInList": "if true then forbiddenInList",
-            "  let base := header.base\n  match submitted": "  let base := header.state.env\n  match submitted",
+            "let base := header.base\n  match sub": "let base := header.state.env\n  match sub",
             "else match header.base.find? name with": "else match header.state.env.find? name with",
         },
         FALSE, "h",

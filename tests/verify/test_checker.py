@@ -150,7 +150,7 @@ def test_headers_share_what_they_import(lean_pool: Pool) -> None:
 
 
 def test_a_header_is_checked_with_the_proof_that_uses_it(lean_pool: Pool) -> None:
-    """Its definitions, types and theorems go through the kernel again, in a strict check in both processes."""
+    """Its definitions, types and theorems go through the kernel again, strictly in both processes."""
     header = (
         "inductive Tree (α : Type) | leaf | node (l : Tree α) (a : α) (r : Tree α)\n"
         "def Tree.size {α : Type} : Tree α → Nat\n  | leaf => 1\n  | node l _ r => l.size + r.size + 1\n"
