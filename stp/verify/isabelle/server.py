@@ -9,11 +9,9 @@ worker that was itself killed ends when its channel to the server closes.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import fcntl
 import os
 import re
-import resource
 import selectors
 import shutil
 import signal
@@ -27,6 +25,7 @@ from typing import IO, Any
 import psutil
 
 from stp.errors import ToolchainError
+from stp.verify.child import DiedAtStartError, bounded
 from stp.verify.isabelle.toolchain import IsabelleToolchain, isolated
 
 BANNER_TIMEOUT_S = 120.0
@@ -34,12 +33,6 @@ _BANNER = re.compile(r'server "([^"]*)" = ([0-9.]+):(\d+) \(password "([^"]*)"\)
 _PREFIX = "stp-isabelle-"
 #: A folder's lock may not be held yet for a moment.
 _YOUNG_S = 60.0
-_PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None, use_errno=True)
-
-
-class DiedAtStartError(ToolchainError):
-    """The server ended before it named its port."""
 
 
 class Server:
@@ -198,9 +191,3 @@ def _link(source: Path, target: Path) -> None:
             _link(entry, target / entry.name)
         elif not (target / entry.name).exists():
             (target / entry.name).symlink_to(entry)
-
-
-def bounded() -> None:
-    """In the child: it dies with its parent and leaves no core."""
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

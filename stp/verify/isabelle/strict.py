@@ -14,7 +14,8 @@ from pathlib import Path
 
 from stp.syntax.isabelle_screen import Finding
 from stp.types import Job, Verdict
-from stp.verify.isabelle.server import bounded, kill_tree, make_folder, private_environment
+from stp.verify.child import bounded
+from stp.verify.isabelle.server import kill_tree, make_folder, private_environment
 from stp.verify.isabelle.theories import AUDIT, Batch, Submission, make_header, prepare, said_in, verdict
 from stp.verify.isabelle.toolchain import IsabelleToolchain, isolated
 

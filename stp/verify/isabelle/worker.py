@@ -19,9 +19,10 @@ from stp.errors import ToolchainError, UsageError, WorkerError
 from stp.syntax.isabelle_file import proof_in, split_spec
 from stp.syntax.isabelle_screen import ALLOWED_IN_HEADER, Finding, screen
 from stp.types import MAX_SOURCE_CHARS, CheckResult, Job, Verdict
+from stp.verify.child import STARTS, DiedAtStartError
 from stp.verify.isabelle import strict
 from stp.verify.isabelle.client import DeadlineError, RefusedError, ServerDiedError
-from stp.verify.isabelle.server import DiedAtStartError, Server
+from stp.verify.isabelle.server import Server
 from stp.verify.isabelle.session import Session
 from stp.verify.isabelle.theories import (
     AUDIT,
@@ -38,8 +39,6 @@ from stp.verify.isabelle.theories import (
 )
 from stp.verify.isabelle.toolchain import IsabelleToolchain
 
-#: Starts of one server, each of them killed from outside, before the worker gives up.
-_STARTS = 3
 #: Imports that are not in the heap are loaded with their header, once.
 _HEADER_S = 600.0
 _MAX_HEADERS = 32
@@ -299,7 +298,7 @@ class _Checker:
         if self.session and self.session.server.alive:
             return self.session
         await self.drop()
-        for _ in range(_STARTS):
+        for _ in range(STARTS):
             try:
                 return await self._start()
             except (DiedAtStartError, ServerDiedError, DeadlineError) as error:

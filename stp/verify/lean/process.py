@@ -8,10 +8,8 @@ what else it writes is kept, the end of it, to say why it died.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
-import resource
 import secrets
 import selectors
 import signal
@@ -25,14 +23,13 @@ from typing import Any
 import psutil
 
 from stp.errors import ToolchainError
+from stp.verify.child import DiedAtStartError, bounded_without_files
 from stp.verify.lean.toolchain import Toolchain
 
 START_TIMEOUT_S = 300.0
 _READ_BYTES = 1 << 16
 _MAX_REPLY_BYTES = 64 << 20
 _DEBUG = "[DEBUG"  # the embedded Lean's own, hundreds of lines
-_PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 class ProcessDiedError(Exception):
@@ -41,17 +38,6 @@ class ProcessDiedError(Exception):
 
 class ReplyTimeoutError(Exception):
     """No reply before the deadline."""
-
-
-class DiedAtStartError(ToolchainError):
-    """The child ended before it was ready: killed, or not able to run here."""
-
-
-def _bounded() -> None:
-    """In the child: it dies with its parent, writes no file and leaves no core."""
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    for limit in (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE):
-        resource.setrlimit(limit, (0, 0))
 
 
 def own_memory_mb(pid: int) -> int:
@@ -94,7 +80,7 @@ class LeanProcess:
             stderr=subprocess.PIPE,
             cwd=toolchain.project,
             start_new_session=True,
-            preexec_fn=_bounded,
+            preexec_fn=bounded_without_files,
             env={key: os.environ[key] for key in ("PATH", "HOME", "ELAN_HOME") if key in os.environ},
         )
         assert self._child.stdin

@@ -15,13 +15,12 @@ from typing import Any
 
 from stp.errors import WorkerError
 from stp.types import MAX_SOURCE_CHARS, CheckResult, Job, Message, Premise, Verdict
-from stp.verify.lean.process import DiedAtStartError, LeanProcess, ProcessDiedError, ReplyTimeoutError
+from stp.verify.child import STARTS, DiedAtStartError
+from stp.verify.lean.process import LeanProcess, ProcessDiedError, ReplyTimeoutError
 from stp.verify.lean.toolchain import Toolchain
 
 #: Jobs in the checker's pipe: the next one is there when a reply leaves.
 _IN_PIPE = 4
-#: Starts of one checker, each of them killed from outside, before the worker gives up.
-_STARTS = 3
 #: How often a checker's memory is looked at: a look costs a millisecond or two.
 _LOOK_S = 1.0
 _MAX_DEPTH = 300
@@ -110,7 +109,7 @@ class LeanWorker:
 
     def _start(self) -> LeanProcess:
         """A new checker; one that is killed while it starts is started again."""
-        for _ in range(_STARTS):
+        for _ in range(STARTS):
             if self._closed:
                 break
             try:
