@@ -253,7 +253,7 @@ def givenRules : Rules where
   attributes := together fileRules.attributes ["match_pattern"]
   options := together theoremRules.options
     [`maxHeartbeats, `maxSynthPendingDepth, `autoImplicit, `relaxedAutoImplicit, `pp, `linter, `warn, `warningAsError,
-     `synthInstance, `tactic, `hygiene, `quotPrecheck, `checkBinderAnnotations, `structureDiamondWarning, `backward,
+     `synthInstance, `tactic, `checkBinderAnnotations, `structureDiamondWarning, `backward,
      `exponentiation, `grind, `simprocs, `aesop, `push_cast]
 
 /-- The last part of a name, and the name without it. -/
@@ -424,8 +424,8 @@ statement, a spec or a header, but notation and settings that call nothing of th
 compiles headers and specs too, but nothing that a submission may have changed. -/
 
 /-- Constants of the library that are no plain part of anything: one stands for what is missing, one runs what it is
-given. -/
-def notPlainParts : List Name := [`sorryAx, `Lean.Environment.unsafeRunMetaM]
+given, one is the guard itself. -/
+def notPlainParts : List Name := [`sorryAx, `Lean.Environment.unsafeRunMetaM, `Lean.compileDeclsRef]
 
 /-- Is an expression built by application alone, of literals and safe constants of the given environment? -/
 def isPlain (base : Environment) : Expr → Bool
@@ -441,10 +441,12 @@ def isPlain (base : Environment) : Expr → Bool
   | .bvar _ => true
   | _ => false
 
-/-- Is it the name of a term that Lean is about to evaluate? It ends in a number, as no name in a text does. -/
-def isEvaluated : Name → Bool
-  | .num _ _ => true
-  | _ => false
+/-- Is it a tactic's setting that Lean is about to evaluate? By the name that Lean gives such a term, at the root and ended by a
+number, as that of nothing in a text is, nor of what a notation makes of one; and by its type. -/
+def isSettingOf (name : Name) (info : ConstantInfo) : Bool :=
+  name.eraseMacroScopes == `_tmp && name != `_tmp && (match info.type with
+    | .const type _ => hasPart "Config".toList (splitLast type).2.toList || hasPart "Options".toList (splitLast type).2.toList
+    | _ => false)
 
 /-- Is every constant the header's, one of the given names, or of the very command before which `before` was found? -/
 def areOwn (base before : Environment) (known : NameSet) : List Name → Bool
@@ -465,19 +467,19 @@ where
     | stx :: rest => namesTactic stx || anyOf rest
 
 /-- Is it the syntax of a tactic that stands in the command, behind a parameter or field? Such data are made by Lean alone:
-no name in the command is like theirs. -/
+no name in the command is like theirs, which says something where no notation can bring in others. -/
 def isTactic (stx : Syntax) (name : Name) (info : ConstantInfo) : Bool :=
   startsWithChars (splitLast name).2.toList "_auto".toList && info.type.isConstOf `Lean.Syntax && !(namesTactic stx)
 
 /-- May the definitions of a command be compiled? Plain settings may, and plain tactics, which are data; and those of a
 command whose code may run, where they call nothing but what was compiled so before. -/
-def mayCompile (base before env : Environment) (known : Option NameSet) (stx : Syntax) : List Name → Bool
+def mayCompile (base before env : Environment) (known : Option NameSet) (tactics : Bool) (stx : Syntax) : List Name → Bool
   | [] => true
   | name :: rest => (match env.find? name with
     | some info => info.hasValue && (match known with
       | some names => areOwn base before names info.value!.getUsedConstants.toList
-      | none => (isEvaluated name || isTactic stx name info) && isPlain base info.value!)
-    | none => false) && mayCompile base before env known stx rest
+      | none => (isSettingOf name info || (tactics && isTactic stx name info)) && isPlain base info.value!)
+    | none => false) && mayCompile base before env known tactics stx rest
 
 /-- Names added to a set. -/
 def joinAll (set : NameSet) : List Name → NameSet
@@ -489,10 +491,24 @@ another. -/
 def isNotation (stx : Syntax) : Bool :=
   stx.isOfKind `Lean.Parser.Command.notation || stx.isOfKind `Lean.Parser.Command.mixfix
 
+mutual
+/-- Is there a notation in the tree? -/
+partial def holdsNotation (stx : Syntax) : Bool :=
+  isNotation stx || (match stx with
+    | .node _ _ args => anyNotation args.toList
+    | _ => false)
+
+/-- Is there one in a list of trees? -/
+partial def anyNotation : List Syntax → Bool
+  | [] => false
+  | stx :: rest => holdsNotation stx || anyNotation rest
+end
+
 /-- Runs a command. Of one that is given (a header's, a spec's) notation is compiled, and all with `code`, which holds what
-was compiled before; of any other only plain settings and tactics. `base` is what is imported. -/
-def runGuarded (base : Environment) (given : Bool) (code : Option (IO.Ref NameSet)) (input : Parser.InputContext)
-    (state : Elab.Command.State) (stx : Syntax) : IO Elab.Command.State := do
+was compiled before; of any other only plain settings, and plain `tactics` where there is no notation before it. `base` is what
+is imported. -/
+def runGuarded (base : Environment) (given : Bool) (code : Option (IO.Ref NameSet)) (tactics : Bool)
+    (input : Parser.InputContext) (state : Elab.Command.State) (stx : Syntax) : IO Elab.Command.State := do
   let compile ← compileDeclsRef.get
   compileDeclsRef.set fun names => do
     let env ← getEnv
@@ -500,7 +516,7 @@ def runGuarded (base : Environment) (given : Bool) (code : Option (IO.Ref NameSe
       | true, some compiled => pure (some (← compiled.get))
       | true, none => pure (if isNotation stx then some {} else none)
       | false, _ => pure none
-    if mayCompile base state.env env known stx names.toList then
+    if mayCompile base state.env env known tactics stx names.toList then
       compile names
       match given, code with
       | true, some compiled => compiled.modify fun set => joinAll set names.toList
@@ -530,6 +546,8 @@ structure Header where
   base : Environment
   /-- May headers and specs run code? -/
   trusting : Bool
+  /-- May plain tactics behind it be compiled? -/
+  tactics : Bool
   /-- Environment, scopes and options behind the header's last command. -/
   state : Elab.Command.State
   /-- Are the bodies of the library's theorems missing, so that they look like axioms? -/
@@ -539,25 +557,26 @@ structure Header where
   /-- Statements of premises printed so far, by name: printing one takes longer than most checks. -/
   printed : IO.Ref Json
 
-/-- Runs the commands of a header one after the other; an error ends it. -/
-partial def runHeader (base : Environment) (code : Option (IO.Ref NameSet)) (input : Parser.InputContext)
-    (state : Elab.Command.State)
-    (at_ : Parser.ModuleParserState) : IO (Except Said Elab.Command.State) := do
+/-- Runs the commands of a header one after the other; an error ends it. Also, are there no notations in it? -/
+partial def runHeader (base : Environment) (code : Option (IO.Ref NameSet)) (tactics : Bool)
+    (input : Parser.InputContext) (state : Elab.Command.State)
+    (at_ : Parser.ModuleParserState) : IO (Except Said (Elab.Command.State × Bool)) := do
   let (stx, next, log) := parseNext input state at_ {}
   let parseErrors ← errorsOf log
   match parseErrors with
   | e :: _ => return .error e
   | [] =>
     if stx.isOfKind ``Parser.Command.eoi then
-      return .ok { state with messages := {} }
+      return .ok ({ state with messages := {} }, tactics)
     match refusedIn code stx with
     | some rule => return .error (plain rule)
     | none =>
-      let after ← runGuarded base true code input state stx
+      let tactics := tactics && !(holdsNotation stx)
+      let after ← runGuarded base true code tactics input state stx
       let errors ← errorsOf after.messages
       match errors with
       | e :: _ => return .error e
-      | [] => runHeader base code input after next
+      | [] => runHeader base code tactics input after next
 
 /-- Options that every job starts with. -/
 def baseOptions : Options :=
@@ -574,13 +593,13 @@ def makeHeader (env : Environment) (trusting : Bool) (text : String) (input : Pa
     (at_ : Parser.ModuleParserState) : IO (Except Said Header) := do
   let state := Elab.Command.mkState env {} baseOptions
   let state := { state with infoState := { state.infoState with enabled := false } }
-  match ← runHeader env (← codeOf trusting) input state at_ with
+  match ← runHeader env (← codeOf trusting) true input state at_ with
   | .error e => return .error e
-  | .ok state =>
+  | .ok (state, tactics) =>
     let hidden := match env.find? `Nat.add_comm with
       | some (.axiomInfo _) => true
       | _ => false
-    return .ok { text, base := env, trusting, state, hidden, known := ← IO.mkRef {}, printed := ← IO.mkRef (Json.mkObj []) }
+    return .ok { text, base := env, trusting, tactics, state, hidden, known := ← IO.mkRef {}, printed := ← IO.mkRef (Json.mkObj []) }
 
 /-- The modules that a text imports, and where its commands begin. -/
 def importsOf (input : Parser.InputContext) : IO (Except Said (List Name × Parser.ModuleParserState)) := do
@@ -640,7 +659,7 @@ def elabStatement (header : Header) (text : String) (origin : Option Name) : IO 
       else (scopeOf header.state).currNamespace ++ name
     if (header.state.env.find? full).isSome then
       return .error (plain s!"the name {full.toString false} is taken")
-    let after ← runGuarded header.base false none input header.state stx
+    let after ← runGuarded header.base false none header.tactics input header.state stx
     let errors ← errorsOf after.messages
     match errors with
     | e :: _ => return .error e
@@ -1558,7 +1577,7 @@ def check (header : Header) (trusted : Trusted) (proof : String) (wanted : Wante
   | .theorem stx _ =>
     quickly wanted fun wanted =>
       let state := withBudget trusted.state wanted.heartbeats wanted.quick
-      timed (runGuarded header.base false none input state stx) fun after => do
+      timed (runGuarded header.base false none header.tactics input state stx) fun after => do
         let said ← saidIn after.messages.toList
         judgeOr said (judge header trusted after.env wanted)
 
@@ -1586,7 +1605,7 @@ inductive Ran where
 
 /-- Runs the commands of a file one after the other; an error or a refusal ends it. -/
 partial def runFile (allowed : Option (List Syntax)) (wanted : Wanted) (input : Parser.InputContext)
-    (base : Environment) (code : Option (IO.Ref NameSet)) (commands : List Syntax) (said : List Said)
+    (base : Environment) (code : Option (IO.Ref NameSet)) (tactics : Bool) (commands : List Syntax) (said : List Said)
     (state : Elab.Command.State) (at_ : Parser.ModuleParserState) : IO Ran := do
   let (stx, next, log) := parseNext input state at_ {}
   let unread ← saidIn log.toList
@@ -1598,17 +1617,18 @@ partial def runFile (allowed : Option (List Syntax)) (wanted : Wanted) (input : 
     match if given then refusedIn code stx else forbidden fileRules stx with
     | some rule => return .refused rule
     | none =>
-      let after ← runGuarded base given code input (withBudget state wanted.heartbeats wanted.quick) stx
+      let tactics := tactics && !(holdsNotation stx)
+      let after ← runGuarded base given code tactics input (withBudget state wanted.heartbeats wanted.quick) stx
       let new ← saidIn after.messages.toList
       let said := together new said
       match errorsAmong new with
-      | [] => runFile allowed wanted input base code (stx :: commands) said after next
+      | [] => runFile allowed wanted input base code tactics (stx :: commands) said after next
       | _ => return .errors (reversed [] said)
 
 /-- Runs a file behind its header. -/
 def runCommands (allowed : Option (List Syntax)) (wanted : Wanted) (input : Parser.InputContext) (header : Header)
     (at_ : Parser.ModuleParserState) : IO Ran := do
-  runFile allowed wanted input header.base (← codeOf header.trusting) [] [] header.state at_
+  runFile allowed wanted input header.base (← codeOf header.trusting) header.tactics [] [] header.state at_
 
 /-- The first of some names that is not among the others. -/
 def missingFrom (allowed : List Name) : List Name → Option Name

@@ -276,16 +276,16 @@ MUTANTS: dict[str, tuple[dict[str, str], str, str]] = {  # of names with "file",
     "functions in settings": (  # behind the rule on their syntax
         {
             "&& !(areSettings args.toList) then": "&& false then",
-            "|| isTactic stx name info) && isPlain base info.value!": "|| isTactic stx name info)",
+            "isTactic stx name info)) && isPlain base": "isTactic stx name info)) || isPlain base",
         },
         "theorem foo : True", 'by simp (maxSteps := dbgTrace "it ran" fun _ => 7)',
     ),
     "file: no code": (
-        {"if mayCompile base state.env env known stx names.toList then": "if true then"},
+        {"if mayCompile base state.env env known tactics stx names.toList then": "if true then"},
         cases("code")[4].statement, cases("code")[4].proof,
     ),
     "file: code of a name": (
-        {"| none => (isEvaluated name ||": "| none => (true ||"},
+        {"| none => (isSettingOf name info ||": "| none => (true ||"},
         cases("code")[-1].statement, cases("code")[-1].proof,
     ),
     "header": (
@@ -296,8 +296,25 @@ MUTANTS: dict[str, tuple[dict[str, str], str, str]] = {  # of names with "file",
         {" && !(namesTactic stx)": ""},
         cases("code")[-2].statement, cases("code")[-2].proof,
     ),
+    "header: names of notations": (
+        {
+            "| none => (isSettingOf name info ||": "| none => ((name matches .num _ _) ||",
+            "if isBelow name rules.options then forbiddenInList": "if true then forbiddenInList",
+        },
+        cases("code")[-5].statement, cases("code")[-5].proof,
+    ),
+    "file: tactics of notations": (
+        {
+            "(tactics && isTactic stx name info)": "isTactic stx name info",
+            "if isBelow name rules.options then forbiddenInList": "if true then forbiddenInList",
+        },
+        cases("code")[-3].statement, cases("code")[-3].proof,
+    ),
     "header: quotations": (
-        {'   "quot", "quotSeq",': '   "quotSeq",'},
+        {
+            '   "quot", "quotSeq", "precheckedQuot", "dynamicQuot", "antiquot",': "",
+            '"antiquot_suffix_splice", "token_antiquot"]': '"antiquot_suffix_splice"]',
+        },
         "theorem foo : True", "trivial",
     ),
     "header: settings": (
@@ -384,6 +401,7 @@ HEADERS = {
         "noncomputable instance : Coe Bool Nat := ⟨fun _ => (Option.getD (Except.toOption (ST.Out.val"
         " (EIO.toBaseIO (pure 7 : EIO IO.Error Nat) (cast tok ())))) 7)⟩"
     ),
+    "header: names of notations": cases("code")[-5].header,
     "header: kernel": cases("header")[0].header,
     "header: prelude": cases("header")[4].header,
 }
