@@ -334,6 +334,7 @@ def _values(settings: Settings, request: Request, dataset: Dataset) -> dict[str,
     """What a run is: what it began with, it goes on with, budgets apart."""
     sampled = any(STRATEGIES[name] for name in strategy_names(request.strategy))
     return {
+        "keys": "header and text",
         "dataset": request.dataset,
         "split": request.split,
         "sha256": digest(dataset.path) if dataset.path and dataset.path.is_file() else "",
@@ -365,6 +366,11 @@ def _settle(store: Store, out: Path, values: dict[str, Any]) -> None:
     """Keeps what a new run is; refuses to go on with another. `k` stays the most tries that a run was ever
     given; a key that came after it is as it was."""
     began = store.meta("prove")
+    if began is not None and "keys" not in began:
+        raise UsageError(
+            f"{out}: this run is of an older STP, which took statements with the same words and other "
+            "headers for one; name another --out"
+        )
     if began is not None:
         values["k"] = max(values["k"], began["k"])
         for key, value in values.items():

@@ -7,8 +7,8 @@ only, so code here cannot mention library functions whose specialised bodies are
 
 A verdict rests on four things, all computed here and none printed by Lean: the submission parses to
 exactly one theorem without forbidden syntax; the constant that it adds has the type and universe levels
-of the statement elaborated apart; the kernel accepts that constant and all it needs in the *header's*
-environment; its axioms are allowed. Messages are feedback for people.
+of the statement elaborated apart; the kernel accepts that constant and all it needs, of the header too, behind
+what the header *imports*; its axioms are allowed. Messages are feedback for people.
 -/
 module
 
@@ -420,7 +420,7 @@ def parseSingle (input : Parser.InputContext) (state : Elab.Command.State) : IO 
 
 Lean runs some of what it elaborates: the value of a tactic's setting, a tactic that `autoParam` names, the argument of
 `Lean.reduceBool`. What was never compiled cannot run. So nothing that is checked is compiled, be it a submission, a
-statement, a spec or a header, but notation and settings that call nothing of their own. A process that is told to trust
+statement, a spec or a header, but notation, and settings and tactics that are plain data. A process that is told to trust
 compiles headers and specs too, but nothing that a submission may have changed. -/
 
 /-- Constants of the library that are no plain part of anything: one stands for what is missing, one runs what it is
@@ -444,7 +444,7 @@ def isPlain (base : Environment) : Expr → Bool
 /-- Is it a tactic's setting that Lean is about to evaluate? By the name that Lean gives such a term, at the root and ended by a
 number, as that of nothing in a text is, nor of what a notation makes of one; and by its type. -/
 def isSettingOf (name : Name) (info : ConstantInfo) : Bool :=
-  name.eraseMacroScopes == `_tmp && name != `_tmp && (match info.type with
+  name.eraseMacroScopes == `_tmp && (name matches .num _ _) && (match info.type with
     | .const type _ => hasPart "Config".toList (splitLast type).2.toList || hasPart "Options".toList (splitLast type).2.toList
     | _ => false)
 
@@ -527,7 +527,7 @@ def runGuarded (base : Environment) (given : Bool) (code : Option (IO.Ref NameSe
 
 /-! ## Headers -/
 
-/-- Constants of a header whose axioms were followed and found allowed, and on which they rest. -/
+/-- Imported constants whose axioms were followed and found allowed, and on which they rest. -/
 structure Known where
   /-- All of them. -/
   followed : NameSet := {}
@@ -607,12 +607,12 @@ def importsOf (input : Parser.InputContext) : IO (Except Said (List Name × Pars
   let errors ← errorsOf log
   match errors with
   | e :: _ => return .error e
-  | [] => return .ok (modulesOf (Elab.headerToImports headerStx).toList, at_)
+  | [] => return .ok (modulesOf [] (Elab.headerToImports headerStx).toList, at_)
 where
-  /-- Their names. -/
-  modulesOf : List Import → List Name
-    | [] => []
-    | i :: rest => i.module :: modulesOf rest
+  /-- Their names, each once: Lean puts `Init` in front, also where a text names it. -/
+  modulesOf (done : List Name) : List Import → List Name
+    | [] => reversed [] done
+    | i :: rest => modulesOf (if memName i.module done then done else i.module :: done) rest
 
 /-! ## Statements -/
 
@@ -1275,7 +1275,7 @@ partial def axiomsBelow (header : Header) (known : Known) (acc : Axioms) : List 
           else axiomsBelow header known { acc with denied := name :: acc.denied } rest
         | _ => axiomsBelow header known acc (together (constantsOf info) rest)
 
-/-- The axioms of imported constants. What a constant rests on is found once in the process's life:
+/-- The axioms of imported constants. What a constant rests on is found once for each header:
 these constants never change, a header's and a submission's own are never among them. -/
 def axiomsOf (header : Header) (allowed : NameSet) (denied : List Name) : List Name → IO (NameSet × List Name)
   | [] => return (allowed, denied)
@@ -1516,16 +1516,23 @@ def accept (header : Header) (trusted : Trusted) (acc : Replay) (wanted : Wanted
       if memName `sorryAx denied then return { verdict := "incomplete", reason := "it uses sorry" }
       return { verdict := "cheated", reason := s!"axiom {other.toString false}" }
     | [] =>
+      let named := together (ofHeader header acc.added.toList) used
       let givenAwayBy := match trusted.origin with
-        | some o => givenAway header trusted o used
+        | some o => givenAway header trusted o named
         | none => none
       match givenAwayBy with
       | some name => return { verdict := "rejected", reason := s!"uses {name.toString false}, which gives the statement away" }
       | none =>
-        let premises ← if wanted.premises then premisesOf header [] {} used else pure []
+        let premises ← if wanted.premises then premisesOf header [] {} named else pure []
         let exported := if wanted.exported then exportedJson acc.declarations else .null
         return { verdict := "proved", axioms := allowed.toList, premises, exported }
   | _ => return { verdict := "rejected", reason := "it adds no theorem of that name" }
+where
+  /-- Those of the names that the header declares. -/
+  ofHeader (header : Header) : List Name → List Name
+    | [] => []
+    | name :: rest =>
+      if (header.state.env.find? name).isSome then name :: ofHeader header rest else ofHeader header rest
 
 /-- Steps 4 to 6: the kernel accepts the constant and all it needs, of the header too, behind what is imported, and what
 it accepted is what was asked for. -/
@@ -1679,13 +1686,13 @@ def checkFile (header : Header) (spec : Spec) (file : String) (wanted : Wanted) 
         | .errors said => judgeOr said (return { verdict := "rejected", reason := "it does not elaborate" })
         | .whole state _ said => judgeOr said (judge header spec.trusted state.env wanted)
 
-/-- The header's constants among those that are mentioned. -/
+/-- The imported constants among those that are mentioned. -/
 def usedBy (base : Environment) (acc : NameSet) : List Name → NameSet
   | [] => acc
   | name :: rest => usedBy base (if (base.find? name).isSome then acc.insert name else acc) rest
 
 mutual
-/-- The header's constants that a file's constants mention, those aside that only compiled code rests on. -/
+/-- The imported constants that a file's constants mention, those aside that only compiled code rests on. -/
 partial def usedInNode (base : Environment) (acc : NameSet) : PersistentHashMap.Node Name ConstantInfo → NameSet
   | .entries entries => usedInEntries base acc entries.toList
   | .collision _ infos _ => usedInAll base acc infos.toList

@@ -54,8 +54,8 @@ class ChatGenerator:
             with self._server.reading():
                 answer = said.json()
                 choice = answer["choices"][0]
-                tokens = int((answer.get("usage") or {}).get("completion_tokens", 0))
-                text = str(choice["message"]["content"] or "")
+                tokens = int((answer.get("usage") or {}).get("completion_tokens") or 0)
+                text = choice["message"]["content"] or ""
                 whole = text.encode("utf-8", "replace").decode()  # half a character is no text
                 return Sample(whole, tokens, choice["finish_reason"] == "stop")
 

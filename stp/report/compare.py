@@ -192,7 +192,8 @@ def write_comparison(folders: list[Path], out: Path, baseline: str) -> str:
     rows = table(comparison)
     write_file(out / "results.json", json.dumps(results, indent=1) + "\n")
     write_file(out / "compare.html", render(comparison, results, rows))
-    toolchains = {run.toolchain for r in comparison.results for run in r.arm.runs}
+    runs = [run for r in comparison.results for run in r.arm.runs]
+    toolchains = {one for run in runs for one in (run.toolchain or "").split(", ")}
     differ = f"checked by {len(toolchains)} different toolchains, see results.json"
     return "\n".join(
         [*laid_out(rows), "",

@@ -94,17 +94,19 @@ class Batches:
         if task := self._tasks.get(batch.id):
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-        await asyncio.to_thread(self._store.drop_batches, id_=batch.id)
+        await asyncio.to_thread(self._store.drop_batch, batch.id)
 
     async def _forget(self) -> None:
-        """Drops what is too old."""
+        """Takes back and drops what is too old."""
         before = time.time() - 86_400 * self._bounds.batch_days
-        await asyncio.to_thread(self._store.drop_batches, before=before)
+        for batch in await asyncio.to_thread(self._store.batches):
+            if batch.created < before:
+                await self.delete(batch)
 
     def _run(self, batch: Batch) -> None:
         task = asyncio.create_task(self._check(batch))
         self._tasks[batch.id] = task
-        task.add_done_callback(lambda _: self._tasks.pop(batch.id, None))
+        task.add_done_callback(lambda _: self._tasks.pop(batch.id))
 
     async def _check(self, batch: Batch) -> None:
         """Checks what is unanswered. A prover that is away is waited for."""

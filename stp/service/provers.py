@@ -103,7 +103,7 @@ class Provers:
     def failure(self) -> Exception | None:
         """Why nothing can be checked any more: all checkers that there were have failed for good."""
         failures = [dispatcher.pool.failure for dispatcher in self._by_system.values()]
-        return failures[0] if all(failures) and failures else None
+        return failures[0] if self.settled.is_set() and failures and all(failures) else None
 
     @property
     def ready(self) -> bool:

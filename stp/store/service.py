@@ -192,12 +192,10 @@ class ServiceStore:
                 [id_, after, count],
             ).fetchall()
 
-    def drop_batches(self, *, id_: str | None = None, before: float = 0.0) -> int:
-        """Deletes the batch of that id, and those accepted before a time."""
+    def drop_batch(self, id_: str) -> None:
+        """Deletes a batch with its results."""
         with self._explained(), self._transaction():
-            return int(
-                self._db.execute("DELETE FROM batches WHERE id = ? OR created < ?", [id_, before]).rowcount
-            )
+            self._db.execute("DELETE FROM batches WHERE id = ?", [id_])
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

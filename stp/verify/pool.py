@@ -447,7 +447,8 @@ def _same_here(prover: Prover) -> Prover:
     if here.digest != prover.digest:
         raise ToolchainError(
             f"node {socket.gethostname()}: expected the {prover.kind} prover and checker {prover.digest}, "
-            f"found {here.digest}: install the same STP there and, where Lean is native, run make lean"
+            f"found {here.digest}: install the same STP there and, where Lean is native, run make lean; of "
+            "Isabelle copy the session's heap too"
         )
     return here
 

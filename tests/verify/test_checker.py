@@ -6,6 +6,8 @@ import pytest
 
 from stp.syntax.goals import goals_in
 from stp.types import CheckResult, Job, Limits, Verdict
+from stp.verify.lean import toolchain
+from stp.verify.lean.worker import LeanWorker
 from stp.verify.pool import Pool
 
 pytestmark = pytest.mark.lean
@@ -137,16 +139,28 @@ def test_nothing_leaks_from_one_job_to_the_next(lean_pool: Pool) -> None:
     assert check(lean_pool, "theorem foo (a : ℕ) : a = a", "rfl").verdict is Verdict.BAD_STATEMENT
 
 
-def test_headers_share_what_they_import(lean_pool: Pool) -> None:
-    """An import takes 80 MB that Lean never gives back: of 2 GiB, some twenty headers' worth."""
-    for n in range(25):
-        result = check(
-            lean_pool, f"theorem foo (a : N{n}) : a = a", "rfl", header=f'notation "N{n}" => Nat\n'
-        )
-        assert result.proved, result
-    failing = [check(lean_pool, COMM, "by omega", header=f"axiom a{n} : Nope\n") for n in range(25)]
-    assert {result.verdict for result in failing} == {Verdict.BAD_STATEMENT}
-    assert {result.messages[0].text.splitlines()[0] for result in failing} == {"Unknown identifier `Nope`"}
+def test_headers_share_what_they_import() -> None:
+    """An import takes 80 MB that Lean never gives back: of 2 GiB, some twenty headers' worth. Then it would
+    end, and be started again."""
+    names = [f"N{n}" for n in range(25)]
+    jobs = [Job(n, f'notation "{n}" => Nat\n', f"theorem foo (a : {n}) : a = a", "rfl") for n in names]
+    failing = [Job(n, f"axiom {n} : Nope\n", COMM, "by omega") for n in names]
+    file = Job("file", "", "theorem foo : True := sorry", "theorem foo : True := trivial", theorem="foo")
+    worker = LeanWorker(toolchain.find("embedded"), memory_mb=8192)
+    try:
+        before = worker.check([file, jobs[0]]) and worker._process and worker._process.memory_mb()
+        assert {result.verdict for result in worker.check(jobs)} == {Verdict.PROVED}
+        refused = worker.check(failing)
+        assert {result.verdict for result in refused} == {Verdict.BAD_STATEMENT}
+        assert {result.messages[0].text.splitlines()[0] for result in refused} == {
+            "Unknown identifier `Nope`"
+        }
+        assert worker.restarts == 0
+        assert before
+        assert worker._process
+        assert worker._process.memory_mb() < before + 500
+    finally:
+        worker.close()
 
 
 def test_a_header_is_checked_with_the_proof_that_uses_it(lean_pool: Pool) -> None:

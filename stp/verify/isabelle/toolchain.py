@@ -100,9 +100,12 @@ def find(
 def _heap_digest(heap: Path) -> str:
     """What a session's heap says of its own content: `SHA1:` and 40 digits, the last bytes that Isabelle
     writes. A session that was built anew is another prover."""
-    with heap.open("rb") as file:
-        file.seek(-min(_HEAP_DIGEST_BYTES, heap.stat().st_size), os.SEEK_END)
-        return file.read().hex()
+    try:
+        with heap.open("rb") as file:
+            file.seek(-min(_HEAP_DIGEST_BYTES, heap.stat().st_size), os.SEEK_END)
+            return file.read().hex()
+    except OSError as error:
+        raise ToolchainError(f"{heap}: expected a session's heap that can be read: {error}") from None
 
 
 def isolated(command: list[str], toolchain: IsabelleToolchain, folder: Path, *, network: bool) -> list[str]:
