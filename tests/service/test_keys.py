@@ -56,7 +56,7 @@ def test_the_store_holds_no_key_and_is_for_its_owner_only(tmp_path: Path) -> Non
         Keys(store).add("eve", frozenset({"root"}), 0)
     store.close()
     for path in (tmp_path / "s").iterdir():
-        assert key.rpartition("_")[2].encode() not in path.read_bytes()
+        assert key.removeprefix("stp_alice_").encode() not in path.read_bytes()
     assert (tmp_path / "s" / "service.sqlite").stat().st_mode & 0o77 == 0
 
 
