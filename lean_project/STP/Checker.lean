@@ -196,12 +196,10 @@ def saidJson (s : Said) : Json :=
 /-! ## Syntax -/
 
 /-- Kinds that run code of the submission's own while it is elaborated, or change how things are
-declared. Those of the last two lines quote syntax: what a quotation holds in `$(…)` is code of whatever quotes it. -/
+declared. -/
 def forbiddenKinds : List String :=
   ["runTac", "byElab", "runElab", "runMeta", "nativeDecide", "unsafe", "elabStx", "declareSyntaxCat",
-   "includeStr", "inheritDoc",
-   "quot", "quotSeq", "precheckedQuot", "dynamicQuot", "antiquot", "antiquot_scope", "antiquot_splice",
-   "antiquot_suffix_splice", "token_antiquot"]
+   "includeStr", "inheritDoc"]
 
 /-- What a text may be made of. -/
 structure Rules where
@@ -240,16 +238,14 @@ def fileRules : Rules where
   attributes := ["simp", "ext", "instance", "grind", "reducible", "irreducible", "inline", "refl", "symm"]
   options := theoremRules.options
 
-/-- What headers and specs are made of: nothing that runs either, but axioms, which no proof may rest on, notation,
-and options of how things are read, found and shown. -/
+/-- What headers and specs are made of: nothing that runs either, and so no notation, but axioms, which no proof may rest
+on, and options of how things are read, found and shown. -/
 def givenRules : Rules where
   wholes := together fileRules.wholes
-    [`Lean.Parser.Command.notation, `Lean.Parser.Command.mixfix, ``Parser.Command.attribute, ``Parser.Command.export,
-     ``Parser.Command.omit, ``Parser.Command.include, ``Parser.Command.check, ``Parser.Command.print,
-     ``Parser.Command.printAxioms]
+    [``Parser.Command.attribute, ``Parser.Command.export, ``Parser.Command.omit, ``Parser.Command.include,
+     ``Parser.Command.check, ``Parser.Command.print, ``Parser.Command.printAxioms]
   commands := together fileRules.commands
-    ["notation", "notationItem", "identPrec", "mixfix", "infix", "infixl", "infixr", "prefix", "postfix", "attribute",
-     "eraseAttr", "export", "omit", "include", "axiom", "opaque", "check", "print", "printAxioms"]
+    ["attribute", "eraseAttr", "export", "omit", "include", "axiom", "opaque", "check", "print", "printAxioms"]
   attributes := together fileRules.attributes ["match_pattern"]
   options := together theoremRules.options
     [`maxHeartbeats, `maxSynthPendingDepth, `autoImplicit, `relaxedAutoImplicit, `pp, `linter, `warn, `warningAsError,
@@ -371,7 +367,7 @@ def refusedIn (code : Option (IO.Ref NameSet)) (stx : Syntax) : Option String :=
   match code with
   | some _ => none
   | none => match forbidden givenRules stx with
-    | some rule => some (rule ++ ": a header or spec declares and opens, it runs nothing")
+    | some rule => some (rule ++ ": a header or spec that is not trusted declares and opens, and runs nothing")
     | none => none
 
 /-- What a header's or a spec's compiled code is kept in, where it may run. -/
@@ -420,7 +416,7 @@ def parseSingle (input : Parser.InputContext) (state : Elab.Command.State) : IO 
 
 Lean runs some of what it elaborates: the value of a tactic's setting, a tactic that `autoParam` names, the argument of
 `Lean.reduceBool`. What was never compiled cannot run. So nothing that is checked is compiled, be it a submission, a
-statement, a spec or a header, but notation, and settings and tactics that are plain data. A process that is told to trust
+statement, a spec or a header, but settings and tactics that are plain data. A process that is told to trust
 compiles headers and specs too, but nothing that a submission may have changed. -/
 
 /-- Constants of the library that are no plain part of anything: one stands for what is missing, one runs what it is
@@ -442,7 +438,7 @@ def isPlain (base : Environment) : Expr → Bool
   | _ => false
 
 /-- Is it a tactic's setting that Lean is about to evaluate? By the name that Lean gives such a term, at the root and ended by a
-number, as that of nothing in a text is, nor of what a notation makes of one; and by its type. -/
+number, as that of nothing in a text is; and by its type. -/
 def isSettingOf (name : Name) (info : ConstantInfo) : Bool :=
   name.eraseMacroScopes == `_tmp && (name matches .num _ _) && (match info.type with
     | .const type _ => hasPart "Config".toList (splitLast type).2.toList || hasPart "Options".toList (splitLast type).2.toList
@@ -467,60 +463,40 @@ where
     | stx :: rest => namesTactic stx || anyOf rest
 
 /-- Is it the syntax of a tactic that stands in the command, behind a parameter or field? Such data are made by Lean alone:
-no name in the command is like theirs, which says something where no notation can bring in others. -/
+no name in the command is like theirs. -/
 def isTactic (stx : Syntax) (name : Name) (info : ConstantInfo) : Bool :=
   startsWithChars (splitLast name).2.toList "_auto".toList && info.type.isConstOf `Lean.Syntax && !(namesTactic stx)
 
 /-- May the definitions of a command be compiled? Plain settings may, and plain tactics, which are data; and those of a
 command whose code may run, where they call nothing but what was compiled so before. -/
-def mayCompile (base before env : Environment) (known : Option NameSet) (tactics : Bool) (stx : Syntax) : List Name → Bool
+def mayCompile (base before env : Environment) (known : Option NameSet) (stx : Syntax) : List Name → Bool
   | [] => true
   | name :: rest => (match env.find? name with
     | some info => info.hasValue && (match known with
       | some names => areOwn base before names info.value!.getUsedConstants.toList
-      | none => (isSettingOf name info || (tactics && isTactic stx name info)) && isPlain base info.value!)
-    | none => false) && mayCompile base before env known tactics stx rest
+      | none => (isSettingOf name info || isTactic stx name info) && isPlain base info.value!)
+    | none => false) && mayCompile base before env known stx rest
 
 /-- Names added to a set. -/
 def joinAll (set : NameSet) : List Name → NameSet
   | [] => set
   | name :: rest => joinAll (set.insert name) rest
 
-/-- Does the command declare notation? What Lean makes of it is a table, and a function that puts one syntax for
-another. -/
-def isNotation (stx : Syntax) : Bool :=
-  stx.isOfKind `Lean.Parser.Command.notation || stx.isOfKind `Lean.Parser.Command.mixfix
-
-mutual
-/-- Is there a notation in the tree? -/
-partial def holdsNotation (stx : Syntax) : Bool :=
-  isNotation stx || (match stx with
-    | .node _ _ args => anyNotation args.toList
-    | _ => false)
-
-/-- Is there one in a list of trees? -/
-partial def anyNotation : List Syntax → Bool
-  | [] => false
-  | stx :: rest => holdsNotation stx || anyNotation rest
-end
-
-/-- Runs a command. Of one that is given (a header's, a spec's) notation is compiled, and all with `code`, which holds what
-was compiled before; of any other only plain settings, and plain `tactics` where there is no notation before it. `base` is what
-is imported. -/
-def runGuarded (base : Environment) (given : Bool) (code : Option (IO.Ref NameSet)) (tactics : Bool)
-    (input : Parser.InputContext) (state : Elab.Command.State) (stx : Syntax) : IO Elab.Command.State := do
+/-- Runs a command. All of it is compiled with `code`, which holds what was compiled before; without, only plain settings and
+plain tactics. `base` is what is imported. -/
+def runGuarded (base : Environment) (code : Option (IO.Ref NameSet)) (input : Parser.InputContext)
+    (state : Elab.Command.State) (stx : Syntax) : IO Elab.Command.State := do
   let compile ← compileDeclsRef.get
   compileDeclsRef.set fun names => do
     let env ← getEnv
-    let known ← match given, code with
-      | true, some compiled => pure (some (← compiled.get))
-      | true, none => pure (if isNotation stx then some {} else none)
-      | false, _ => pure none
-    if mayCompile base state.env env known tactics stx names.toList then
+    let known ← match code with
+      | some compiled => pure (some (← compiled.get))
+      | none => pure none
+    if mayCompile base state.env env known stx names.toList then
       compile names
-      match given, code with
-      | true, some compiled => compiled.modify fun set => joinAll set names.toList
-      | _, _ => pure ()
+      match code with
+      | some compiled => compiled.modify fun set => joinAll set names.toList
+      | none => pure ()
   let after ← runCommand input state stx -- which catches what the command throws
   compileDeclsRef.set compile
   return after
@@ -546,8 +522,6 @@ structure Header where
   base : Environment
   /-- May headers and specs run code? -/
   trusting : Bool
-  /-- May plain tactics behind it be compiled? -/
-  tactics : Bool
   /-- Environment, scopes and options behind the header's last command. -/
   state : Elab.Command.State
   /-- Are the bodies of the library's theorems missing, so that they look like axioms? -/
@@ -557,26 +531,24 @@ structure Header where
   /-- Statements of premises printed so far, by name: printing one takes longer than most checks. -/
   printed : IO.Ref Json
 
-/-- Runs the commands of a header one after the other; an error ends it. Also, are there no notations in it? -/
-partial def runHeader (base : Environment) (code : Option (IO.Ref NameSet)) (tactics : Bool)
-    (input : Parser.InputContext) (state : Elab.Command.State)
-    (at_ : Parser.ModuleParserState) : IO (Except Said (Elab.Command.State × Bool)) := do
+/-- Runs the commands of a header one after the other; an error ends it. -/
+partial def runHeader (base : Environment) (code : Option (IO.Ref NameSet)) (input : Parser.InputContext)
+    (state : Elab.Command.State) (at_ : Parser.ModuleParserState) : IO (Except Said Elab.Command.State) := do
   let (stx, next, log) := parseNext input state at_ {}
   let parseErrors ← errorsOf log
   match parseErrors with
   | e :: _ => return .error e
   | [] =>
     if stx.isOfKind ``Parser.Command.eoi then
-      return .ok ({ state with messages := {} }, tactics)
+      return .ok { state with messages := {} }
     match refusedIn code stx with
     | some rule => return .error (plain rule)
     | none =>
-      let tactics := tactics && !(holdsNotation stx)
-      let after ← runGuarded base true code tactics input state stx
+      let after ← runGuarded base code input state stx
       let errors ← errorsOf after.messages
       match errors with
       | e :: _ => return .error e
-      | [] => runHeader base code tactics input after next
+      | [] => runHeader base code input after next
 
 /-- Options that every job starts with. -/
 def baseOptions : Options :=
@@ -593,13 +565,13 @@ def makeHeader (env : Environment) (trusting : Bool) (text : String) (input : Pa
     (at_ : Parser.ModuleParserState) : IO (Except Said Header) := do
   let state := Elab.Command.mkState env {} baseOptions
   let state := { state with infoState := { state.infoState with enabled := false } }
-  match ← runHeader env (← codeOf trusting) true input state at_ with
+  match ← runHeader env (← codeOf trusting) input state at_ with
   | .error e => return .error e
-  | .ok (state, tactics) =>
+  | .ok state =>
     let hidden := match env.find? `Nat.add_comm with
       | some (.axiomInfo _) => true
       | _ => false
-    return .ok { text, base := env, trusting, tactics, state, hidden, known := ← IO.mkRef {}, printed := ← IO.mkRef (Json.mkObj []) }
+    return .ok { text, base := env, trusting, state, hidden, known := ← IO.mkRef {}, printed := ← IO.mkRef (Json.mkObj []) }
 
 /-- The modules that a text imports, and where its commands begin. -/
 def importsOf (input : Parser.InputContext) : IO (Except Said (List Name × Parser.ModuleParserState)) := do
@@ -659,7 +631,7 @@ def elabStatement (header : Header) (text : String) (origin : Option Name) : IO 
       else (scopeOf header.state).currNamespace ++ name
     if (header.state.env.find? full).isSome then
       return .error (plain s!"the name {full.toString false} is taken")
-    let after ← runGuarded header.base false none header.tactics input header.state stx
+    let after ← runGuarded header.base none input header.state stx
     let errors ← errorsOf after.messages
     match errors with
     | e :: _ => return .error e
@@ -1584,7 +1556,7 @@ def check (header : Header) (trusted : Trusted) (proof : String) (wanted : Wante
   | .theorem stx _ =>
     quickly wanted fun wanted =>
       let state := withBudget trusted.state wanted.heartbeats wanted.quick
-      timed (runGuarded header.base false none header.tactics input state stx) fun after => do
+      timed (runGuarded header.base none input state stx) fun after => do
         let said ← saidIn after.messages.toList
         judgeOr said (judge header trusted after.env wanted)
 
@@ -1612,7 +1584,7 @@ inductive Ran where
 
 /-- Runs the commands of a file one after the other; an error or a refusal ends it. -/
 partial def runFile (allowed : Option (List Syntax)) (wanted : Wanted) (input : Parser.InputContext)
-    (base : Environment) (code : Option (IO.Ref NameSet)) (tactics : Bool) (commands : List Syntax) (said : List Said)
+    (base : Environment) (code : Option (IO.Ref NameSet)) (commands : List Syntax) (said : List Said)
     (state : Elab.Command.State) (at_ : Parser.ModuleParserState) : IO Ran := do
   let (stx, next, log) := parseNext input state at_ {}
   let unread ← saidIn log.toList
@@ -1624,18 +1596,18 @@ partial def runFile (allowed : Option (List Syntax)) (wanted : Wanted) (input : 
     match if given then refusedIn code stx else forbidden fileRules stx with
     | some rule => return .refused rule
     | none =>
-      let tactics := tactics && !(holdsNotation stx)
-      let after ← runGuarded base given code tactics input (withBudget state wanted.heartbeats wanted.quick) stx
+      let code' := if given then code else none
+      let after ← runGuarded base code' input (withBudget state wanted.heartbeats wanted.quick) stx
       let new ← saidIn after.messages.toList
       let said := together new said
       match errorsAmong new with
-      | [] => runFile allowed wanted input base code tactics (stx :: commands) said after next
+      | [] => runFile allowed wanted input base code (stx :: commands) said after next
       | _ => return .errors (reversed [] said)
 
 /-- Runs a file behind its header. -/
 def runCommands (allowed : Option (List Syntax)) (wanted : Wanted) (input : Parser.InputContext) (header : Header)
     (at_ : Parser.ModuleParserState) : IO Ran := do
-  runFile allowed wanted input header.base (← codeOf header.trusting) header.tactics [] [] header.state at_
+  runFile allowed wanted input header.base (← codeOf header.trusting) [] [] header.state at_
 
 /-- The first of some names that is not among the others. -/
 def missingFrom (allowed : List Name) : List Name → Option Name

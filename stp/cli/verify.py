@@ -54,7 +54,10 @@ def verify(
         bool, typer.Option("--require-sandbox", help="Refuse to run a prover without a sandbox.")
     ] = False,
     trusting: Annotated[
-        bool, typer.Option("--trusting", help="Let headers and --against run code (macros, #eval): your own.")
+        bool,
+        typer.Option(
+            "--trusting", help="Let headers and --against run code (macros, notation, #eval): your own."
+        ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
 ) -> None:

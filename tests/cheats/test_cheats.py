@@ -146,10 +146,8 @@ inductive Tree | leaf | node (l r : Tree)
 def Tree.size : Tree → Nat
   | .leaf => 1
   | .node l r => l.size + r.size + 1
-
-notation "∅ₜ" => Tree.leaf
 """
-GOAL = "theorem Tree.goal (p : Point) (t : Tree) : 0 < p.sum + t.size + Tree.size ∅ₜ := "
+GOAL = "theorem Tree.goal (p : Point) (t : Tree) : 0 < p.sum + t.size + Tree.size .leaf := "
 FILES = [
     ("theorem foo : 1 + 1 = 2 := sorry", "theorem foo : 1 + 1 = 2 := rfl", "foo"),
     ("theorem foo : 1 + 1 = 2 := by sorry", "theorem foo : 1 + 1 = 2 := by decide", "foo"),
@@ -276,12 +274,12 @@ MUTANTS: dict[str, tuple[dict[str, str], str, str]] = {  # of names with "file",
     "functions in settings": (  # behind the rule on their syntax
         {
             "&& !(areSettings args.toList) then": "&& false then",
-            "isTactic stx name info)) && isPlain base": "isTactic stx name info)) || isPlain base",
+            "isTactic stx name info) && isPlain base": "isTactic stx name info) || isPlain base",
         },
         "theorem foo : True", 'by simp (maxSteps := dbgTrace "it ran" fun _ => 7)',
     ),
     "file: no code": (
-        {"if mayCompile base state.env env known tactics stx names.toList then": "if true then"},
+        {"if mayCompile base state.env env known stx names.toList then": "if true then"},
         cases("code")[4].statement, cases("code")[4].proof,
     ),
     "file: code of a name": (
@@ -296,29 +294,16 @@ MUTANTS: dict[str, tuple[dict[str, str], str, str]] = {  # of names with "file",
         {" && !(namesTactic stx)": ""},
         cases("code")[-2].statement, cases("code")[-2].proof,
     ),
-    "header: names of notations": (
+    "header: notation": (  # which elaborates only where it is compiled
         {
-            "| none => (isSettingOf name info ||": "| none => ((name matches .num _ _) ||",
-            "if isBelow name rules.options then forbiddenInList": "if true then forbiddenInList",
-        },
-        cases("code")[-5].statement, cases("code")[-5].proof,
-    ),
-    "file: tactics of notations": (
-        {
-            "(tactics && isTactic stx name info)": "isTactic stx name info",
-            "if isBelow name rules.options then forbiddenInList": "if true then forbiddenInList",
-        },
-        cases("code")[-3].statement, cases("code")[-3].proof,
-    ),
-    "header: quotations": (
-        {
-            '   "quot", "quotSeq", "precheckedQuot", "dynamicQuot", "antiquot",': "",
-            '"antiquot_suffix_splice", "token_antiquot"]': '"antiquot_suffix_splice"]',
+            "if mayCompile base state.env env known stx names.toList then": "if true then",
+            "[``Parser.Command.attribute,": "[`Lean.Parser.Command.notation, ``Parser.Command.attribute,",
+            '["attribute", "eraseAttr",': '["notation", "notationItem", "attribute", "eraseAttr",',
         },
         "theorem foo : True", "trivial",
     ),
     "header: settings": (
-        {"timed (runGuarded header.base false": "timed (runGuarded header.state.env false"},
+        {"timed (runGuarded header.base none": "timed (runGuarded header.state.env none"},
         "theorem foo : True", "by simp (maxSteps := true)",
     ),
     "header: kernel": (
@@ -395,13 +380,12 @@ MUTANTS: dict[str, tuple[dict[str, str], str, str]] = {  # of names with "file",
 #: Headers of those that have one.
 HEADERS = {
     "header": "#eval 1",
-    "header: quotations": 'notation "evl" => `($(Lean.mkIdent `x))',
+    "header: notation": 'notation "five" => 5',
     "header: settings": (
         "theorem tok : Unit = Void IO.RealWorld := sorry\n"
         "noncomputable instance : Coe Bool Nat := ⟨fun _ => (Option.getD (Except.toOption (ST.Out.val"
         " (EIO.toBaseIO (pure 7 : EIO IO.Error Nat) (cast tok ())))) 7)⟩"
     ),
-    "header: names of notations": cases("code")[-5].header,
     "header: kernel": cases("header")[0].header,
     "header: prelude": cases("header")[4].header,
 }
