@@ -35,7 +35,7 @@ class Plot:
 
 
 @dataclass(frozen=True, slots=True)
-class Example:
+class ShownConjecture:
     """A barely provable conjecture, with what the page shows beside it."""
 
     round: int
@@ -199,7 +199,7 @@ def _lines(run: RunRecord, dataset: str) -> list[plots.Line]:
     return lines
 
 
-def _examples(store: Store) -> list[Example]:
+def _examples(store: Store) -> list[ShownConjecture]:
     """The latest barely provable conjectures, the hardest of a round first."""
     rows = sorted(
         store.view("barely_provable"), key=lambda row: (-row["round"], row["pass_rate"], row["key"])
@@ -213,7 +213,7 @@ def _examples(store: Store) -> list[Example]:
         parent = parents.get(row["key"])
         seed = store.statement(parent.seed) if parent else None
         examples.append(
-            Example(
+            ShownConjecture(
                 round=row["round"],
                 statement=_clipped(row["statement"]),
                 pass_rate=row["pass_rate"],

@@ -24,7 +24,7 @@ _ROWS = 2000
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
+class PublishedResult:
     """A row of the comparison: a system and what it solved with which budget."""
 
     system: str
@@ -51,7 +51,7 @@ def render(record: ProveRecord) -> str:
     )
 
 
-def published(name: str) -> tuple[str, list[Published]]:
+def published(name: str) -> tuple[str, list[PublishedResult]]:
     """Title and rows of a table of `data/published.toml`; nothing where there is none of that name."""
     table = tomllib.loads((data_dir() / PUBLISHED).read_text(encoding="utf-8")).get(name)
     if table is None:
@@ -64,7 +64,7 @@ def published(name: str) -> tuple[str, list[Published]]:
         if "total" in row:
             rate = percent(row["solved"], row["total"])
         result = f"{rate} ({solved})" if rate and solved else rate or solved
-        rows.append(Published(row["system"], row["budget"], result, row["where"]))
+        rows.append(PublishedResult(row["system"], row["budget"], result, row["where"]))
     return table["title"], rows
 
 

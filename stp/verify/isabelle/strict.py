@@ -16,7 +16,15 @@ from stp.syntax.isabelle_screen import Finding
 from stp.types import Job, Verdict
 from stp.verify.child import bounded
 from stp.verify.isabelle.server import kill_tree, make_folder, private_environment
-from stp.verify.isabelle.theories import AUDIT, Batch, Submission, make_header, prepare, said_in, verdict
+from stp.verify.isabelle.theories import (
+    AUDIT,
+    Submission,
+    TheoryBatch,
+    make_header,
+    prepare,
+    said_in,
+    verdict,
+)
 from stp.verify.isabelle.toolchain import IsabelleToolchain, isolated
 
 _START_S = 120.0
@@ -31,16 +39,16 @@ def confirm(toolchain: IsabelleToolchain, jobs: Sequence[Job]) -> list[Finding]:
     header = make_header(jobs[0].header)
     prepared = [prepare(job, header) for job in jobs]
     ready = [[one] for one in prepared if isinstance(one, Submission)]
-    together = _build(toolchain, Batch(header, ready)) if len(ready) == len(jobs) > 1 else []
+    together = _build(toolchain, TheoryBatch(header, ready)) if len(ready) == len(jobs) > 1 else []
     if together and all(verdict is Verdict.PROVED for verdict, _ in together):
         return together
     return [
-        _build(toolchain, Batch(header, [[one]]))[0] if isinstance(one, Submission) else one
+        _build(toolchain, TheoryBatch(header, [[one]]))[0] if isinstance(one, Submission) else one
         for one in prepared
     ]
 
 
-def root(session: str, parent: str, batch: Batch, timeout_s: float) -> str:
+def root(session: str, parent: str, batch: TheoryBatch, timeout_s: float) -> str:
     """The ROOT of the build: only the theory that states the goal may use `sorry`."""
     return (
         f"session {session} = {parent} +\n"
@@ -52,7 +60,7 @@ def root(session: str, parent: str, batch: Batch, timeout_s: float) -> str:
     )
 
 
-def _build(toolchain: IsabelleToolchain, batch: Batch) -> list[Finding]:
+def _build(toolchain: IsabelleToolchain, batch: TheoryBatch) -> list[Finding]:
     folder, lock = make_folder()
     try:
         return _run(toolchain, batch, folder)
@@ -61,7 +69,7 @@ def _build(toolchain: IsabelleToolchain, batch: Batch) -> list[Finding]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _run(toolchain: IsabelleToolchain, batch: Batch, folder: Path) -> list[Finding]:
+def _run(toolchain: IsabelleToolchain, batch: TheoryBatch, folder: Path) -> list[Finding]:
     session = f"STP_{uuid.uuid4().hex}"
     record = folder / "verdict"
     wall_s = sum(submission.job.limits.wall_s for submission in batch.submissions)

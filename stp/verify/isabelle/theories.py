@@ -81,7 +81,7 @@ class Header:
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class TheoryBatch:
     """Some submissions on one header, those of a pack in one theory, and the names and the nonce of their
     theories. In a pack of several, each must be plain and hidden."""
 
@@ -253,7 +253,9 @@ def said_in(blocks: Iterable[str], nonce: str) -> dict[str, list[str]]:
     return found
 
 
-def results(batch: Batch, answer: Mapping[str, Any], digest: str, note: str) -> Iterator[CheckResult | None]:
+def results(
+    batch: TheoryBatch, answer: Mapping[str, Any], digest: str, note: str
+) -> Iterator[CheckResult | None]:
     """The result of each job of a batch; None where nothing can be said: it must be run again."""
     nodes = nodes_of(answer)
     check, spec = nodes.get(batch.check), nodes.get(batch.spec)

@@ -26,9 +26,9 @@ from stp.verify.isabelle.server import Server
 from stp.verify.isabelle.session import Session
 from stp.verify.isabelle.theories import (
     AUDIT,
-    Batch,
     Header,
     Submission,
+    TheoryBatch,
     make_header,
     nodes_of,
     prepare,
@@ -174,7 +174,7 @@ class _Checker:
         answer: dict[str, Any] = {}
         names: list[str] = []
         try:
-            batch = Batch(await self._header(text), [[*pack.values()] for pack in packs])
+            batch = TheoryBatch(await self._header(text), [[*pack.values()] for pack in packs])
             names = batch.names
             session = await self.running()
             answer = await session.use(batch.theories(), [batch.check], limit_s)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from stp.verify.isabelle import toolchain
-from stp.verify.isabelle.theories import Batch
+from stp.verify.isabelle.theories import TheoryBatch
 from stp.verify.isabelle.toolchain import IsabelleToolchain
 from stp.verify.isabelle.worker import IsabelleWorker
 
@@ -52,10 +52,10 @@ def pack_sizes(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
     """Of each batch that goes to a server, how many submissions each theory has; grows with the test."""
     seen: list[list[int]] = []
 
-    class Counted(Batch):
+    class Counted(TheoryBatch):
         def theories(self, record: str | None = None) -> dict[str, str]:
             seen.append([len(pack) for pack in self.packs])
             return super().theories(record)
 
-    monkeypatch.setattr("stp.verify.isabelle.worker.Batch", Counted)
+    monkeypatch.setattr("stp.verify.isabelle.worker.TheoryBatch", Counted)
     return seen

@@ -10,7 +10,7 @@ import pytest
 
 from stp.types import Job, Limits, System, Verdict
 from stp.verify.isabelle import worker as worker_module
-from stp.verify.isabelle.theories import Batch, Submission, make_header, prepare, results
+from stp.verify.isabelle.theories import Submission, TheoryBatch, make_header, prepare, results
 from stp.verify.isabelle.worker import PACK, IsabelleWorker
 from tests.verify.isabelle import double_model
 from tests.verify.isabelle.test_worker_double import MODELLED, REV, job
@@ -93,13 +93,13 @@ def test_packs_are_made_where_most_of_the_latest_jobs_were_proved(
     assert pack_sizes[-1] == [1]
 
 
-def packed(count: int) -> Batch:
+def packed(count: int) -> TheoryBatch:
     header = make_header("")
     ready = [prepare(job("by simp", id=str(i)), header) for i in range(count)]
-    return Batch(header, [[one.hidden() for one in ready if isinstance(one, Submission)]])
+    return TheoryBatch(header, [[one.hidden() for one in ready if isinstance(one, Submission)]])
 
 
-def answer(batch: Batch, **of_proofs: Any) -> dict[str, Any]:
+def answer(batch: TheoryBatch, **of_proofs: Any) -> dict[str, Any]:
     """What a server says where all was proved, but for the theory with the proofs."""
     status = {
         "consolidated": True, "percentage": 100, "canceled": False, "running": 0, "unprocessed": 0,
@@ -157,7 +157,7 @@ def test_a_pack_that_did_not_come_to_its_end_says_nothing() -> None:
     assert [*results(batch, answer(batch, status=status), "", "")] == [None, None]
 
 
-def facts_of(batch: Batch) -> Iterator[str]:
+def facts_of(batch: TheoryBatch) -> Iterator[str]:
     """What the audit of the model says of the batch's jobs."""
     texts = batch.theories()
     header = double_model.Theory(batch.header.name)
