@@ -1,8 +1,8 @@
-"""Intervals for shares and their ratios, by resampling seeds and statements.
+"""Intervals for shares, their ratios and differences, by resampling seeds and statements.
 
 A statement's credit in a run is 1 if it was proved within the budget, 0 if not, and between where the budget
 ends within the round that proved it. Two arms are resampled together: the same seeds, and of each seed the
-same statements, so that what makes a pool easy cancels out of their ratio.
+same statements, so that what makes a pool easy cancels out of the comparison.
 """
 
 from __future__ import annotations
@@ -52,6 +52,13 @@ def ratio_ci95(arm: Credits, baseline: Credits) -> RatioInterval | None:
     if not np.isfinite(low):
         return None
     return float(low), float(high) if np.isfinite(high) else None
+
+
+def difference_ci95(arm: Credits, baseline: Credits) -> Interval:
+    """The interval of mean credit less the baseline's."""
+    ours_R, theirs_R = _resampled([arm, baseline], _RESAMPLES)
+    low, high = np.quantile(ours_R - theirs_R, _LEVELS)
+    return float(low), float(high)
 
 
 def _resampled(arms: Sequence[Credits], resamples: int) -> list[NDArray[np.float64]]:

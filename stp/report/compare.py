@@ -9,14 +9,24 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import numpy as np
+
 from stp.errors import UsageError
-from stp.report.bootstrap import Interval, RatioInterval, ratio_ci95, share_ci95
-from stp.report.experiment import CONJECTURE_NUMBERS, COSTS, Arm, read_arms
-from stp.report.rates import Rate, mean_pass_at_k
+from stp.report.bootstrap import Credits, Interval, RatioInterval, difference_ci95, ratio_ci95, share_ci95
+from stp.report.experiment import CONJECTURE_NUMBERS, COSTS, Arm, RunData, read_arms
+from stp.report.rates import Rate, mean_pass_at_k, pass_at_k
 from stp.report.report import write_file
 from stp.report.table import laid_out
 
 _CURVE_POINTS, _CURVE_RESAMPLES = 25, 400
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A share of an arm less the baseline's, on the seeds that both have."""
+
+    mean: float
+    ci95: Interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +48,10 @@ class Result:
     ratio_ci95: RatioInterval | None
     held_out: dict[str, dict[int, Rate]]
     """pass@k of the last model on each dataset, seeds together."""
+    difference: Difference | None
+    """Of the share proved; None for the baseline."""
+    held_out_differences: dict[str, Difference]
+    """Of pass@k of the last model on each dataset, k the most that both sampled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +85,8 @@ def compare(folders: list[Path], baseline: str) -> Comparison:
 def _result(arm: Arm, base: Arm, budget: float) -> Result:
     credits = arm.credits(budget)
     shared = {run.seed for run in arm.runs} & {run.seed for run in base.runs}
-    ours, theirs = ([run.credits(budget) for run in side.runs if run.seed in shared] for side in (arm, base))
+    pairs = [[run for run in side.runs if run.seed in shared] for side in (arm, base)]
+    ours, theirs = ([run.credits(budget) for run in runs] for runs in pairs)
     denominator = sum(float(credit.sum()) for credit in theirs)
     multi_step = sum(run.multi_step(budget) for run in arm.runs)
     measured = arm is not base and shared and denominator > 0
@@ -86,7 +101,28 @@ def _result(arm: Arm, base: Arm, budget: float) -> Result:
         sum(float(credit.sum()) for credit in ours) / denominator if measured else None,
         ratio_ci95(ours, theirs) if measured else None,
         _held_out(arm),
+        _difference(ours, theirs) if arm is not base and shared else None,
+        _held_out_differences(*pairs) if arm is not base else {},
     )
+
+
+def _difference(ours: Credits, theirs: Credits) -> Difference:
+    means = [fmean(float(credit.mean()) for credit in credits) for credits in (ours, theirs)]
+    return Difference(means[0] - means[1], difference_ci95(ours, theirs))
+
+
+def _held_out_differences(ours: list[RunData], theirs: list[RunData]) -> dict[str, Difference]:
+    """By dataset that all were evaluated on: runs of one seed have the same held-out statements."""
+    found = {}
+    for dataset in sorted(set.intersection(*(set(run.held_out) for run in ours + theirs)) if ours else ()):
+        k = min(n for run in ours + theirs for n, _ in run.held_out[dataset])
+        rates = [
+            [np.array([pass_at_k(n, c, k) for n, c in run.held_out[dataset]]) for run in runs]
+            for runs in (ours, theirs)
+        ]
+        if k and [len(rate) for rate in rates[0]] == [len(rate) for rate in rates[1]]:
+            found[dataset] = _difference(*rates)
+    return found
 
 
 def _held_out(arm: Arm) -> dict[str, dict[int, Rate]]:
@@ -130,6 +166,10 @@ def to_json(comparison: Comparison) -> dict[str, Any]:
             "multi_step_share": r.multi_step_share,
             "ratio_over_expert_iteration": r.ratio,
             "ratio_ci95": r.ratio_ci95,
+            "difference": _difference_json(r.difference),
+            "held_out_differences": {
+                dataset: _difference_json(found) for dataset, found in r.held_out_differences.items()
+            },
             "held_out": {
                 dataset: {f"pass@{k}": [rate.mean, rate.error] for k, rate in rates.items()}
                 for dataset, rates in r.held_out.items()
@@ -152,6 +192,11 @@ def to_json(comparison: Comparison) -> dict[str, Any]:
         "ratio_ci95": first.ratio_ci95 if first else None,
         "arms": arms,
     }
+
+
+def _difference_json(difference: Difference | None) -> list[float] | None:
+    """Mean, low and high."""
+    return [difference.mean, *difference.ci95] if difference else None
 
 
 def table(comparison: Comparison) -> list[list[str]]:

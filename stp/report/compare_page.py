@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 from statistics import fmean
 from typing import Any
@@ -10,7 +11,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter, MaxNLocator, PercentFormatter
 
-from stp.report.compare import Comparison
+from stp.report.compare import Comparison, Difference
 from stp.report.experiment import COSTS, Arm
 from stp.report.page import Plot, template
 from stp.report.plots import COLOURS, canvas, to_svg
@@ -33,7 +34,8 @@ _FUNNEL = (("parsed", "new"), ("compiled", "kept"), ("kept", "proved"))
 
 def render(comparison: Comparison, results: dict[str, Any], rows: list[list[str]]) -> str:
     """The page; `results` are the numbers of `results.json` that it draws."""
-    plots = [_cost_plot(comparison, results, cost) for cost in COSTS]
+    plots = _difference_plots(comparison)
+    plots += [_cost_plot(comparison, results, cost) for cost in COSTS]
     plots += _held_out_plots(comparison)
     conjecturing = [r.arm for r in comparison.results if any(len(run.conjectures) for run in r.arm.runs)
                     and r.arm.runs[0].settings.get("conjecture", {}).get("mode") != "off"]  # fmt: skip
@@ -47,14 +49,48 @@ def render(comparison: Comparison, results: dict[str, Any], rows: list[list[str]
         head=rows[0],
         rows=rows[1:],
         plots=plots,
+        hidden=len(comparison.results) - len(_drawn(comparison)),
     )
+
+
+def _difference_plots(comparison: Comparison) -> list[Plot]:
+    """What each arm is worth beside the baseline: on the pool, and on each held-out dataset."""
+    pool = {r.arm.name: r.difference for r in comparison.results}
+    plots = [_forest(comparison, "pool", "Proved, over the baseline", pool)]
+    for i, dataset in enumerate(
+        sorted({name for r in comparison.results for name in r.held_out_differences})
+    ):
+        found = {r.arm.name: r.held_out_differences.get(dataset) for r in comparison.results}
+        plots.append(_forest(comparison, f"held{i}", f"Held-out pass@k, over the baseline: {dataset}", found))
+    return [plot for plot in plots if plot]
+
+
+def _forest(
+    comparison: Comparison, name: str, title: str, differences: dict[str, Difference | None]
+) -> Plot | None:
+    """Each arm's difference with its interval, the best on top; None where there is none."""
+    rows = sorted(((d, arm) for arm, d in differences.items() if d), key=lambda row: row[0].mean)
+    if not rows:
+        return None
+    with canvas(height_in=1.1 + 0.26 * len(rows)) as (figure, axes):
+        for at, (difference, arm) in enumerate(rows):
+            low, high = difference.ci95
+            axes.plot([100 * low, 100 * high], [at, at], color=_colour(comparison, arm), lw=2, alpha=0.6)
+            axes.plot(100 * difference.mean, at, "o", color=_colour(comparison, arm), markersize=5)
+        axes.axvline(0, color=COLOURS[6], lw=1.2, ls="--")
+        axes.set_yticks(range(len(rows)), [arm for _, arm in rows])
+        axes.set_ylim(-0.6, len(rows) - 0.4)
+        axes.set_xlabel(f"percentage points over {comparison.baseline}")
+        axes.grid(axis="y", visible=False)
+        caption = "With 95 % bootstrap intervals over seeds and statements, the same for both."
+        return Plot(title, caption, Markup(to_svg(figure, f"difference-{name}", title)))
 
 
 def _cost_plot(comparison: Comparison, results: dict[str, Any], cost: str) -> Plot:
     title = f"Proved, by {_COST_NAMES[cost]}"
     with canvas(height_in=3.9) as (figure, axes):
-        for name, arm in results["arms"].items():
-            at, share, low, high = zip(*arm["curves"][cost], strict=True)
+        for name in _drawn(comparison):
+            at, share, low, high = zip(*results["arms"][name]["curves"][cost], strict=True)
             style = "--" if name == comparison.baseline else "-"
             axes.plot(at, share, style, color=_colour(comparison, name), label=name)
             axes.fill_between(at, low, high, color=_colour(comparison, name), alpha=0.15, lw=0)
@@ -80,7 +116,7 @@ def _held_out_plots(comparison: Comparison) -> list[Plot]:
         with canvas(height_in=3.9) as (figure, axes):
             for r in comparison.results:
                 rates, colour = r.held_out.get(dataset, {}), _colour(comparison, r.arm.name)
-                if not rates:
+                if not rates or r.arm.name not in _drawn(comparison):
                     continue
                 means = [rate.mean for rate in rates.values()]
                 errors = [rate.error or 0.0 for rate in rates.values()]
@@ -126,6 +162,8 @@ def _by_round(
 ) -> Plot:
     with canvas(height_in=3.2) as (figure, axes):
         for arm, by_seed in series.items():
+            if arm not in _drawn(comparison):
+                continue
             rounds = range(1, min(map(len, by_seed)) + 1)
             means = [fmean(values[r - 1] for values in by_seed) for r in rounds]
             axes.plot([*rounds], means, "o-", markersize=3, color=_colour(comparison, arm), label=arm)
@@ -145,6 +183,15 @@ def _shares(axes: Axes, label: str) -> None:
     axes.set_ylim(0, min(1.0, max(0.05, axes.get_ylim()[1] * 1.05)))
 
 
+def _drawn(comparison: Comparison) -> list[str]:
+    """The arms that the curves show: all, or of more than there are colours the baseline and those that
+    differ most from it."""
+    results = sorted(comparison.results, key=lambda r: -abs(r.difference.mean) if r.difference else -math.inf)
+    chosen = {r.arm.name for r in results[: len(COLOURS)]}
+    return [r.arm.name for r in comparison.results if r.arm.name in chosen]
+
+
 def _colour(comparison: Comparison, arm: str) -> str:
-    names = [r.arm.name for r in comparison.results]
-    return COLOURS[names.index(arm) % len(COLOURS)]
+    """Its own where the curves show it."""
+    drawn = _drawn(comparison)
+    return COLOURS[drawn.index(arm)] if arm in drawn else COLOURS[6]

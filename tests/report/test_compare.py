@@ -12,7 +12,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from stp.errors import UsageError
-from stp.report.bootstrap import credit_at, ratio_ci95, share_ci95
+from stp.report.bootstrap import credit_at, difference_ci95, ratio_ci95, share_ci95
 from stp.report.compare import compare, write_comparison
 from stp.report.experiment import read_arms, read_data, tactic_steps, write_record
 from stp.store.store import Store
@@ -83,7 +83,14 @@ def test_a_comparison_is_a_table_numbers_and_a_page(tmp_path: Path) -> None:
     assert stp["conjectures"]["duplicate_share"] == [[0.5, 0.5], [0.5, 0.5]]
     assert stp["held_out"]["core"]["pass@1"][0] == pytest.approx(2 / 4)
     page = (tmp_path / "out" / "compare.html").read_text()
+    mean, low, high = stp["difference"]
+    assert mean == pytest.approx(9 / 20 - 4 / 20)
+    assert 0 < low < mean < high
+    assert stp["held_out_differences"]["core"] == [0, 0, 0]  # the same models there
+    assert results["arms"]["ei"]["difference"] is None
     for title in (
+        "Proved, over the baseline",
+        "Held-out pass@k, over the baseline: core",
         "Proved, by generated tokens",
         "Proved, by hours of Lean",
         "Held-out pass@k",
@@ -113,6 +120,17 @@ def test_runs_of_one_arm_differ_by_their_seeds_alone(tmp_path: Path) -> None:
         compare([first, Made((1,), 100, 1, "off").write(tmp_path / "c" / "stp" / "seed-1")], "stp")
 
 
+def test_of_many_arms_the_curves_show_those_that_differ_most(tmp_path: Path) -> None:
+    folders = [Made((5,), 1000).write(tmp_path / "base")]
+    folders += [Made((5 + i,), 1000).write(tmp_path / f"arm{i}") for i in range(1, 10)]
+    write_comparison(folders, tmp_path / "out", "base")
+    page = (tmp_path / "out" / "compare.html").read_text()
+    over, curves = page.split('aria-label="Proved, by generated tokens"')
+    assert all(f">arm{i}</text>" in over for i in range(1, 10))
+    assert [i for i in range(1, 10) if f">arm{i}</text>" not in curves] == [1, 2]
+    assert "leave out 2 arms" in page
+
+
 def test_a_run_that_has_only_begun_counts_nothing(tmp_path: Path) -> None:
     begun = Made((), 100).write(tmp_path / "ei")
     found = compare([Made((5,), 1000).write(tmp_path / "stp"), begun], "ei")
@@ -135,6 +153,9 @@ def test_intervals_hold_the_mean(seeds: int, seed: int) -> None:
     assert low <= np.mean(arm) <= high
     assert share_ci95(arm) == (low, high)
     assert ratio_ci95(arm, arm) == (1, 1)
+    assert difference_ci95(arm, arm) == (0, 0)
+    low, high = difference_ci95(arm, [np.zeros(200)] * seeds)
+    assert low <= np.mean(arm) <= high
     assert ratio_ci95(arm, [np.zeros(200)] * seeds) is None
     few = np.zeros(200)
     few[:2] = 1
