@@ -61,6 +61,22 @@ def difference_ci95(arm: Credits, baseline: Credits) -> Interval:
     return float(low), float(high)
 
 
+def rounds_difference_ci95(arm: Credits, baseline: Credits) -> Interval:
+    """The interval of a mean over rounds less the baseline's: one vector of rounds a seed, whose lengths may
+    differ. Both sides draw the same seeds, and of each seed rounds of their own."""
+    rng = np.random.default_rng(0)
+    total_R = np.zeros(_RESAMPLES)
+    for _ in arm:
+        seed_R = rng.integers(len(arm), size=_RESAMPLES)
+        for sign, side in ((1, arm), (-1, baseline)):
+            for seed, rounds in enumerate(side):
+                chosen = seed_R == seed
+                drawn = rng.integers(len(rounds), size=(int(chosen.sum()), len(rounds)))
+                total_R[chosen] += sign * rounds[drawn].mean(axis=1)
+    low, high = np.quantile(total_R / len(arm), _LEVELS)
+    return float(low), float(high)
+
+
 def _resampled(arms: Sequence[Credits], resamples: int) -> list[NDArray[np.float64]]:
     """The mean credit of each arm in each resample, `(R,)`: all arms have the same seeds and statements."""
     rng = np.random.default_rng(0)

@@ -12,7 +12,15 @@ from typing import Any
 import numpy as np
 
 from stp.errors import UsageError
-from stp.report.bootstrap import Credits, Interval, RatioInterval, difference_ci95, ratio_ci95, share_ci95
+from stp.report.bootstrap import (
+    Credits,
+    Interval,
+    RatioInterval,
+    difference_ci95,
+    ratio_ci95,
+    rounds_difference_ci95,
+    share_ci95,
+)
 from stp.report.experiment import CONJECTURE_NUMBERS, COSTS, Arm, RunData, read_arms
 from stp.report.rates import Rate, mean_pass_at_k, pass_at_k
 from stp.report.report import write_file
@@ -23,7 +31,7 @@ _CURVE_POINTS, _CURVE_RESAMPLES = 25, 400
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A share of an arm less the baseline's, on the seeds that both have."""
+    """A mean of an arm less the baseline's, on the seeds that both have."""
 
     mean: float
     ci95: Interval
@@ -52,6 +60,8 @@ class Result:
     """Of the share proved; None for the baseline."""
     held_out_differences: dict[str, Difference]
     """Of pass@k of the last model on each dataset, k the most that both sampled."""
+    conjecture_differences: dict[str, Difference]
+    """Of the numbers in `CONJECTURE_NUMBERS`, means over rounds; none where one of the two makes none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +113,7 @@ def _result(arm: Arm, base: Arm, budget: float) -> Result:
         _held_out(arm),
         _difference(ours, theirs) if arm is not base and shared else None,
         _held_out_differences(*pairs) if arm is not base else {},
+        _conjecture_differences(*pairs) if arm is not base and shared else {},
     )
 
 
@@ -170,6 +181,9 @@ def to_json(comparison: Comparison) -> dict[str, Any]:
             "held_out_differences": {
                 dataset: _difference_json(found) for dataset, found in r.held_out_differences.items()
             },
+            "conjecture_differences": {
+                name: _difference_json(found) for name, found in r.conjecture_differences.items()
+            },
             "held_out": {
                 dataset: {f"pass@{k}": [rate.mean, rate.error] for k, rate in rates.items()}
                 for dataset, rates in r.held_out.items()
@@ -192,6 +206,20 @@ def to_json(comparison: Comparison) -> dict[str, Any]:
         "ratio_ci95": first.ratio_ci95 if first else None,
         "arms": arms,
     }
+
+
+def _conjecture_differences(ours: list[RunData], theirs: list[RunData]) -> dict[str, Difference]:
+    if not all(run.makes_conjectures for run in ours + theirs):
+        return {}
+    found = {}
+    for name in CONJECTURE_NUMBERS:
+        sides = [
+            [np.array([of_round[name] for of_round in run.conjectures]) for run in runs]
+            for runs in (ours, theirs)
+        ]
+        means = [fmean(float(rounds.mean()) for rounds in side) for side in sides]
+        found[name] = Difference(means[0] - means[1], rounds_difference_ci95(*sides))
+    return found
 
 
 def _difference_json(difference: Difference | None) -> list[float] | None:

@@ -37,8 +37,7 @@ def render(comparison: Comparison, results: dict[str, Any], rows: list[list[str]
     plots = _difference_plots(comparison)
     plots += [_cost_plot(comparison, results, cost) for cost in COSTS]
     plots += _held_out_plots(comparison)
-    conjecturing = [r.arm for r in comparison.results if any(len(run.conjectures) for run in r.arm.runs)
-                    and r.arm.runs[0].settings.get("conjecture", {}).get("mode") != "off"]  # fmt: skip
+    conjecturing = [r.arm for r in comparison.results if all(run.makes_conjectures for run in r.arm.runs)]
     if conjecturing:
         plots += [_number_plot(comparison, conjecturing, name) for name in _NUMBER_NAMES]
         plots += [_funnel_plot(comparison, conjecturing, *pair) for pair in _FUNNEL]
@@ -48,9 +47,26 @@ def render(comparison: Comparison, results: dict[str, Any], rows: list[list[str]
         comparison=comparison,
         head=rows[0],
         rows=rows[1:],
+        conjecture_head=["arm", *(title for title, _ in _NUMBER_NAMES.values())],
+        conjecture_rows=[_conjecture_row(comparison, arm) for arm in conjecturing],
         plots=plots,
         hidden=len(comparison.results) - len(_drawn(comparison)),
     )
+
+
+def _conjecture_row(comparison: Comparison, arm: Arm) -> list[str]:
+    """The arm's numbers, means over rounds and seeds, and in brackets the interval of each difference."""
+    (result,) = (r for r in comparison.results if r.arm is arm)
+    cells = [arm.name]
+    for name in _NUMBER_NAMES:
+        mean = fmean(fmean(of_round[name] for of_round in run.conjectures) for run in arm.runs)
+        scale, unit = (100, " %") if name.endswith("_share") else (1, "")
+        cell = f"{scale * mean:.1f}{unit}"
+        if difference := result.conjecture_differences.get(name):
+            low, high = difference.ci95
+            cell += f" ({scale * low:+.1f} to {scale * high:+.1f})"
+        cells.append(cell)
+    return cells
 
 
 def _difference_plots(comparison: Comparison) -> list[Plot]:

@@ -58,6 +58,10 @@ class RunData:
     def rounds(self) -> int:
         return len(self.spent["tokens"]) - 1
 
+    @property
+    def makes_conjectures(self) -> bool:
+        return self.rounds > 0 and self.settings.get("conjecture", {}).get("mode") != "off"
+
     def credits(self, budget: float, cost: str = "tokens") -> NDArray[np.float64]:
         return credit_at(budget, self.spent[cost], np.array(self.first_round, dtype=np.int64))
 

@@ -12,7 +12,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from stp.errors import UsageError
-from stp.report.bootstrap import credit_at, difference_ci95, ratio_ci95, share_ci95
+from stp.report.bootstrap import credit_at, difference_ci95, ratio_ci95, rounds_difference_ci95, share_ci95
 from stp.report.compare import compare, write_comparison
 from stp.report.experiment import read_arms, read_data, tactic_steps, write_record
 from stp.store.store import Store
@@ -88,6 +88,7 @@ def test_a_comparison_is_a_table_numbers_and_a_page(tmp_path: Path) -> None:
     assert 0 < low < mean < high
     assert stp["held_out_differences"]["core"] == [0, 0, 0]  # the same models there
     assert results["arms"]["ei"]["difference"] is None
+    assert stp["conjecture_differences"] == {}  # the baseline makes none
     for title in (
         "Proved, over the baseline",
         "Held-out pass@k, over the baseline: core",
@@ -131,6 +132,16 @@ def test_of_many_arms_the_curves_show_those_that_differ_most(tmp_path: Path) -> 
     assert "leave out 2 arms" in page
 
 
+def test_conjectures_are_held_to_the_baseline_s(tmp_path: Path) -> None:
+    folders = [Made((5, 9, 9), 1000).write(tmp_path / "a"), Made((2, 4), 1000).write(tmp_path / "b")]
+    found = {result.arm.name: result for result in compare(folders, "b").results}
+    assert found["b"].conjecture_differences == {}
+    same = found["a"].conjecture_differences["duplicate_share"]
+    assert (same.mean, same.ci95) == (0, (0, 0))  # half of what parses, in each round of both
+    write_comparison(folders, tmp_path / "out", "b")
+    assert "50.0 % (+0.0 to +0.0)" in (tmp_path / "out" / "compare.html").read_text()
+
+
 def test_a_run_that_has_only_begun_counts_nothing(tmp_path: Path) -> None:
     begun = Made((), 100).write(tmp_path / "ei")
     found = compare([Made((5,), 1000).write(tmp_path / "stp"), begun], "ei")
@@ -162,6 +173,13 @@ def test_intervals_hold_the_mean(seeds: int, seed: int) -> None:
     low, high = ratio_ci95(arm, [few] * seeds) or (0, 0)
     assert low > 1
     assert high is None or high > np.mean(arm) / few.mean()
+
+
+def test_rounds_of_different_numbers_are_compared_by_their_means() -> None:
+    ours, theirs = [np.array([1.0, 3.0, 2.0])], [np.array([1.0, 1.0])]
+    low, high = rounds_difference_ci95(ours, theirs)
+    assert 0 <= low < 1 < high <= 2
+    assert rounds_difference_ci95(theirs, theirs) == (0, 0)
 
 
 @pytest.mark.parametrize(
