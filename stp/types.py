@@ -78,13 +78,17 @@ class Limits:
     memory_mb: int = 4096
 
 
+#: As the theorem of a `Job`: all that the file declares.
+EVERYTHING = "*"
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """One proof of one statement to check. `proof` is the term after `:=`, for example `by simp`.
 
     With `theorem` set, both are whole files: `statement` the spec, which states that theorem with `sorry`
     for a proof, and `proof` the submission, which may add lemmas and definitions. With an empty spec the
-    verdict is UNJUDGED at best.
+    verdict is UNJUDGED at best, a report on that theorem, or with `EVERYTHING` on all that the file declares.
     """
 
     id: str

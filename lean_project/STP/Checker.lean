@@ -222,35 +222,36 @@ def theoremRules : Rules where
   attributes := []
   options := [`maxRecDepth]
 
-/-- What a file of definitions and theorems is made of: no axioms, no notation, no code that runs. -/
+/-- What a file of definitions and theorems is made of: no axioms, no notation, no code that runs; questions and options that
+change what is shown, or a budget that is the job's all the same. -/
 def fileRules : Rules where
   wholes :=
     [``Parser.Command.declaration, ``Parser.Command.namespace, ``Parser.Command.section, ``Parser.Command.end,
      ``Parser.Command.open, ``Parser.Command.variable, ``Parser.Command.universe, ``Parser.Command.mutual,
-     ``Parser.Command.set_option, ``Parser.Command.in, ``Parser.Command.moduleDoc, `lemma]
+     ``Parser.Command.set_option, ``Parser.Command.in, ``Parser.Command.moduleDoc, ``Parser.Command.check,
+     ``Parser.Command.printAxioms, `lemma]
   commands := together theoremRules.commands
     ["namespace", "section", "sectionHeader", "end", "open", "openDecl", "variable", "universe", "mutual",
      "set_option", "in", "moduleDoc", "definition", "abbrev", "instance", "example", "structure",
      "structureTk", "classTk", "structCtor", "structFields", "structExplicitBinder", "structImplicitBinder",
      "structInstBinder", "structSimpleBinder", "extends", "structParent", "inductive", "classInductive",
      "ctor", "optDeclSig", "whereStructField", "optDeriving", "derivingClasses", "derivingClass",
-     "namedPrio", "private", "protected", "noncomputable"]
+     "namedPrio", "private", "protected", "noncomputable", "check", "printAxioms"]
   attributes := ["simp", "ext", "instance", "grind", "reducible", "irreducible", "inline", "refl", "symm"]
-  options := theoremRules.options
+  options := together theoremRules.options [`maxHeartbeats, `autoImplicit, `relaxedAutoImplicit, `pp, `linter]
 
 /-- What headers and specs are made of: nothing that runs either, and so no notation, but axioms, which no proof may rest
 on, and options of how things are read, found and shown. -/
 def givenRules : Rules where
   wholes := together fileRules.wholes
     [``Parser.Command.attribute, ``Parser.Command.export, ``Parser.Command.omit, ``Parser.Command.include,
-     ``Parser.Command.check, ``Parser.Command.print, ``Parser.Command.printAxioms]
+     ``Parser.Command.print]
   commands := together fileRules.commands
-    ["attribute", "eraseAttr", "export", "omit", "include", "axiom", "opaque", "check", "print", "printAxioms"]
+    ["attribute", "eraseAttr", "export", "omit", "include", "axiom", "opaque", "print"]
   attributes := together fileRules.attributes ["match_pattern"]
-  options := together theoremRules.options
-    [`maxHeartbeats, `maxSynthPendingDepth, `autoImplicit, `relaxedAutoImplicit, `pp, `linter, `warn, `warningAsError,
-     `synthInstance, `tactic, `checkBinderAnnotations, `structureDiamondWarning, `backward,
-     `exponentiation, `grind, `simprocs, `aesop, `push_cast]
+  options := together fileRules.options
+    [`maxSynthPendingDepth, `warn, `warningAsError, `synthInstance, `tactic, `checkBinderAnnotations,
+     `structureDiamondWarning, `backward, `exponentiation, `grind, `simprocs, `aesop, `push_cast]
 
 /-- The last part of a name, and the name without it. -/
 def splitLast : Name → Name × String
@@ -293,6 +294,14 @@ def isBelow (name : Name) : List Name → Bool
   | [] => false
   | n :: rest => n.isPrefixOf name || isBelow name rest
 
+/-- Is the number behind an option's name less than the depth of recursion that Lean has anyway? `exact?` builds its tree once in
+a process, and leaves out what needs more than the depth that it happens to have then. -/
+def isShallow : List Syntax → Bool
+  | part :: rest => match part.isNatLit? with
+    | some depth => depth < defaultMaxRecDepth
+    | none => isShallow rest
+  | [] => true
+
 mutual
 /-- The first forbidden thing in a syntax tree. -/
 partial def forbiddenIn (rules : Rules) (stx : Syntax) : Option String :=
@@ -309,7 +318,8 @@ partial def forbiddenIn (rules : Rules) (stx : Syntax) : Option String :=
     else if last == "set_option" || last == "setOption" then -- the latter is `grind`'s own
       match args.toList with
       | _ :: .ident _ _ name _ :: rest =>
-        if isBelow name rules.options then forbiddenInList rules rest else some ("set_option " ++ name.toString false)
+        if isBelow name rules.options && !(name == `maxRecDepth && isShallow rest) then forbiddenInList rules rest
+        else some ("set_option " ++ name.toString false)
       | _ => some (kind.toString false)
     else forbiddenInList rules args.toList
   | _ => none
@@ -419,37 +429,60 @@ Lean runs some of what it elaborates: the value of a tactic's setting, a tactic 
 statement, a spec or a header, but settings and tactics that are plain data. A process that is told to trust
 compiles headers and specs too, but nothing that a submission may have changed. -/
 
-/-- Constants of the library that are no plain part of anything: one stands for what is missing, one runs what it is
-given, one is the guard itself. -/
-def notPlainParts : List Name := [`sorryAx, `Lean.Environment.unsafeRunMetaM, `Lean.compileDeclsRef]
+/-- Functions of the library that numbers, names and quoted syntax are written with. -/
+def plainFunctions : List Name :=
+  [`OfNat.ofNat, `instOfNatNat, `HPow.hPow, `instHPow, `instPowNat, `instNatPowNat, `Monoid.Pow, `HMul.hMul, `instHMul, `instMulNat,
+   `Lean.mkAtom, `Array.empty, `Array.mkEmpty, `Array.emptyWithCapacity, `Array.push, `List.toArray, `String.toRawSubstring,
+   `String.toRawSubstring', `Lean.Name.mkSimple, `Lean.Name.mkStr, `Lean.Name.mkNum, `Lean.Name.mkStr1, `Lean.Name.mkStr2,
+   `Lean.Name.mkStr3, `Lean.Name.mkStr4, `Lean.Name.mkStr5, `Lean.Name.mkStr6, `Lean.Name.mkStr7, `Lean.Name.mkStr8]
 
-/-- Is an expression built by application alone, of literals and safe constants of the given environment? -/
-def isPlain (base : Environment) : Expr → Bool
-  | .const n _ => !(memName n notPlainParts) && (match base.find? n with
-    | some info => !info.isUnsafe
-    | none => false)
-  | .app f a => isPlain base f && isPlain base a
-  | .letE _ t v b _ => isPlain base t && isPlain base v && isPlain base b
-  | .mdata _ e => isPlain base e
-  | .proj _ _ e => isPlain base e
-  | .lit _ => true
-  | .sort _ => true
-  | .bvar _ => true
-  | _ => false
+/-- Is an expression data of the given environment: literals, types, constructors, the few functions that such are written with,
+constants that are values of an inductive type, and their fields? Nothing in it can call anything: where it is made of
+functions too, none is applied, for what those few call is an instance, and no instance is made here. -/
+partial def isPlain (base : Environment) (e : Expr) : Bool := go [] e
+where
+  /-- The same of what is applied to some arguments. -/
+  go (args : List Expr) : Expr → Bool
+    | .app f a => isPlain base a && go (a :: args) f
+    | .const n _ => (match base.find? n with
+      | some info => !info.isUnsafe && (memName n plainFunctions || isData info || isField args info)
+      | none => false)
+    | .mdata _ e => go args e
+    | e => match args, e with
+      | [], .letE _ t v b _ => isPlain base t && isPlain base v && isPlain base b
+      | [], .proj _ _ e => isPlain base e
+      | [], .bvar _ => true
+      | [], .lit _ => true
+      | [], .sort _ => true
+      | _, _ => false
+  /-- Is it no function but a constructor, of nothing that is looked up as an instance? -/
+  isData : ConstantInfo → Bool
+    | .ctorInfo info => !(isClass base info.induct)
+    | .inductInfo _ => true
+    | info => match info.type with
+      | .const type _ => (match base.find? type with
+        | some (.inductInfo _) => true
+        | _ => false)
+      | _ => false
+  /-- Is it a field of a structure that is no class, and not applied? -/
+  isField (args : List Expr) : ConstantInfo → Bool
+    | .defnInfo info => takesField args info.value
+    | _ => false
+  /-- Does the function take a field of its last argument, and are those all its arguments? -/
+  takesField : List Expr → Expr → Bool
+    | _ :: rest, .lam _ _ b _ => takesField rest b
+    | [], .proj type _ (.bvar 0) => !(isClass base type)
+    | _, _ => false
 
 /-- Is it a tactic's setting that Lean is about to evaluate? By the name that Lean gives such a term, at the root and ended by a
-number, as that of nothing in a text is; and by its type. -/
-def isSettingOf (name : Name) (info : ConstantInfo) : Bool :=
-  name.eraseMacroScopes == `_tmp && (name matches .num _ _) && (match info.type with
-    | .const type _ => hasPart "Config".toList (splitLast type).2.toList || hasPart "Options".toList (splitLast type).2.toList
-    | _ => false)
+number, as that of nothing in a text is. -/
+def namesSetting (name : Name) : Bool := name.eraseMacroScopes == `_tmp && (name matches .num _ _)
 
 /-- Is every constant the header's, one of the given names, or of the very command before which `before` was found? -/
 def areOwn (base before : Environment) (known : NameSet) : List Name → Bool
   | [] => true
   | n :: rest =>
-    !(memName n notPlainParts) && ((base.find? n).isSome || known.contains n || (before.find? n).isNone)
-      && areOwn base before known rest
+    ((base.find? n).isSome || known.contains n || (before.find? n).isNone) && areOwn base before known rest
 
 /-- Is there an identifier in the tree that is named as Lean names the tactics of `autoParam`? -/
 partial def namesTactic : Syntax → Bool
@@ -474,7 +507,7 @@ def mayCompile (base before env : Environment) (known : Option NameSet) (stx : S
   | name :: rest => (match env.find? name with
     | some info => info.hasValue && (match known with
       | some names => areOwn base before names info.value!.getUsedConstants.toList
-      | none => (isSettingOf name info || isTactic stx name info) && isPlain base info.value!)
+      | none => (namesSetting name || isTactic stx name info) && isPlain base info.value!)
     | none => false) && mayCompile base before env known stx rest
 
 /-- Names added to a set. -/
@@ -772,7 +805,8 @@ where
     | [] => false
     | n :: rest => memName n block.names || anyOf rest
 
-/-- Is a field's type, where it mentions the types, one of them or an inductive type as it is written? -/
+/-- Is a field's type, where it mentions the types, one of them or an inductive type as it is written, and so in the
+parameters of that? -/
 def isPlainField (env : Kernel.Environment) (block : Declared) (e : Expr) : Bool :=
   if mentions block e then go e else true
 where
@@ -780,7 +814,8 @@ where
   go : Expr → Bool
     | .forallE _ _ b _ => go b
     | .mdata _ b => go b
-    | .app f _ => go f
+    | .app f a => go f && (!(mentions block a) || go a)
+    | .lam _ _ b _ => go b
     | .const name _ => memName name block.names || (match env.find? name with
       | some (.inductInfo _) => true
       | _ => false)
@@ -1582,9 +1617,69 @@ inductive Ran where
   /-- At a command that is refused. -/
   | refused (rule : String)
 
+/-- The trees in an array. -/
+def nodesOf (acc : Array Syntax) : List Syntax → Array Syntax
+  | [] => acc
+  | stx :: rest => nodesOf (acc.push stx) rest
+
+/-- Numbers of heartbeats, the budget where they are larger; 0 means no bound. -/
+def bounded (budget : Nat) : List Syntax → List Syntax
+  | [] => []
+  | part :: rest => (match part.isNatLit? with
+    | some n => if n == 0 || budget < n then Syntax.mkNumLit (toString budget) else part
+    | none => part) :: bounded budget rest
+
+mutual
+/-- The command as it is run: an `example` as a definition, which leaves something behind to be looked at, and no budget
+of heartbeats larger than the job's. -/
+partial def asRun (budget : Nat) : Syntax → Syntax
+  | .node info kind args =>
+    let (_, last) := splitLast kind
+    match kind == ``Parser.Command.example, allAsRun budget args.toList with
+    | true, [word, signature, value] =>
+      let name := Name.mkSimple ("_example_at_" ++ toString (word.getPos?.getD 0).byteIdx)
+      let declared := .node .none ``Parser.Command.declId (nodesOf #[] [mkIdent name, mkNullNode])
+      .node info ``Parser.Command.definition (nodesOf #[] [word, declared, signature, value, mkNullNode])
+    | _, word :: option :: value =>
+      let sets := (last == "set_option" || last == "setOption") && option.getId == `maxHeartbeats
+      .node info kind (nodesOf #[] (word :: option :: if sets then bounded budget value else value))
+    | _, parts => .node info kind (nodesOf #[] parts)
+  | stx => stx
+
+/-- The same of a list. -/
+partial def allAsRun (budget : Nat) : List Syntax → List Syntax
+  | [] => []
+  | stx :: rest => asRun budget stx :: allAsRun budget rest
+end
+
+/-- The answer to `#print axioms`, by our own walk: Lean's takes what the library hides for axioms. -/
+def axiomsSaid (header : Header) (input : Parser.InputContext) (state : Elab.Command.State) (stx : Syntax) : IO Said := do
+  let scope := scopeOf state
+  let asked := (stx.getArg 2).getId
+  let at_ := input.fileMap.toPosition (stx.getPos?.getD 0)
+  let say (severity text : String) : Said :=
+    { severity, line := at_.line, column := at_.column, endLine := at_.line, endColumn := at_.column + 6, text }
+  match ResolveName.resolveGlobalName state.env scope.opts scope.currNamespace scope.openDecls asked with
+  | (name, []) :: _ =>
+    match ← replay state.env header.base { env := header.base.toKernelEnv, types := none } name with
+    | .error (.kernel message) => return say "error" message
+    | .error (.cheat rule) => return say "error" rule
+    | .ok acc =>
+      let (allowed, denied) ← axiomsOf header {} [] acc.used.toList
+      let named := s!"'{name.toString false}'"
+      match together denied allowed.toList with
+      | [] => return say "information" (named ++ " does not depend on any axioms")
+      | first :: rest => return say "information" (named ++ " depends on axioms: [" ++ listed (first.toString false) rest ++ "]")
+  | _ => return say "error" ("unknown constant '" ++ asked.toString false ++ "'")
+where
+  /-- Names with commas between them. -/
+  listed (acc : String) : List Name → String
+    | [] => acc
+    | name :: rest => listed (acc ++ ", " ++ name.toString false) rest
+
 /-- Runs the commands of a file one after the other; an error or a refusal ends it. -/
 partial def runFile (allowed : Option (List Syntax)) (wanted : Wanted) (input : Parser.InputContext)
-    (base : Environment) (code : Option (IO.Ref NameSet)) (commands : List Syntax) (said : List Said)
+    (header : Header) (code : Option (IO.Ref NameSet)) (commands : List Syntax) (said : List Said)
     (state : Elab.Command.State) (at_ : Parser.ModuleParserState) : IO Ran := do
   let (stx, next, log) := parseNext input state at_ {}
   let unread ← saidIn log.toList
@@ -1596,18 +1691,20 @@ partial def runFile (allowed : Option (List Syntax)) (wanted : Wanted) (input : 
     match if given then refusedIn code stx else forbidden fileRules stx with
     | some rule => return .refused rule
     | none =>
-      let code' := if given then code else none
-      let after ← runGuarded base code' input (withBudget state wanted.heartbeats wanted.quick) stx
-      let new ← saidIn after.messages.toList
+      let (after, new) ← if stx.isOfKind ``Parser.Command.printAxioms then pure (state, [← axiomsSaid header input state stx])
+        else do
+          let state := withBudget state wanted.heartbeats wanted.quick
+          let after ← runGuarded header.base (if given then code else none) input state (asRun wanted.heartbeats stx)
+          pure (after, ← saidIn after.messages.toList)
       let said := together new said
       match errorsAmong new with
-      | [] => runFile allowed wanted input base code (stx :: commands) said after next
+      | [] => runFile allowed wanted input header code (stx :: commands) said after next
       | _ => return .errors (reversed [] said)
 
 /-- Runs a file behind its header. -/
 def runCommands (allowed : Option (List Syntax)) (wanted : Wanted) (input : Parser.InputContext) (header : Header)
     (at_ : Parser.ModuleParserState) : IO Ran := do
-  runFile allowed wanted input header.base (← codeOf header.trusting) [] [] header.state at_
+  runFile allowed wanted input header (← codeOf header.trusting) [] [] header.state at_
 
 /-- The first of some names that is not among the others. -/
 def missingFrom (allowed : List Name) : List Name → Option Name
@@ -1663,39 +1760,39 @@ def usedBy (base : Environment) (acc : NameSet) : List Name → NameSet
   | [] => acc
   | name :: rest => usedBy base (if (base.find? name).isSome then acc.insert name else acc) rest
 
+/-- Stands for the name of a theorem where a report is to be on all that a file declares. -/
+def everything : Name := `«*»
+
 mutual
-/-- The imported constants that a file's constants mention, those aside that only compiled code rests on. -/
-partial def usedInNode (base : Environment) (acc : NameSet) : PersistentHashMap.Node Name ConstantInfo → NameSet
-  | .entries entries => usedInEntries base acc entries.toList
-  | .collision _ infos _ => usedInAll base acc infos.toList
+/-- The names of what a file declares, but for what only compiled code rests on. -/
+partial def declaredInNode (acc : List Name) : PersistentHashMap.Node Name ConstantInfo → List Name
+  | .entries entries => declaredInEntries acc entries.toList
+  | .collision _ infos _ => safeAmong acc infos.toList
 
 /-- The same of a node's entries. -/
-partial def usedInEntries (base : Environment) (acc : NameSet) :
-    List (PersistentHashMap.Entry Name ConstantInfo (PersistentHashMap.Node Name ConstantInfo)) → NameSet
+partial def declaredInEntries (acc : List Name) :
+    List (PersistentHashMap.Entry Name ConstantInfo (PersistentHashMap.Node Name ConstantInfo)) → List Name
   | [] => acc
-  | .entry _ info :: rest => usedInEntries base (usedInAll base acc [info]) rest
-  | .ref node :: rest => usedInEntries base (usedInNode base acc node) rest
-  | .null :: rest => usedInEntries base acc rest
+  | .entry _ info :: rest => declaredInEntries (safeAmong acc [info]) rest
+  | .ref node :: rest => declaredInEntries (declaredInNode acc node) rest
+  | .null :: rest => declaredInEntries acc rest
 
-/-- The same of some constants. -/
-partial def usedInAll (base : Environment) (acc : NameSet) : List ConstantInfo → NameSet
+/-- The names of constants that are neither unsafe nor partial. -/
+partial def safeAmong (acc : List Name) : List ConstantInfo → List Name
   | [] => acc
-  | info :: rest => usedInAll base (if info.isUnsafe then acc else usedBy base acc (constantsOf info)) rest
+  | info :: rest => safeAmong (if info.isUnsafe || info.isPartial then acc else info.name :: acc) rest
 end
 
-/-- An axiom that no proof may rest on, below anything that a file declares. A `sorry` is no secret: Lean says so. -/
-def axiomInFile (header : Header) (file : Environment) : IO (Option Name) := do
-  let used := usedInNode header.state.env {} file.constants.map₂.root
-  let (_, denied) ← axiomsOf header {} [] used.toList
-  return firstBut `sorryAx denied
-where
-  /-- The first name that is not the given one. -/
-  firstBut (name : Name) : List Name → Option Name
-    | [] => none
-    | n :: rest => if n == name then firstBut name rest else some n
+/-- The theorem that a report is on, if it is on one, first: then everything that the file declares. -/
+def reported (file : Environment) (name : Name) : Except String (List Name × List Name) :=
+  let all := declaredInNode [] file.constants.map₂.root
+  if name == everything then .ok (all, [])
+  else match file.find? name with
+    | some (.thmInfo _) => .ok ([name], all)
+    | _ => .error s!"it holds no theorem {name.toString false}"
 
-/-- Reports on a file with no spec: its errors, and the axioms of a theorem of it. Nothing says that this is
-the theorem that somebody wanted. -/
+/-- Reports on a file with no spec: its errors, and the axioms of a theorem of it, or of everything. Whatever else it declares
+is looked at too. Nothing says that this is what somebody wanted. -/
 def reportFile (header : Header) (file : String) (name : Name) (wanted : Wanted) : IO Reply := do
   let input := inputOf file
   match ← importsOf input with
@@ -1704,20 +1801,32 @@ def reportFile (header : Header) (file : String) (name : Name) (wanted : Wanted)
     quickly wanted fun wanted => timed (runCommands (some []) wanted input header at_) fun
       | .refused rule => return { verdict := "cheated", reason := rule }
       | .errors said => judgeOr said (return { verdict := "rejected", reason := "it does not elaborate" })
-      | .whole state _ said => match state.env.find? name with
-        | some (.thmInfo info) => do
-          let itself : Trusted :=
-            { header := header.text, text := file, name, type := info.type, levels := info.levelParams,
-              origin := none, state := header.state, stated := state.env, inFile := true }
-          let reply ← judge header itself state.env wanted
-          let reply := { reply with messages := said }
-          if reply.verdict != "proved" then return reply
-          if let some axiom_ ← axiomInFile header state.env then
-            return { reply with verdict := "cheated", reason := s!"axiom {axiom_.toString false}" }
-          return { reply with
-            verdict := "unjudged"
-            reason := "no spec says what it should prove: it elaborates, and rests on the axioms given" }
-        | _ => return { verdict := "rejected", reason := s!"it holds no theorem {name.toString false}" }
+      | .whole state _ said => do
+        let reply ← match reported state.env name with
+          | .error reason => pure { verdict := "rejected", reason }
+          | .ok (first, others) => reportOn header state.env first others
+        return { reply with messages := said }
+where
+  /-- The axioms of the first ones, if the kernel accepts all. -/
+  reportOn (header : Header) (file : Environment) (first others : List Name) : IO Reply := do
+    match ← replayAll file header.base { env := header.base.toKernelEnv, types := none } first with
+    | .error refusal => return refused refusal
+    | .ok acc =>
+      let (allowed, _) ← axiomsOf header {} [] acc.used.toList
+      match ← replayAll file header.base acc others with
+      | .error refusal => return refused refusal
+      | .ok acc =>
+        let (_, denied) ← axiomsOf header {} [] acc.used.toList
+        match denied with
+        | [] => return { verdict := "unjudged", axioms := allowed.toList
+                         reason := "no spec says what it should prove: it elaborates, and rests on the axioms given" }
+        | other :: _ =>
+          if memName `sorryAx denied then return { verdict := "incomplete", reason := "it uses sorry" }
+          return { verdict := "cheated", reason := s!"axiom {other.toString false}" }
+  /-- What the kernel says of it. -/
+  refused : Refusal → Reply
+    | .kernel message => { verdict := "rejected", reason := message, byKernel := true }
+    | .cheat rule => { verdict := "cheated", reason := rule }
 
 /-! ## Strict checks: another process's declarations -/
 
@@ -1898,6 +2007,7 @@ def answer (memory : Memory) (request : Json) : IO (Memory × Reply × Nat) :=
       exported := boolField request "export", quick := boolField request "quick" }
   match strField request "theorem" "" with
   | "" => answerProof memory request wanted
+  | "*" => answerFile memory request everything wanted
   | name => answerFile memory request name.toName wanted
 
 /-- A reply as JSON. -/

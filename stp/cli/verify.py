@@ -25,7 +25,7 @@ _WINDOW = 256
 
 def verify(
     file: Annotated[
-        Path | None, typer.Argument(help="A file, to check --theorem of it against --against.")
+        Path | None, typer.Argument(help="A file: a report on it, or a check of --theorem against --against.")
     ] = None,
     theorem: Annotated[str | None, typer.Option(help="The full name of the theorem in FILE.")] = None,
     against: Annotated[
@@ -63,6 +63,7 @@ def verify(
 ) -> None:
     """Check a proof, a file or a stream of jobs. Exit code 0: proved (or the stream was read), 1: not."""
     from stp.settings import validate
+    from stp.types import EVERYTHING
     from stp.verify.job import job_from_json, result_to_json
     from stp.verify.pool import open_pool
 
@@ -85,13 +86,15 @@ def verify(
                 print(json.dumps(result_to_json(result)), flush=True)
         return
     value: dict[str, object] = {"premises": premises, "strict": strict}
-    if file is not None and theorem is not None:
+    if file is not None and (theorem or not against):
         spec = _read(against) if against else ""
-        value |= {"theorem": theorem, "statement": spec, "proof": _read(file)}
+        value |= {"theorem": theorem or EVERYTHING, "statement": spec, "proof": _read(file)}
     elif statement is not None and proof is not None:
         value |= {"header": header, "statement": statement, "proof": proof}
     else:
-        raise UsageError("expected FILE and --theorem, or --statement and --proof, or --jsonl FILE")
+        raise UsageError(
+            "expected FILE, with --theorem NAME beside --against, or --statement and --proof, or --jsonl FILE"
+        )
     job = job_from_json(value, "1", settings.system)
     with open_pool(settings) as pool:
         if sys.stderr.isatty():

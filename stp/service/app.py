@@ -139,11 +139,11 @@ def _add_batches(app: FastAPI, bounds: Bounds) -> None:
 
 def _add_kimina(app: FastAPI, bounds: Bounds) -> None:
     async def check(body: kimina.CheckIn | kimina.LegacyIn, request: Request, debug: bool) -> list[Any]:
-        snippets = await asyncio.to_thread(kimina.snippets_of, body, bounds)  # seconds, of megabytes
-        if len(snippets) > bounds.jobs_per_request:
+        jobs = kimina.jobs_of(body, bounds)
+        if len(jobs) > bounds.jobs_per_request:
             raise RefusedError(422, f"expected at most {bounds.jobs_per_request} snippets")
-        results = await _unless_gone(request, _submit(request, [s.job for s in snippets], 0))
-        return [kimina.reply(s, r, debug=debug) for s, r in zip(snippets, results, strict=True)]
+        results = await _unless_gone(request, _submit(request, jobs, 0))
+        return [kimina.reply(job, r, debug=debug) for job, r in zip(jobs, results, strict=True)]
 
     @app.post("/api/check", tags=["Kimina"])
     @app.post("/api/check/", include_in_schema=False)

@@ -4,20 +4,25 @@ Same fields, same positions. What is not Kimina's stands under `stp` in each res
 times. A check that is no proof never looks like one: what our verdict denies is an error among the messages,
 or an entry in `sorries`. One snippet's fate is its own; none sees another's; queueing counts in no timeout.
 Information trees are not served.
+
+A snippet is a whole file that nobody has specified: the checker reports on everything that it declares, and
+nothing here reads or changes its text, but to say where a `sorry` stands.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+import re
+from bisect import bisect
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from stp.errors import UsageError
 from stp.service.bounds import Bounds
 from stp.service.refusal import RefusedError
-from stp.service.snippet import Snippet, make_snippet
-from stp.types import VOID, CheckResult, Message, Verdict
+from stp.syntax.lean_tokens import tokens
+from stp.types import EVERYTHING, VOID, CheckResult, Job, Limits, Message, Verdict
 
 _HEARTBEATS = 2_000_000
 
@@ -60,8 +65,8 @@ class LegacyIn(_Body):
     disable_cache: bool = False
 
 
-def snippets_of(body: CheckIn | LegacyIn, bounds: Bounds) -> list[Snippet]:
-    """The jobs of a request.
+def jobs_of(body: CheckIn | LegacyIn, bounds: Bounds) -> list[Job]:
+    """The jobs of a request, a snippet each.
 
     Raises:
         RefusedError: 422, ids that are not unique, or what is not served.
@@ -82,13 +87,14 @@ def snippets_of(body: CheckIn | LegacyIn, bounds: Bounds) -> list[Snippet]:
         raise RefusedError(422, "`snippets` must be Unicode text: half a character is none") from None
     if len({id_ for id_, _ in pairs}) != len(pairs):
         raise RefusedError(422, "`snippets` must have unique ids")
-    wall_s = min(max(body.timeout, 1.0), bounds.wall_s)
-    return [make_snippet(id_, code, wall_s, min(_HEARTBEATS, bounds.heartbeats)) for id_, code in pairs]
+    limits = Limits(
+        wall_s=min(max(body.timeout, 1.0), bounds.wall_s), heartbeats=min(_HEARTBEATS, bounds.heartbeats)
+    )
+    return [Job(id_, "", "", code, theorem=EVERYTHING, limits=limits) for id_, code in pairs]
 
 
-def reply(snippet: Snippet, result: CheckResult, *, debug: bool) -> dict[str, Any]:
+def reply(job: Job, result: CheckResult, *, debug: bool) -> dict[str, Any]:
     """One entry of `results`: exactly one of `error` and `response`."""
-    result = _judged(result)
     entry: dict[str, Any] = {
         "id": result.id,
         "time": result.elapsed_s,
@@ -104,7 +110,7 @@ def reply(snippet: Snippet, result: CheckResult, *, debug: bool) -> dict[str, An
     elif result.verdict in VOID:
         entry["error"] = f"the checker {result.verdict.value.replace('_', ' ')}: {result.reason}"
     else:
-        entry["response"] = _response(snippet, result)
+        entry["response"] = _response(job, result)
     return entry
 
 
@@ -117,49 +123,35 @@ def legacy(entry: dict[str, Any]) -> dict[str, Any]:
     return entry
 
 
-def _judged(result: CheckResult) -> CheckResult:
-    """The result as that of a file nobody has specified: it is never proved, and a `sorry` that the added
-    theorem cannot mention, in an `example`, counts all the same."""
-    if result.verdict not in (Verdict.PROVED, Verdict.UNJUDGED):
-        return result
-    if any("declaration uses" in m.text and "sorry" in m.text for m in result.messages):
-        return replace(result, verdict=Verdict.INCOMPLETE, reason="it uses sorry")
-    return replace(result, verdict=Verdict.UNJUDGED)
-
-
-def _response(snippet: Snippet, result: CheckResult) -> dict[str, Any]:
+def _response(job: Job, result: CheckResult) -> dict[str, Any]:
     response: dict[str, Any] = {"env": 0}
-    messages = [_message(snippet, message) for message in result.messages]
-    if result.verdict is Verdict.UNJUDGED:
-        messages += [_axioms(line, name, result) for line, name in snippet.axioms_asked]
-    elif result.verdict is Verdict.INCOMPLETE:
+    messages = [_message(message) for message in result.messages]
+    if result.verdict is Verdict.INCOMPLETE:
         response["sorries"] = [
             {"pos": _pos(line, column), "endPos": _pos(line, column + 5), "goal": ""}
-            for line, column in snippet.sorries or ((1, 0),)
+            for line, column in _sorries(job.proof) or [(1, 0)]
         ]
-    elif all(message["severity"] != "error" for message in messages):
+    elif result.verdict is not Verdict.UNJUDGED and all(m["severity"] != "error" for m in messages):
         messages.append(_said("error", (1, 0), (1, 0), result.reason))
     if messages:
         response["messages"] = messages
     return response
 
 
-def _message(snippet: Snippet, message: Message) -> dict[str, Any]:
-    """A message at its place in the snippet; what is said of the added text belongs to the snippet's end."""
+def _sorries(code: str) -> list[tuple[int, int]]:
+    """Line and column of each `sorry` that our lexer sees."""
+    ends = [found.start() for found in re.finditer("\n", code)]
+    try:
+        found = [token for token in tokens(code) if token.text in ("sorry", "admit")]
+    except UsageError:  # an unterminated string, by its reading
+        return []
+    return [(bisect(ends, token.start) + 1, token.column) for token in found]
+
+
+def _message(message: Message) -> dict[str, Any]:
     severity = "info" if message.severity == "information" else message.severity
     start, end = (message.line or 1, message.column), (message.end_line or 1, message.end_column)
-    text = message.text.replace("unexpected token '/-!'", "unexpected end of input")
-    if start > snippet.end:
-        start = end = snippet.end
-        if "universe levels" in text or "nknown" in text:
-            text = f"the axioms of its theorems cannot be walked: {text}"
-    return _said(severity, start, min(end, snippet.end), text)
-
-
-def _axioms(line: int, name: str, result: CheckResult) -> dict[str, Any]:
-    listed = ", ".join(result.axioms)
-    text = f"'{name}' depends on axioms: [{listed}]" if listed else f"'{name}' does not depend on any axioms"
-    return _said("info", (line, 0), (line, 6), text)
+    return _said(severity, start, end, message.text)
 
 
 def _said(severity: str, start: tuple[int, int], end: tuple[int, int], text: str) -> dict[str, Any]:

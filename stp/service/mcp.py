@@ -17,7 +17,7 @@ from stp.errors import StpError
 from stp.service.keys import Client
 from stp.service.provers import Provers
 from stp.service.refusal import without_paths
-from stp.service.snippet import imports_of
+from stp.syntax.lean_file import imports_of
 from stp.types import CheckResult, Job, Limits, Verdict
 from stp.verify.job import result_to_json
 from stp.verify.lean.library import Found, search, theorems

@@ -33,7 +33,10 @@ class JobIn(_Body):
     limits: LimitsIn = LimitsIn()
     premises: bool = Field(False, description="Also report the library theorems that the proof uses.")
     strict: bool = Field(False, description="Have a second process check again what the first accepted.")
-    theorem: str | None = Field(None, description="The full name of the theorem that a whole file proves.")
+    theorem: str | None = Field(
+        None,
+        description="The theorem that a whole file proves; * with no statement: a report on the file.",
+    )
 
 
 class VerifyIn(_Body):

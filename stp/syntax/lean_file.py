@@ -29,6 +29,7 @@ _BEGIN = (
 _BEGIN_OR_TACTIC = frozenset({"open", "set_option", "attribute", "local", "scoped", "@[", "#"})
 _WITH_IN = frozenset({"open", "set_option"})
 _MUTUAL = " "
+_MODULE_WORDS = frozenset({"module", "prelude", "public", "meta", "import", "all"})
 _PREAMBLE = frozenset({"import", "open", "set_option", "universe", "variable"})
 
 
@@ -75,6 +76,23 @@ def restates(text: str, statement: str) -> bool:
         return any(theorem.name == name for theorem in theorems(text))
     except UsageError:
         return False
+
+
+def imports_of(text: str) -> str:
+    """The beginning of a file, up to the end of its imports; "" where a comment or string has no end."""
+    end, importing = 0, False
+    try:
+        for token in tokens(text):
+            if token.text in _MODULE_WORDS:
+                importing = importing or token.text == "import"
+            elif importing:
+                importing = False  # the name of a module
+            else:
+                break
+            end = token.end
+    except UsageError:
+        return ""
+    return text[:end]
 
 
 def definitions(text: str) -> list[str]:
