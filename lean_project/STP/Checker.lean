@@ -302,6 +302,10 @@ def isShallow : List Syntax → Bool
     | none => isShallow rest
   | [] => true
 
+/-- May the option of that name be set to what stands behind it? -/
+def maySet (rules : Rules) (name : Name) (behind : List Syntax) : Bool :=
+  isBelow name rules.options && !(name == `maxRecDepth && isShallow behind)
+
 mutual
 /-- The first forbidden thing in a syntax tree. -/
 partial def forbiddenIn (rules : Rules) (stx : Syntax) : Option String :=
@@ -318,8 +322,7 @@ partial def forbiddenIn (rules : Rules) (stx : Syntax) : Option String :=
     else if last == "set_option" || last == "setOption" then -- the latter is `grind`'s own
       match args.toList with
       | _ :: .ident _ _ name _ :: rest =>
-        if isBelow name rules.options && !(name == `maxRecDepth && isShallow rest) then forbiddenInList rules rest
-        else some ("set_option " ++ name.toString false)
+        if maySet rules name rest then forbiddenInList rules rest else some ("set_option " ++ name.toString false)
       | _ => some (kind.toString false)
     else forbiddenInList rules args.toList
   | _ => none

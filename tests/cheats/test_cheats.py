@@ -259,17 +259,17 @@ MUTANTS: dict[str, tuple[dict[str, str], str, str]] = {  # of "file" and "report
         "theorem foo : True", "unsafe trivial",
     ),
     "options": (
-        {"if isBelow name rules.options then forbiddenInList": "if true then forbiddenInList"},
+        {"if maySet rules name rest then": "if true then"},
         "theorem foo : True", "by\n  set_option maxHeartbeats 0 in\n  trivial",
     ),
     "depth of recursion": (
-        {" && !(name == `maxRecDepth && isShallow rest)": ""},
+        {" && !(name == `maxRecDepth && isShallow behind)": ""},
         "theorem foo : True", "by\n  set_option maxRecDepth 100 in\n  trivial",
     ),
     "file: budgets": (
         {"if n == 0 || budget < n then": "if false then"},
-        "theorem foo : ∀ a b : Fin 24, a + b = b + a := sorry",
-        "set_option maxHeartbeats 0 in\ntheorem foo : ∀ a b : Fin 24, a + b = b + a := by\n  decide",
+        "theorem foo : ∀ a b : Fin 50, a + b = b + a := sorry",
+        "set_option maxHeartbeats 0 in\ntheorem foo : ∀ a b : Fin 50, a + b = b + a := by\n  decide",
     ),
     "report: everything": (
         {"if name == everything then .ok (all, [])": "if name == everything then .ok ([], [])"},
@@ -283,8 +283,11 @@ MUTANTS: dict[str, tuple[dict[str, str], str, str]] = {  # of "file" and "report
         "theorem foo (f : Nat → Nat) (h : ∀ x, f (f x) = x) : f (f (f 3)) = f 3",
         "by grind =>\n  set_option maxHeartbeats 0 in\n  finish",
     ),
-    "settings": (
-        {"&& !(areSettings args.toList) then": "&& false then"},
+    "settings": (  # in front of the rule on data
+        {
+            "&& !(areSettings args.toList) then": "&& false then",
+            "(memName n plainFunctions || isData info || isField args info)": "true",
+        },
         "theorem foo : True", 'by simp (maxSteps := dbgTrace "it ran" (Function.const Unit 7))',
     ),
     "functions in settings": (  # behind the rule on their syntax
@@ -307,14 +310,14 @@ MUTANTS: dict[str, tuple[dict[str, str], str, str]] = {  # of "file" and "report
         cases("code")[-1].statement, cases("code")[-1].proof.replace("tactic_", "_tmp"),
     ),
     "file: functions in data": (
-        {"(memName n plainFunctions || isData info)": "true"},
+        {"(memName n plainFunctions || isData info || isField args info)": "true"},
         "theorem foo : True := sorry",
         "instance : Coe Bool Nat := ⟨fun _ => Nat.add 3 4⟩\ntheorem foo : True := by simp (maxSteps := true)",
     ),
     "header: no later than its command": (
         {
             "scope.opts.set `Elab.async false": "scope.opts",
-            "if isBelow name rules.options": "if true || isBelow name rules.options",
+            "if maySet rules name rest then": "if true then",
         },
         "theorem foo : True",
         "helper 3\nwhere\n  n : Nat := 7\n  helper : (k : Nat) → True\n"
@@ -338,13 +341,9 @@ MUTANTS: dict[str, tuple[dict[str, str], str, str]] = {  # of "file" and "report
         },
         "theorem foo : True", "trivial",
     ),
-    "header: settings": (
-        {"timed (runGuarded header.base none": "timed (runGuarded header.state.env none"},
-        "theorem foo : True", "by simp (maxSteps := steps)",
-    ),
     "header: kernel": (
         {
-            "if isBelow name rules.options then forbiddenInList": "if true then forbiddenInList",
+            "if maySet rules name rest then": "if true then",
             "let base := header.base\n  match sub": "let base := header.state.env\n  match sub",
             "else match header.base.find? name with": "else match header.state.env.find? name with",
         },
@@ -379,7 +378,7 @@ MUTANTS: dict[str, tuple[dict[str, str], str, str]] = {  # of "file" and "report
         {
             "Kernel.Environment.addDecl acc.env {} declaration":
             "Kernel.Environment.addDeclWithoutChecking acc.env declaration",
-            "if isBelow name rules.options then forbiddenInList": "if true then forbiddenInList",
+            "if maySet rules name rest then": "if true then",
         },
         FALSE, "by\n  set_option debug.skipKernelTC true in\n  decide +kernel",
     ),
@@ -421,7 +420,6 @@ MUTANTS: dict[str, tuple[dict[str, str], str, str]] = {  # of "file" and "report
 HEADERS = {
     "header": "#eval 1",
     "header: notation": 'notation "five" => 5',
-    "header: settings": "@[inline] def steps : Nat := 7",
     "header: no later than its command": "set_option Elab.async true",
     "header: types inside": cases("kernel")[-1].header,
     "header: kernel": cases("header")[0].header,
