@@ -355,14 +355,15 @@ def innerCommands (stx : Syntax) : List Syntax :=
   else []
 
 mutual
-/-- A command's kind, or that of one in it, that is not allowed. -/
-partial def forbiddenCommand (rules : Rules) (stx : Syntax) : Option Name :=
-  if memName stx.getKind rules.wholes then firstForbidden rules (innerCommands stx) else some stx.getKind
+/-- A command's kind, or that of one in it, that is not allowed: `#print axioms` stands alone, and is answered by us. -/
+partial def forbiddenCommand (rules : Rules) (stx : Syntax) (inside : Bool := false) : Option Name :=
+  if memName stx.getKind rules.wholes && !(inside && stx.isOfKind ``Parser.Command.printAxioms)
+  then firstForbidden rules (innerCommands stx) else some stx.getKind
 
 /-- The first of some commands. -/
 partial def firstForbidden (rules : Rules) : List Syntax → Option Name
   | [] => none
-  | stx :: rest => match forbiddenCommand rules stx with
+  | stx :: rest => match forbiddenCommand rules stx (inside := true) with
     | some kind => some kind
     | none => firstForbidden rules rest
 end
@@ -487,10 +488,16 @@ def areOwn (base before : Environment) (known : NameSet) : List Name → Bool
   | n :: rest =>
     ((base.find? n).isSome || known.contains n || (before.find? n).isNone) && areOwn base before known rest
 
-/-- Is there an identifier in the tree that is named as Lean names the tactics of `autoParam`? -/
+/-- Does a part of the name begin as Lean's names for the tactics of `autoParam` do? -/
+def likeTactic : Name → Bool
+  | .str p s => startsWithChars s.toList "_auto".toList || likeTactic p
+  | .num p _ => likeTactic p
+  | .anonymous => false
+
+/-- Is there an identifier in the tree that is named so? -/
 partial def namesTactic : Syntax → Bool
   | .node _ _ args => anyOf args.toList
-  | .ident _ _ name _ => hasPart "_auto".toList (name.toString false).toList
+  | .ident _ _ name _ => likeTactic name
   | _ => false
 where
   /-- The same of a list of trees. -/
@@ -1611,10 +1618,26 @@ def isGiven (allowed : Option (List Syntax)) (stx : Syntax) : Bool :=
   | none => true
   | some commands => isOneOf stx commands
 
+/-- What a command declared, in its environment. -/
+structure Found where
+  /-- The environment behind it. -/
+  env : Environment
+  /-- What was not there before it. -/
+  names : List Name
+
+/-- What running a file's commands has given so far, the latest first. -/
+structure Done where
+  /-- The commands. -/
+  commands : List Syntax := []
+  /-- What Lean said. -/
+  said : List Said := []
+  /-- What the examples of a file that is reported on declare, as definitions. -/
+  examples : List Found := []
+
 /-- How running a file's commands ended. -/
 inductive Ran where
-  /-- At its end: the state, the commands, latest first, and what Lean said. -/
-  | whole (state : Elab.Command.State) (commands : List Syntax) (said : List Said)
+  /-- At its end. -/
+  | whole (state : Elab.Command.State) (done : Done)
   /-- At errors. -/
   | errors (said : List Said)
   /-- At a command that is refused. -/
@@ -1633,26 +1656,115 @@ def bounded (budget : Nat) : List Syntax → List Syntax
     | none => part) :: bounded budget rest
 
 mutual
-/-- The command as it is run: an `example` as a definition, which leaves something behind to be looked at, and no budget
-of heartbeats larger than the job's. -/
-partial def asRun (budget : Nat) : Syntax → Syntax
+/-- The command with no budget of heartbeats larger than the job's. -/
+partial def withinBudget (budget : Nat) : Syntax → Syntax
   | .node info kind args =>
     let (_, last) := splitLast kind
-    match kind == ``Parser.Command.example, allAsRun budget args.toList with
+    match allWithinBudget budget args.toList with
+    | word :: option :: value =>
+      let sets := (last == "set_option" || last == "setOption") && option.getId == `maxHeartbeats
+      .node info kind (nodesOf #[] (word :: option :: if sets then bounded budget value else value))
+    | parts => .node info kind (nodesOf #[] parts)
+  | stx => stx
+
+/-- The same of a list. -/
+partial def allWithinBudget (budget : Nat) : List Syntax → List Syntax
+  | [] => []
+  | stx :: rest => withinBudget budget stx :: allWithinBudget budget rest
+end
+
+mutual
+/-- Is there an `example` in the tree? -/
+partial def holdsExample : Syntax → Bool
+  | .node _ kind args => kind == ``Parser.Command.example || anyExample args.toList
+  | _ => false
+
+/-- Is there one in a list of trees? -/
+partial def anyExample : List Syntax → Bool
+  | [] => false
+  | stx :: rest => holdsExample stx || anyExample rest
+end
+
+mutual
+/-- The command with each `example` as a definition, which leaves something behind to be looked at. -/
+partial def named : Syntax → Syntax
+  | .node info kind args => match kind == ``Parser.Command.example, allNamed args.toList with
     | true, [word, signature, value] =>
       let name := Name.mkSimple ("_example_at_" ++ toString (word.getPos?.getD 0).byteIdx)
       let declared := .node .none ``Parser.Command.declId (nodesOf #[] [mkIdent name, mkNullNode])
       .node info ``Parser.Command.definition (nodesOf #[] [word, declared, signature, value, mkNullNode])
-    | _, word :: option :: value =>
-      let sets := (last == "set_option" || last == "setOption") && option.getId == `maxHeartbeats
-      .node info kind (nodesOf #[] (word :: option :: if sets then bounded budget value else value))
     | _, parts => .node info kind (nodesOf #[] parts)
   | stx => stx
 
 /-- The same of a list. -/
-partial def allAsRun (budget : Nat) : List Syntax → List Syntax
+partial def allNamed : List Syntax → List Syntax
   | [] => []
-  | stx :: rest => asRun budget stx :: allAsRun budget rest
+  | stx :: rest => named stx :: allNamed rest
+end
+
+mutual
+/-- The names of what an environment declares, but for what only compiled code rests on. -/
+partial def declaredInNode (acc : List Name) : PersistentHashMap.Node Name ConstantInfo → List Name
+  | .entries entries => declaredInEntries acc entries.toList
+  | .collision _ infos _ => safeAmong acc infos.toList
+
+/-- The same of a node's entries. -/
+partial def declaredInEntries (acc : List Name) :
+    List (PersistentHashMap.Entry Name ConstantInfo (PersistentHashMap.Node Name ConstantInfo)) → List Name
+  | [] => acc
+  | .entry _ info :: rest => declaredInEntries (safeAmong acc [info]) rest
+  | .ref node :: rest => declaredInEntries (declaredInNode acc node) rest
+  | .null :: rest => declaredInEntries acc rest
+
+/-- The names of constants that are neither unsafe nor partial. -/
+partial def safeAmong (acc : List Name) : List ConstantInfo → List Name
+  | [] => acc
+  | info :: rest => safeAmong (if info.isUnsafe || info.isPartial then acc else info.name :: acc) rest
+end
+
+/-- What is new behind a command. -/
+def declaredBy (before after : Environment) : Found :=
+  { env := after, names := newAmong [] (declaredInNode [] after.constants.map₂.root) }
+where
+  /-- Those of the names that were not there. -/
+  newAmong (acc : List Name) : List Name → List Name
+    | [] => acc
+    | name :: rest => newAmong (if (before.find? name).isSome then acc else name :: acc) rest
+
+/-- Does one of the names end like this? -/
+def endsOne (name : Name) : List Name → Bool
+  | [] => false
+  | n :: rest => name.isSuffixOf n || endsOne name rest
+
+/-- Is one of them such as Lean gives an instance that has none? -/
+def anyInstance : List Name → Bool
+  | [] => false
+  | n :: rest => startsWithChars (splitLast n).2.toList "inst".toList || anyInstance rest
+
+/-- Has an instance, by its parts, no name of its own? -/
+def isNameless : List Syntax → Bool
+  | _ :: _ :: _ :: name :: _ => !(hasToken name)
+  | _ => true
+
+mutual
+/-- Something that a command names, and that did not come of it: Lean drops a declaration without a word where its error
+mentions `sorryAx _ true`. -/
+partial def undeclared (names : List Name) : Syntax → Option String
+  | .node _ kind args =>
+    if kind == ``Parser.Command.declId then match args.toList with
+      | .ident _ _ name _ :: _ =>
+        if endsOne (name.replacePrefix `_root_ .anonymous) names then none else some (name.toString false)
+      | _ => none
+    else if kind == ``Parser.Command.instance && isNameless args.toList && !(anyInstance names) then some "an instance"
+    else anyUndeclared names args.toList
+  | _ => none
+
+/-- The same of a list. -/
+partial def anyUndeclared (names : List Name) : List Syntax → Option String
+  | [] => none
+  | stx :: rest => match undeclared names stx with
+    | some name => some name
+    | none => anyUndeclared names rest
 end
 
 /-- The answer to `#print axioms`, by our own walk: Lean's takes what the library hides for axioms. -/
@@ -1680,34 +1792,63 @@ where
     | [] => acc
     | name :: rest => listed (acc ++ ", " ++ name.toString false) rest
 
-/-- Runs the commands of a file one after the other; an error or a refusal ends it. -/
-partial def runFile (allowed : Option (List Syntax)) (wanted : Wanted) (input : Parser.InputContext)
-    (header : Header) (code : Option (IO.Ref NameSet)) (commands : List Syntax) (said : List Said)
+/-- Looks at what a command has declared that is reported on: at all that it names, and at its examples, which leave nothing
+behind, as definitions, whose effects are not kept. -/
+def look (header : Header) (input : Parser.InputContext) (before after : Elab.Command.State) (stx : Syntax) :
+    IO (Except (List Said) (List Found)) := do
+  if holdsExample stx then
+    let stx := named stx
+    let state ← runGuarded header.base none input before stx
+    match ← errorsOf state.messages with
+    | [] =>
+      let found := declaredBy before.env state.env
+      return seen found stx [found]
+    | errors => return .error errors
+  else return seen (declaredBy before.env after.env) stx []
+where
+  /-- The examples, if all was declared. -/
+  seen (found : Found) (stx : Syntax) (examples : List Found) : Except (List Said) (List Found) :=
+    match undeclared found.names stx with
+    | some name => .error [plain s!"Lean declares nothing for {name}, and does not say why"]
+    | none => .ok examples
+
+/-- Runs the commands of a file one after the other; an error or a refusal ends it. With `report` each is looked at. -/
+partial def runFile (allowed : Option (List Syntax)) (report : Bool) (wanted : Wanted) (input : Parser.InputContext)
+    (header : Header) (code : Option (IO.Ref NameSet)) (done : Done)
     (state : Elab.Command.State) (at_ : Parser.ModuleParserState) : IO Ran := do
   let (stx, next, log) := parseNext input state at_ {}
   let unread ← saidIn log.toList
   match errorsAmong unread with
-  | _ :: _ => return .errors (together said unread)
+  | _ :: _ => return .errors (together done.said unread)
   | [] =>
-    if stx.isOfKind ``Parser.Command.eoi then return .whole state commands (reversed [] said)
+    if stx.isOfKind ``Parser.Command.eoi then return .whole state { done with said := reversed [] done.said }
     let given := isGiven allowed stx
     match if given then refusedIn code stx else forbidden fileRules stx with
     | some rule => return .refused rule
     | none =>
-      let (after, new) ← if stx.isOfKind ``Parser.Command.printAxioms then pure (state, [← axiomsSaid header input state stx])
+      let (after, new, examples) ←
+        if stx.isOfKind ``Parser.Command.printAxioms then pure (state, [← axiomsSaid header input state stx], [])
         else do
           let state := withBudget state wanted.heartbeats wanted.quick
-          let after ← runGuarded header.base (if given then code else none) input state (asRun wanted.heartbeats stx)
-          pure (after, ← saidIn after.messages.toList)
-      let said := together new said
+          let stx := withinBudget wanted.heartbeats stx
+          let after ← runGuarded header.base (if given then code else none) input state stx
+          let new ← saidIn after.messages.toList
+          match report && errorsAmong new matches [] with
+          | true => match ← look header input state after stx with
+            | .ok examples => pure (after, new, examples)
+            | .error errors => pure (after, together errors new, [])
+          | false => pure (after, new, [])
+      let said := together new done.said
       match errorsAmong new with
-      | [] => runFile allowed wanted input header code (stx :: commands) said after next
+      | [] =>
+        let done := { commands := stx :: done.commands, said, examples := together examples done.examples }
+        runFile allowed report wanted input header code done after next
       | _ => return .errors (reversed [] said)
 
 /-- Runs a file behind its header. -/
-def runCommands (allowed : Option (List Syntax)) (wanted : Wanted) (input : Parser.InputContext) (header : Header)
-    (at_ : Parser.ModuleParserState) : IO Ran := do
-  runFile allowed wanted input header (← codeOf header.trusting) [] [] header.state at_
+def runCommands (allowed : Option (List Syntax)) (report : Bool) (wanted : Wanted) (input : Parser.InputContext)
+    (header : Header) (at_ : Parser.ModuleParserState) : IO Ran := do
+  runFile allowed report wanted input header (← codeOf header.trusting) {} header.state at_
 
 /-- The first of some names that is not among the others. -/
 def missingFrom (allowed : List Name) : List Name → Option Name
@@ -1730,17 +1871,17 @@ def elabSpec (header : Header) (text : String) (name : Name) : IO (Except Said S
   | .error e => return .error e
   | .ok (imports, at_) =>
     let wanted : Wanted := { heartbeats := 0, quick := false, premises := false, exported := false }
-    match ← runCommands none wanted input header at_ with
+    match ← runCommands none false wanted input header at_ with
     | .refused rule => return .error (plain rule)
     | .errors said => match errorsAmong said with
       | e :: _ => return .error e
       | [] => return .error (plain "it does not elaborate")
-    | .whole state commands _ => match state.env.find? name with
+    | .whole state done => match state.env.find? name with
       | some (.thmInfo info) =>
         if (header.state.env.find? name).isSome then return .error (plain s!"{name.toString false} is the library's")
         if info.type.hasSorry then return .error (plain s!"the statement of {name.toString false} holds sorry")
         return .ok
-          { imports, commands, trusted :=
+          { imports, commands := done.commands, trusted :=
             { header := header.text, text, name, type := info.type, levels := info.levelParams, origin := none,
               state := header.state, stated := state.env, inFile := true } }
       | _ => return .error (plain s!"it states no theorem {name.toString false}")
@@ -1753,10 +1894,10 @@ def checkFile (header : Header) (spec : Spec) (file : String) (wanted : Wanted) 
   | .ok (imports, at_) => match missingFrom spec.imports imports with
     | some name => return { verdict := "cheated", reason := s!"it imports {name.toString false}, which the spec does not" }
     | none =>
-      quickly wanted fun wanted => timed (runCommands (some spec.commands) wanted input header at_) fun
+      quickly wanted fun wanted => timed (runCommands (some spec.commands) false wanted input header at_) fun
         | .refused rule => return { verdict := "cheated", reason := rule }
         | .errors said => judgeOr said (return { verdict := "rejected", reason := "it does not elaborate" })
-        | .whole state _ said => judgeOr said (judge header spec.trusted state.env wanted)
+        | .whole state done => judgeOr done.said (judge header spec.trusted state.env wanted)
 
 /-- The imported constants among those that are mentioned. -/
 def usedBy (base : Environment) (acc : NameSet) : List Name → NameSet
@@ -1766,34 +1907,6 @@ def usedBy (base : Environment) (acc : NameSet) : List Name → NameSet
 /-- Stands for the name of a theorem where a report is to be on all that a file declares. -/
 def everything : Name := `«*»
 
-mutual
-/-- The names of what a file declares, but for what only compiled code rests on. -/
-partial def declaredInNode (acc : List Name) : PersistentHashMap.Node Name ConstantInfo → List Name
-  | .entries entries => declaredInEntries acc entries.toList
-  | .collision _ infos _ => safeAmong acc infos.toList
-
-/-- The same of a node's entries. -/
-partial def declaredInEntries (acc : List Name) :
-    List (PersistentHashMap.Entry Name ConstantInfo (PersistentHashMap.Node Name ConstantInfo)) → List Name
-  | [] => acc
-  | .entry _ info :: rest => declaredInEntries (safeAmong acc [info]) rest
-  | .ref node :: rest => declaredInEntries (declaredInNode acc node) rest
-  | .null :: rest => declaredInEntries acc rest
-
-/-- The names of constants that are neither unsafe nor partial. -/
-partial def safeAmong (acc : List Name) : List ConstantInfo → List Name
-  | [] => acc
-  | info :: rest => safeAmong (if info.isUnsafe || info.isPartial then acc else info.name :: acc) rest
-end
-
-/-- The theorem that a report is on, if it is on one, first: then everything that the file declares. -/
-def reported (file : Environment) (name : Name) : Except String (List Name × List Name) :=
-  let all := declaredInNode [] file.constants.map₂.root
-  if name == everything then .ok (all, [])
-  else match file.find? name with
-    | some (.thmInfo _) => .ok ([name], all)
-    | _ => .error s!"it holds no theorem {name.toString false}"
-
 /-- Reports on a file with no spec: its errors, and the axioms of a theorem of it, or of everything. Whatever else it declares
 is looked at too. Nothing says that this is what somebody wanted. -/
 def reportFile (header : Header) (file : String) (name : Name) (wanted : Wanted) : IO Reply := do
@@ -1801,31 +1914,40 @@ def reportFile (header : Header) (file : String) (name : Name) (wanted : Wanted)
   match ← importsOf input with
   | .error e => return { verdict := "rejected", reason := "it does not parse", messages := [e] }
   | .ok (_, at_) =>
-    quickly wanted fun wanted => timed (runCommands (some []) wanted input header at_) fun
+    quickly wanted fun wanted => timed (runCommands (some []) true wanted input header at_) fun
       | .refused rule => return { verdict := "cheated", reason := rule }
       | .errors said => judgeOr said (return { verdict := "rejected", reason := "it does not elaborate" })
-      | .whole state _ said => do
-        let reply ← match reported state.env name with
-          | .error reason => pure { verdict := "rejected", reason }
-          | .ok (first, others) => reportOn header state.env first others
-        return { reply with messages := said }
+      | .whole state done => do
+        let all : Found := { env := state.env, names := declaredInNode [] state.env.constants.map₂.root }
+        let reply ← if name == everything then reportOn header (all :: done.examples) (all :: done.examples)
+          else match state.env.find? name with
+          | some (.thmInfo _) => reportOn header [{ all with names := [name] }] (all :: done.examples)
+          | _ => pure { verdict := "rejected", reason := s!"it holds no theorem {name.toString false}" }
+        return { reply with messages := done.said }
 where
-  /-- The axioms of the first ones, if the kernel accepts all. -/
-  reportOn (header : Header) (file : Environment) (first others : List Name) : IO Reply := do
-    match ← replayAll file header.base { env := header.base.toKernelEnv, types := none } first with
+  /-- The axioms of the first ones, if the kernel accepts them and the others. -/
+  reportOn (header : Header) (first others : List Found) : IO Reply := do
+    match ← usedBy header {} first with
     | .error refusal => return refused refusal
-    | .ok acc =>
-      let (allowed, _) ← axiomsOf header {} [] acc.used.toList
-      match ← replayAll file header.base acc others with
+    | .ok used =>
+      let (allowed, _) ← axiomsOf header {} [] used.toList
+      match ← usedBy header {} others with
       | .error refusal => return refused refusal
-      | .ok acc =>
-        let (_, denied) ← axiomsOf header {} [] acc.used.toList
+      | .ok used =>
+        let (_, denied) ← axiomsOf header {} [] used.toList
         match denied with
         | [] => return { verdict := "unjudged", axioms := allowed.toList
                          reason := "no spec says what it should prove: it elaborates, and rests on the axioms given" }
         | other :: _ =>
           if memName `sorryAx denied then return { verdict := "incomplete", reason := "it uses sorry" }
           return { verdict := "cheated", reason := s!"axiom {other.toString false}" }
+  /-- The imported constants that they rest on, if the kernel accepts them. -/
+  usedBy (header : Header) (used : NameSet) : List Found → IO (Except Refusal NameSet)
+    | [] => return .ok used
+    | found :: rest => do
+      match ← replayAll found.env header.base { env := header.base.toKernelEnv, types := none } found.names with
+      | .error refusal => return .error refusal
+      | .ok acc => usedBy header (joinAll used acc.used.toList) rest
   /-- What the kernel says of it. -/
   refused : Refusal → Reply
     | .kernel message => { verdict := "rejected", reason := message, byKernel := true }

@@ -275,8 +275,16 @@ MUTANTS: dict[str, tuple[dict[str, str], str, str]] = {  # of "file" and "report
         {"if name == everything then .ok (all, [])": "if name == everything then .ok ([], [])"},
         "", "def f : True :=\n  have := Lean.trustCompiler\n  trivial",
     ),
+    "report: what Lean drops": (
+        {"match undeclared found.names stx with": "match (none : Option String) with"},
+        cases("whole-file")[-1].statement, cases("whole-file")[-1].proof,
+    ),
+    "report: questions inside": (
+        {" && !(inside && stx.isOfKind ``Parser.Command.printAxioms)": ""},
+        "", "theorem a : 1 = 1 := rfl\nset_option pp.all false in\n#print axioms a",
+    ),
     "report: examples": (
-        {"match kind == ``Parser.Command.example,": "match false,"}, "", "example : 1 = 2 := sorry",
+        {"if holdsExample stx then": "if false then"}, "", "example : 1 = 2 := sorry",
     ),
     "grind's options": (
         {'|| last == "setOption" then': "then"},

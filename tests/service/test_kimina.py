@@ -33,6 +33,42 @@ theorem foo (a b : Nat) : a + b = b + a := by
 (KERNEL, *_) = cases("kernel")  # a whole file with a type that Lean's kernel gets wrong
 
 
+KINDS = """private theorem a : 1 = 1 := rfl
+namespace A
+protected theorem _root_.B.x : 1 = 1 := a
+instance : Inhabited Bool := ⟨true⟩
+instance foo : Inhabited Nat := ⟨1⟩
+class C (n : Nat) where
+  c : Nat
+abbrev D := Nat
+end A
+theorem v.{w} (α : Sort w) (a : α) : a = a := rfl
+section
+variable (n : Nat)
+def p : Nat := n
+end
+inductive E | a | b deriving Repr, DecidableEq, Inhabited
+example : E.a ≠ E.b := by decide
+structure Q extends A.C 3 where
+  z : Nat := 1
+  my_automatic : z = z := by rfl
+/-- doc -/
+example : True := trivial
+@[simp] theorem «weird name» : 2 = 2 := rfl
+def «a.b» := 1
+theorem a'.b' : 1 = 1 := rfl
+local instance : Add E := ⟨fun a _ => a⟩
+def even : Nat → Bool | 0 => true | n + 1 => !even n
+noncomputable example : Nat := Classical.choice ⟨1⟩
+open Nat in
+theorem oi : succ 1 = 2 := rfl
+mutual
+def ev : Nat → Bool | 0 => true | n + 1 => od n
+def od : Nat → Bool | 0 => false | n + 1 => ev n
+end
+"""
+
+
 def check(client: httpx.Client, *codes: str, **more: Any) -> list[dict[str, Any]]:
     snippets = [{"id": str(i), "code": code} for i, code in enumerate(codes)]
     reply = client.post("/api/check", json={"snippets": snippets, "timeout": 60, **more})
@@ -158,6 +194,11 @@ def test_every_position_is_the_snippets_own(lean_service: httpx.Client) -> None:
         # Fifty messages are all that a reply holds.
         ("example : True := by\n" + '  trace "x"\n' * 60 + "  trivial\ndef f : 1 = 2 := by sorry", "sorry"),
         ("open Nat in\nexample : 1 = 2 := by sorry", "sorry"),
+        ("@[instance] example : Add Nat := ⟨fun _ _ => 5⟩\ntheorem f : (2 : Nat) + 2 = 5 := rfl",
+         "lean_error"),
+        ("variable [Inhabited (Fin ((@id ({α : Type} → Nat → Nat) (sorryAx _ true)) 0))]\n"
+         "theorem f : 2 + 2 = 5 := sorryAx _ true", "lean_error"),
+        (KINDS, "valid"),
         ("instance : Inhabited (1 = 2) := ⟨sorry⟩", "sorry"),
         # Types that the kernel gets wrong, which only an example uses, or nothing.
         (KERNEL.proof.replace("theorem foo :", "example :"), "lean_error"),
