@@ -81,6 +81,7 @@ def test_the_version_is_the_package_s() -> None:
         (["ablate", "--plan", "nowhere.toml"], "nowhere.toml"),
         (["plan", "--config", "nowhere.toml"], "nowhere.toml"),
         (["verify", "--proof", "by simp"], "--statement"),
+        (["verify", "My.lean", "--against", "Spec.lean"], "--theorem"),
         (["verify", "--statement", STATEMENT, "--proof", "by simp", "--toolchain", "coq"], "toolchain"),
         (["verify", "--jsonl", "nowhere.jsonl"], "nowhere.jsonl"),
         (["toolchain", "install", "coq"], "coq"),
@@ -283,3 +284,14 @@ def test_verify_says_the_verdict_and_exits_1_when_the_answer_is_no() -> None:
     done = stp("verify", "--statement", STATEMENT, "--proof", "by rfl")
     assert done.returncode == 1
     assert done.stdout.startswith("rejected")
+
+
+@pytest.mark.lean
+def test_a_file_alone_is_reported_on(tmp_path: Path) -> None:
+    file = tmp_path / "My.lean"
+    file.write_text(
+        "theorem a : 1 = 1 := rfl\nexample : 1 = 2 := by sorry\n#print axioms a\n", encoding="utf-8"
+    )
+    done = stp("verify", str(file))
+    assert (done.returncode, done.stdout) == (1, "incomplete: it uses sorry\n")
+    assert "'a' does not depend on any axioms" in done.stderr

@@ -134,7 +134,7 @@ def test_premises_come_with_module_and_statement(lean_pool: Pool) -> None:
 def test_nothing_leaks_from_one_job_to_the_next(lean_pool: Pool) -> None:
     assert check(lean_pool, "theorem foo : True", "trivial").proved
     assert check(lean_pool, "theorem bar : True", "foo").verdict is Verdict.REJECTED
-    header = 'notation "ℕ" => Nat\nopen Nat\n'
+    header = "abbrev ℕ := Nat\nopen Nat\n"
     assert check(lean_pool, "theorem foo (a : ℕ) : a = a", "rfl", header=header).proved
     assert check(lean_pool, "theorem foo (a : ℕ) : a = a", "rfl").verdict is Verdict.BAD_STATEMENT
 
@@ -143,7 +143,7 @@ def test_headers_share_what_they_import() -> None:
     """An import takes 80 MB that Lean never gives back: of 2 GiB, some twenty headers' worth. Then it would
     end, and be started again."""
     names = [f"N{n}" for n in range(25)]
-    jobs = [Job(n, f'notation "{n}" => Nat\n', f"theorem foo (a : {n}) : a = a", "rfl") for n in names]
+    jobs = [Job(n, f"abbrev {n} := Nat\n", f"theorem foo (a : {n}) : a = a", "rfl") for n in names]
     failing = [Job(n, f"axiom {n} : Nope\n", COMM, "by omega") for n in names]
     file = Job("file", "", "theorem foo : True := sorry", "theorem foo : True := trivial", theorem="foo")
     worker = LeanWorker(toolchain.find("embedded"), memory_mb=8192)
@@ -171,10 +171,10 @@ def test_a_header_is_checked_with_the_proof_that_uses_it(lean_pool: Pool) -> Non
         "theorem Tree.pos {α : Type} (t : Tree α) : 0 < t.size := by cases t <;> simp [size]\n"
         "class Sized (α : Type) where\n  size : α → Nat\n  small : ∀ a, size a < 9 := by decide\n"
         "instance : Sized Bool where size _ := 3\n"
-        'notation "#" t => Tree.size t\nopen Tree\nvariable {α : Type}\n'
+        "open Tree\nvariable {α : Type}\n"
     )
     for statement, proof in (
-        ("theorem foo (t : Tree α) : (# t) ≠ 0", "by have := pos t; omega"),
+        ("theorem foo (t : Tree α) : size t ≠ 0", "by have := pos t; omega"),
         ("theorem foo (b : Bool) : Sized.size b < 9", "Sized.small b"),
         ("theorem foo (b : Bool) : Sized.size b = 3", "rfl"),
     ):

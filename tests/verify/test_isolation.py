@@ -29,7 +29,7 @@ def decided(result: CheckResult) -> tuple[object, ...]:
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_no_order_changes_a_verdict(lean_pool: Pool) -> None:
-    """Cheats that redefine, honest proofs of the same names, whole files with instances and notations."""
+    """Cheats that redefine, honest proofs of the same names, whole files with instances and attributes."""
     corpus = [case.job(f"{attack} {i}") for attack in ATTACKS for i, case in enumerate(cases(attack))]
     corpus += [Job(f"honest {i}", "", statement, proof) for i, (statement, proof) in enumerate(HONEST)]
     corpus += mix()[: 500 - len(corpus)]
