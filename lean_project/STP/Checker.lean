@@ -1919,7 +1919,7 @@ def reportFile (header : Header) (file : String) (name : Name) (wanted : Wanted)
       | .errors said => judgeOr said (return { verdict := "rejected", reason := "it does not elaborate" })
       | .whole state done => do
         let all : Found := { env := state.env, names := declaredInNode [] state.env.constants.map₂.root }
-        let reply ← if name == everything then reportOn header (all :: done.examples) (all :: done.examples)
+        let reply ← if name == everything then reportOn header (all :: done.examples) []
           else match state.env.find? name with
           | some (.thmInfo _) => reportOn header [{ all with names := [name] }] (all :: done.examples)
           | _ => pure { verdict := "rejected", reason := s!"it holds no theorem {name.toString false}" }
@@ -1931,7 +1931,7 @@ where
     | .error refusal => return refused refusal
     | .ok used =>
       let (allowed, _) ← axiomsOf header {} [] used.toList
-      match ← usedBy header {} others with
+      match ← usedBy header used others with
       | .error refusal => return refused refusal
       | .ok used =>
         let (_, denied) ← axiomsOf header {} [] used.toList
