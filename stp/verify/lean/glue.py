@@ -13,8 +13,8 @@ from stp.errors import ToolchainError
 
 #: What is replaced, by what, why. Each occurs once.
 _CHANGES = (
-    # A linear search over 200,000 exports for each symbol that the interpreter asks for; `wasm.py` took most
-    # of them out of the module and knows where they are.
+    # A linear search over 200,000 exports for each symbol that the interpreter asks for; `exports.py` took
+    # most of them out of the module and knows where they are.
     (
         "symbol=UTF8ToString(symbol);var result;var newSymIndex;",
         "symbol=UTF8ToString(symbol);var known=stpSymbol(symbol);if(known!==undefined)return known;"
@@ -41,7 +41,7 @@ _CHANGES = (
     ("assignWasmExports(wasmExports);updateGOT(origExports);", "assignWasmExports(wasmExports);"),
     # Looks at every function of the table, to find out later which of them is in it.
     ("functionsInTableMap=new WeakMap;updateTableMap(0,wasmTable.length)", "functionsInTableMap=new WeakMap"),
-    # Calls that may throw go through WebAssembly instead of JavaScript (see invoke.js).
+    # Calls that may throw stay in WebAssembly (see throws.py); what they catch comes to JavaScript.
     (
         "function receiveInstance(instance,module){wasmExports=instance.exports;",
         "function receiveInstance(instance,module){wasmExports=instance.exports;"

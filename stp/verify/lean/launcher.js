@@ -16,7 +16,7 @@ const fs = require("fs");
 const path = require("path");
 const vm = require("vm");
 const { isMainThread, workerData, Worker } = require("worker_threads");
-const { fastInvokes } = require("./invoke.js");
+const throws = require("./throws.js");
 
 const STANDARD_STREAMS = 3;
 const FIRST_HOST_FD = 1 << 20; // ours, far above those of the memory file system
@@ -202,11 +202,8 @@ console.log = () => {}; // the glue's own debug lines
 globalThis.require = require;
 globalThis.__filename = "/bin/lean"; // Lean takes its own place, and from it the library's, from here
 globalThis.__dirname = path.dirname(config.glue);
-globalThis.stpHostImports = (imports, emscripten) => {
-  const { invokes, link } = fastInvokes(imports);
-  globalThis.stpInstanceReady = link;
-  return { ...hostImports(imports, emscripten), ...invokes };
-};
+globalThis.stpHostImports = (imports, emscripten) => ({ ...hostImports(imports, emscripten), ...throws.imports });
+globalThis.stpInstanceReady = (instance) => throws.takeThrown(instance, symbolValue("stp_caught"));
 globalThis.stpNewThread = () => new Worker(__launcher, {
   workerData: { config, thread: "em-pthread" },
   resourceLimits: { stackSizeMb: 64 }, // Node's own default, 4, ends the process where Lean's stack is not full

@@ -171,7 +171,7 @@ def _native() -> Toolchain:
 
 def _sources(project: Path) -> tuple[str, ...]:
     here = Path(__file__).parent
-    names = ("launcher.js", "invoke.js", "worker.py")
+    names = ("launcher.js", "throws.js", "worker.py")
     files = (project / "STP" / "Checker.lean", project / "Slim.lean", *(here / name for name in names))
     return tuple(file.read_text(encoding="utf-8") for file in files)
 

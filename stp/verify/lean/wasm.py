@@ -1,79 +1,70 @@
-"""Takes most exports out of the embedded Lean's WebAssembly, and says where their symbols are all the same.
+"""Reads and writes WebAssembly modules, as far as the embedded Lean's installer changes one.
 
-The module exports 201,000 symbols, so that Lean's interpreter can find compiled code by name. For each of
-them every thread made a JavaScript function, a table slot and a global, which took seconds and hundreds of
-megabytes. Here the functions get their slots in the module itself and the symbols go into a file, in which
-the launcher looks when the interpreter asks.
+Source: the WebAssembly core specification, chapter 5 (binary format).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from stp.errors import ToolchainError
 
 _MAGIC = b"\0asm\1\0\0\0"
-_IMPORT, _TABLE, _GLOBAL, _EXPORT, _ELEMENT = 2, 4, 6, 7, 9
-_FUNCTION_KIND, _TABLE_KIND, _MEMORY_KIND, _GLOBAL_KIND, _TAG_KIND = range(5)
-_I32_CONST, _END, _FUNCREF = 0x41, 0x0B, 0x70
+TYPE, IMPORT, FUNCTION, TABLE, GLOBAL, EXPORT, ELEMENT, CODE = 1, 2, 3, 4, 6, 7, 9, 10
+FUNCTION_KIND, TABLE_KIND, MEMORY_KIND, GLOBAL_KIND, TAG_KIND = range(5)
+I32_CONST, END, FUNCREF, EXTERNREF = 0x41, 0x0B, 0x70, 0x6F
+_SHARED_LIMITS = 1
 
 
-def slim(wasm: bytes, removable: Callable[[str], bool]) -> tuple[bytes, dict[str, int]]:
-    """The module without the exports that `removable` names, and the values of symbols: the index in the
-    table of every function, the address of what is no function and goes.
+class Import(NamedTuple):
+    """One import: what it is imported from and as, its kind, and of a function the index of its type."""
 
-    Raises:
-        ToolchainError: it is not laid out as the pinned build is.
-    """
-    if not wasm.startswith(_MAGIC):
-        raise _unknown("no WebAssembly module")
-    sections = list(_sections(wasm))
-    bodies = dict(sections)
-    imported = _imported_globals(bodies[_IMPORT], removable)
-    addresses = _addresses(bodies[_GLOBAL])
-    slots, size = _slots(bodies[_TABLE], bodies[_ELEMENT])
-    kept: list[bytes] = []
-    symbols: dict[str, int] = {}
-    added: list[int] = []
-    for name, kind, index, entry in _exports(bodies[_EXPORT]):
-        goes = removable(name) and kind in (_FUNCTION_KIND, _GLOBAL_KIND)
-        if not goes:
-            kept.append(entry)
-        if kind == _FUNCTION_KIND:
-            if index not in slots:
-                slots[index] = size + len(added)
-                added.append(index)
-            symbols[name] = slots[index]
-        elif goes:
-            symbols[name] = addresses[index - imported]
-    changed = {
-        _TABLE: bytes([1, _FUNCREF, 0]) + _leb(size + len(added)),
-        _EXPORT: _leb(len(kept)) + b"".join(kept),
-        _ELEMENT: b"\x02" + bodies[_ELEMENT][1:] + _segment(size, added),
-    }
-    out = bytearray(_MAGIC)
-    for id, body in sections:
-        body = changed.get(id, body)
-        out += bytes([id]) + _leb(len(body)) + body
-    return bytes(out), symbols
+    module: str
+    name: str
+    kind: int
+    type: int
 
 
-def _unknown(what: str) -> ToolchainError:
+class Export(NamedTuple):
+    """One export: its name, its kind, the index of what it is, and its bytes."""
+
+    name: str
+    kind: int
+    place: int
+    entry: bytes
+
+
+def unknown(what: str) -> ToolchainError:
+    """The error of a module that is not laid out as the pinned build is."""
     return ToolchainError(
         f"the embedded Lean's lean.wasm is not the pinned build: {what}; remove the cached toolchain and "
         "install it again"
     )
 
 
-def _sections(wasm: bytes) -> Iterator[tuple[int, bytes]]:
-    at = len(_MAGIC)
+def read(wasm: bytes) -> list[tuple[int, bytes]]:
+    """The sections of a module, each with its number.
+
+    Raises:
+        ToolchainError: it is none.
+    """
+    if not wasm.startswith(_MAGIC):
+        raise unknown("no WebAssembly module")
+    sections, at = [], len(_MAGIC)
     while at < len(wasm):
-        size, start = _number(wasm, at + 1)
-        yield wasm[at], wasm[start : start + size]
+        size, start = number(wasm, at + 1)
+        sections.append((wasm[at], wasm[start : start + size]))
         at = start + size
+    return sections
 
 
-def _number(data: bytes, at: int) -> tuple[int, int]:
+def write(sections: Iterable[tuple[int, bytes]]) -> bytes:
+    """The module of some sections."""
+    return _MAGIC + b"".join(bytes([id]) + leb(len(body)) + body for id, body in sections)
+
+
+def number(data: bytes, at: int) -> tuple[int, int]:
     """An unsigned LEB128 number, and where it ends."""
     value = shift = 0
     while True:
@@ -84,13 +75,15 @@ def _number(data: bytes, at: int) -> tuple[int, int]:
             return value, at
 
 
-def _signed(data: bytes, at: int) -> tuple[int, int]:
-    value, end = _number(data, at)
+def signed(data: bytes, at: int) -> tuple[int, int]:
+    """A signed LEB128 number, and where it ends."""
+    value, end = number(data, at)
     bits = 7 * (end - at)
     return (value - (1 << bits) if data[end - 1] & 0x40 else value), end
 
 
-def _leb(value: int) -> bytes:
+def leb(value: int) -> bytes:
+    """An unsigned LEB128 number."""
     out = bytearray()
     while value > 127:
         out.append(value & 127 | 128)
@@ -98,7 +91,7 @@ def _leb(value: int) -> bytes:
     return bytes([*out, value])
 
 
-def _signed_leb(value: int) -> bytes:
+def signed_leb(value: int) -> bytes:
     """A signed LEB128 number that is not negative."""
     out = bytearray()
     while value > 63:
@@ -107,75 +100,91 @@ def _signed_leb(value: int) -> bytes:
     return bytes([*out, value])
 
 
-def _name(data: bytes, at: int) -> tuple[str, int]:
-    size, start = _number(data, at)
+def vector(items: list[bytes]) -> bytes:
+    """Items behind their number."""
+    return leb(len(items)) + b"".join(items)
+
+
+def extended(section: bytes, items: list[bytes]) -> bytes:
+    """A section that is a vector, with more items behind the others."""
+    count, at = number(section, 0)
+    return leb(count + len(items)) + section[at:] + b"".join(items)
+
+
+def text(value: str) -> bytes:
+    """A name."""
+    return leb(len(value.encode())) + value.encode()
+
+
+def _text(data: bytes, at: int) -> tuple[str, int]:
+    size, start = number(data, at)
     return data[start : start + size].decode(), start + size
 
 
-def _exports(body: bytes) -> Iterator[tuple[str, int, int, bytes]]:
-    """Name, kind, index and bytes of each export."""
-    count, at = _number(body, 0)
+def imports(section: bytes) -> Iterator[Import]:
+    """What the module imports, in order: functions, globals and one memory.
+
+    Raises:
+        ToolchainError: something else.
+    """
+    count, at = number(section, 0)
+    for _ in range(count):
+        module, at = _text(section, at)
+        name, at = _text(section, at)
+        kind, at, type = section[at], at + 1, 0
+        if kind == FUNCTION_KIND:
+            type, at = number(section, at)
+        elif kind == GLOBAL_KIND:
+            at += 2
+        elif kind == MEMORY_KIND:
+            flags, at = section[at], at + 1
+            _, at = number(section, at)
+            if flags & _SHARED_LIMITS:
+                _, at = number(section, at)
+        else:
+            raise unknown(f"an import of kind {kind}")
+        yield Import(module, name, kind, type)
+
+
+def exports(section: bytes) -> Iterator[Export]:
+    """What the module exports."""
+    count, at = number(section, 0)
     for _ in range(count):
         begin = at
-        name, at = _name(body, at)
-        index, end = _number(body, at + 1)
-        yield name, body[at], index, body[begin:end]
+        name, at = _text(section, at)
+        place, end = number(section, at + 1)
+        yield Export(name, section[at], place, section[begin:end])
         at = end
 
 
-def _imported_globals(body: bytes, removable: Callable[[str], bool]) -> int:
-    """How many there are; none may be resolved by the glue from an export that goes."""
-    count, at = _number(body, 0)
-    found = 0
-    for _ in range(count):
-        module, at = _name(body, at)
-        name, at = _name(body, at)
-        if module.startswith("GOT.") and removable(name):
-            raise _unknown(f"it imports its own {name}")
-        kind, at = body[at], at + 1
-        if kind == _FUNCTION_KIND:
-            _, at = _number(body, at)
-        elif kind == _GLOBAL_KIND:
-            found, at = found + 1, at + 2
-        elif kind == _MEMORY_KIND:
-            flags, at = body[at], at + 1
-            _, at = _number(body, at)
-            if flags & 1:
-                _, at = _number(body, at)
-        else:
-            raise _unknown(f"an import of kind {kind}")
-    return found
+def table_size(section: bytes) -> int:
+    """How long the module's one table of functions is when it begins.
+
+    Raises:
+        ToolchainError: it has another.
+    """
+    if section[:3] != bytes([1, FUNCREF, 0]):
+        raise unknown("its table is another one")
+    return number(section, 3)[0]
 
 
-def _addresses(body: bytes) -> list[int]:
-    """The first value of each global: a constant, as all of them are in this build."""
-    count, at = _number(body, 0)
-    values = []
-    for _ in range(count):
-        if body[at + 2] != _I32_CONST:
-            raise _unknown("a global without a constant")
-        value, at = _signed(body, at + 3)
-        if body[at] != _END:
-            raise _unknown("a global without a constant")
-        values.append(value & 0xFFFFFFFF)
-        at += 1
-    return values
+def table_of(size: int) -> bytes:
+    """The section of such a table."""
+    return bytes([1, FUNCREF, 0]) + leb(size)
 
 
-def _slots(table: bytes, elements: bytes) -> tuple[dict[int, int], int]:
-    """The table index of each function that has one, and the table's size."""
-    if table[:3] != bytes([1, _FUNCREF, 0]) or elements[:3] != bytes([1, 0, _I32_CONST]):
-        raise _unknown("its table is another one")
-    size, _ = _number(table, 3)
-    offset, at = _number(elements, 3)
-    count, at = _number(elements, at + 1)
-    slots: dict[int, int] = {}
-    for slot in range(offset, offset + count):
-        index, at = _number(elements, at)
-        slots[index] = slot
-    return slots, size
+def elements(section: bytes) -> Iterator[tuple[int, int]]:
+    """Each place in the table that the module fills, and the index of the function there.
 
-
-def _segment(offset: int, functions: list[int]) -> bytes:
-    where = bytes([0, _I32_CONST]) + _signed_leb(offset) + bytes([_END])
-    return where + _leb(len(functions)) + b"".join(map(_leb, functions))
+    Raises:
+        ToolchainError: it fills the table otherwise than from a constant on.
+    """
+    segments, at = number(section, 0)
+    for _ in range(segments):
+        if section[at : at + 2] != bytes([0, I32_CONST]):
+            raise unknown("its table is another one")
+        first, at = signed(section, at + 2)
+        count, at = number(section, at + 1)
+        for place in range(first, first + count):
+            function, at = number(section, at)
+            yield place, function
