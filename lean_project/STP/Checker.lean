@@ -229,25 +229,26 @@ def fileRules : Rules where
     [``Parser.Command.declaration, ``Parser.Command.namespace, ``Parser.Command.section, ``Parser.Command.end,
      ``Parser.Command.open, ``Parser.Command.variable, ``Parser.Command.universe, ``Parser.Command.mutual,
      ``Parser.Command.set_option, ``Parser.Command.in, ``Parser.Command.moduleDoc, ``Parser.Command.check,
-     ``Parser.Command.printAxioms, `lemma]
+     ``Parser.Command.printAxioms, ``Parser.Command.print, ``Parser.Command.attribute, ``Parser.Command.omit,
+     ``Parser.Command.include, ``Parser.Command.deriving, `lemma]
   commands := together theoremRules.commands
     ["namespace", "section", "sectionHeader", "end", "open", "openDecl", "variable", "universe", "mutual",
      "set_option", "in", "moduleDoc", "definition", "abbrev", "instance", "example", "structure",
      "structureTk", "classTk", "structCtor", "structFields", "structExplicitBinder", "structImplicitBinder",
      "structInstBinder", "structSimpleBinder", "extends", "structParent", "inductive", "classInductive",
      "ctor", "optDeclSig", "whereStructField", "optDeriving", "derivingClasses", "derivingClass",
-     "namedPrio", "private", "protected", "noncomputable", "check", "printAxioms"]
-  attributes := ["simp", "ext", "instance", "grind", "reducible", "irreducible", "inline", "refl", "symm"]
+     "namedPrio", "private", "protected", "noncomputable", "nonrec", "check", "printAxioms", "print", "attribute",
+     "eraseAttr", "omit", "include", "deriving"]
+  attributes :=
+    ["simp", "ext", "instance", "grind", "reducible", "irreducible", "inline", "refl", "symm", "norm_cast", "elab_as_elim",
+     "deprecated"]
   options := together theoremRules.options [`maxHeartbeats, `autoImplicit, `relaxedAutoImplicit, `pp, `linter]
 
 /-- What headers and specs are made of: nothing that runs either, and so no notation, but axioms, which no proof may rest
 on, and options of how things are read, found and shown. -/
 def givenRules : Rules where
-  wholes := together fileRules.wholes
-    [``Parser.Command.attribute, ``Parser.Command.export, ``Parser.Command.omit, ``Parser.Command.include,
-     ``Parser.Command.print]
-  commands := together fileRules.commands
-    ["attribute", "eraseAttr", "export", "omit", "include", "axiom", "opaque", "print"]
+  wholes := ``Parser.Command.export :: fileRules.wholes
+  commands := together fileRules.commands ["export", "axiom", "opaque"]
   attributes := together fileRules.attributes ["match_pattern"]
   options := together fileRules.options
     [`maxSynthPendingDepth, `warn, `warningAsError, `synthInstance, `tactic, `checkBinderAnnotations,
@@ -525,6 +526,12 @@ def joinAll (set : NameSet) : List Name → NameSet
   | [] => set
   | name :: rest => joinAll (set.insert name) rest
 
+/-- Names that were compiled, with those of recursive definitions, which are compiled under another name. -/
+def withRecursive : List Name → List Name
+  | [] => []
+  | .str name "_unsafe_rec" :: rest => name :: .str name "_unsafe_rec" :: withRecursive rest
+  | name :: rest => name :: withRecursive rest
+
 /-- Runs a command. All of it is compiled with `code`, which holds what was compiled before; without, only plain settings and
 plain tactics. `base` is what is imported. -/
 def runGuarded (base : Environment) (code : Option (IO.Ref NameSet)) (input : Parser.InputContext)
@@ -538,7 +545,7 @@ def runGuarded (base : Environment) (code : Option (IO.Ref NameSet)) (input : Pa
     if mayCompile base state.env env known stx names.toList then
       compile names
       match code with
-      | some compiled => compiled.modify fun set => joinAll set names.toList
+      | some compiled => compiled.modify fun set => joinAll set (withRecursive names.toList)
       | none => pure ()
   let after ← runCommand input state stx -- which catches what the command throws
   compileDeclsRef.set compile
@@ -817,15 +824,15 @@ where
 
 /-- Is a field's type, where it mentions the types, one of them or an inductive type as it is written, and so in the
 parameters of that? -/
-def isPlainField (env : Kernel.Environment) (block : Declared) (e : Expr) : Bool :=
+partial def isPlainField (env : Kernel.Environment) (block : Declared) (e : Expr) : Bool :=
   if mentions block e then go e else true
 where
   /-- Behind its own binders. -/
   go : Expr → Bool
-    | .forallE _ _ b _ => go b
+    | .forallE _ t b _ => isPlainField env block t && go b
     | .mdata _ b => go b
-    | .app f a => go f && (!(mentions block a) || go a)
-    | .lam _ _ b _ => go b
+    | .app f a => go f && isPlainField env block a
+    | .lam _ t b _ => isPlainField env block t && go b
     | .const name _ => memName name block.names || (match env.find? name with
       | some (.inductInfo _) => true
       | _ => false)
@@ -1434,11 +1441,12 @@ structure Wanted where
   /-- See `Reply`. -/
   exported : Bool
 
-/-- Did Lean make the constant for a piece of a declaration, a `match` or a proof in a term? A second declaration
-with an equal piece uses the first one's. -/
+/-- Did Lean make the constant for a piece of a declaration, a `match`, what it distinguishes, or a proof in a term? A second
+declaration with an equal piece uses the first one's. -/
 def isPiece (name : Name) : Bool :=
   let (_, last) := splitLast name
-  startsWithChars last.toList "match_".toList || startsWithChars last.toList "_proof_".toList
+  startsWithChars last.toList "match_".toList || startsWithChars last.toList "_proof_".toList ||
+    startsWithChars last.toList "_sparseCasesOn_".toList
 
 /-- An environment, as comparing needs it: what it imports, and how it finds constants. -/
 structure Place where
@@ -1633,6 +1641,16 @@ structure Done where
   said : List Said := []
   /-- What the examples of a file that is reported on declare, as definitions. -/
   examples : List Found := []
+  /-- What of its spec is still to come, as long as the file has been that, word for word. -/
+  ahead : List Syntax := []
+
+/-- May the code of a file's next command run, and what of the spec comes behind it? A spec's own may; a file's while all
+that came before was the spec's: else the words of a command may mean something else. -/
+def mayRun (allowed : Option (List Syntax)) (ahead : List Syntax) (stx : Syntax) : Bool × List Syntax :=
+  match allowed, ahead with
+  | none, _ => (true, [])
+  | _, next :: rest => if next.structEq stx then (true, rest) else (false, [])
+  | _, [] => (false, [])
 
 /-- How running a file's commands ended. -/
 inductive Ran where
@@ -1642,6 +1660,8 @@ inductive Ran where
   | errors (said : List Said)
   /-- At a command that is refused. -/
   | refused (rule : String)
+  /-- At a command that names `sorryAx`. -/
+  | unfinished
 
 /-- The trees in an array. -/
 def nodesOf (acc : Array Syntax) : List Syntax → Array Syntax
@@ -1731,42 +1751,6 @@ where
     | [] => acc
     | name :: rest => newAmong (if (before.find? name).isSome then acc else name :: acc) rest
 
-/-- Does one of the names end like this? -/
-def endsOne (name : Name) : List Name → Bool
-  | [] => false
-  | n :: rest => name.isSuffixOf n || endsOne name rest
-
-/-- Is one of them such as Lean gives an instance that has none? -/
-def anyInstance : List Name → Bool
-  | [] => false
-  | n :: rest => startsWithChars (splitLast n).2.toList "inst".toList || anyInstance rest
-
-/-- Has an instance, by its parts, no name of its own? -/
-def isNameless : List Syntax → Bool
-  | _ :: _ :: _ :: name :: _ => !(hasToken name)
-  | _ => true
-
-mutual
-/-- Something that a command names, and that did not come of it: Lean drops a declaration without a word where its error
-mentions `sorryAx _ true`. -/
-partial def undeclared (names : List Name) : Syntax → Option String
-  | .node _ kind args =>
-    if kind == ``Parser.Command.declId then match args.toList with
-      | .ident _ _ name _ :: _ =>
-        if endsOne (name.replacePrefix `_root_ .anonymous) names then none else some (name.toString false)
-      | _ => none
-    else if kind == ``Parser.Command.instance && isNameless args.toList && !(anyInstance names) then some "an instance"
-    else anyUndeclared names args.toList
-  | _ => none
-
-/-- The same of a list. -/
-partial def anyUndeclared (names : List Name) : List Syntax → Option String
-  | [] => none
-  | stx :: rest => match undeclared names stx with
-    | some name => some name
-    | none => anyUndeclared names rest
-end
-
 /-- The answer to `#print axioms`, by our own walk: Lean's takes what the library hides for axioms. -/
 def axiomsSaid (header : Header) (input : Parser.InputContext) (state : Elab.Command.State) (stx : Syntax) : IO Said := do
   let scope := scopeOf state
@@ -1781,7 +1765,7 @@ def axiomsSaid (header : Header) (input : Parser.InputContext) (state : Elab.Com
     | .error (.cheat rule) => return say "error" rule
     | .ok acc =>
       let (allowed, denied) ← axiomsOf header {} [] acc.used.toList
-      let named := s!"'{name.toString false}'"
+      let named := s!"'{(privateToUserName name).toString false}'"
       match together denied allowed.toList with
       | [] => return say "information" (named ++ " does not depend on any axioms")
       | first :: rest => return say "information" (named ++ " depends on axioms: [" ++ listed (first.toString false) rest ++ "]")
@@ -1792,27 +1776,36 @@ where
     | [] => acc
     | name :: rest => listed (acc ++ ", " ++ name.toString false) rest
 
-/-- Looks at what a command has declared that is reported on: at all that it names, and at its examples, which leave nothing
-behind, as definitions, whose effects are not kept. -/
-def look (header : Header) (input : Parser.InputContext) (before after : Elab.Command.State) (stx : Syntax) :
+/-- What a command's examples declare as definitions, whose effects are not kept: by themselves they leave nothing behind. -/
+def examplesIn (header : Header) (input : Parser.InputContext) (state : Elab.Command.State) (stx : Syntax) :
     IO (Except (List Said) (List Found)) := do
-  if holdsExample stx then
-    let stx := named stx
-    let state ← runGuarded header.base none input before stx
-    match ← errorsOf state.messages with
-    | [] =>
-      let found := declaredBy before.env state.env
-      return seen found stx [found]
-    | errors => return .error errors
-  else return seen (declaredBy before.env after.env) stx []
-where
-  /-- The examples, if all was declared. -/
-  seen (found : Found) (stx : Syntax) (examples : List Found) : Except (List Said) (List Found) :=
-    match undeclared found.names stx with
-    | some name => .error [plain s!"Lean declares nothing for {name}, and does not say why"]
-    | none => .ok examples
+  if !(holdsExample stx) then return .ok []
+  let after ← runGuarded header.base none input state (named stx)
+  match ← errorsOf after.messages with
+  | [] => return .ok [declaredBy state.env after.env]
+  | errors => return .error errors
 
-/-- Runs the commands of a file one after the other; an error or a refusal ends it. With `report` each is looked at. -/
+/-- Is `sorryAx` in the name? -/
+def isSorry : Name → Bool
+  | .str p s => s == "sorryAx" || isSorry p
+  | .num p _ => isSorry p
+  | .anonymous => false
+
+mutual
+/-- Is `sorryAx` named in the tree? Where an error mentions it Lean may say nothing, and declare nothing. -/
+partial def namesSorry : Syntax → Bool
+  | .node _ _ args => anyNamesSorry args.toList
+  | .ident _ _ name _ => isSorry name
+  | _ => false
+
+/-- Is it in a list of trees? -/
+partial def anyNamesSorry : List Syntax → Bool
+  | [] => false
+  | stx :: rest => namesSorry stx || anyNamesSorry rest
+end
+
+/-- Runs the commands of a file one after the other; an error or a refusal ends it. With `report` examples are
+looked at. -/
 partial def runFile (allowed : Option (List Syntax)) (report : Bool) (wanted : Wanted) (input : Parser.InputContext)
     (header : Header) (code : Option (IO.Ref NameSet)) (done : Done)
     (state : Elab.Command.State) (at_ : Parser.ModuleParserState) : IO Ran := do
@@ -1826,29 +1819,34 @@ partial def runFile (allowed : Option (List Syntax)) (report : Bool) (wanted : W
     match if given then refusedIn code stx else forbidden fileRules stx with
     | some rule => return .refused rule
     | none =>
+      if !given && namesSorry stx then return .unfinished
+      let (runs, ahead) := mayRun allowed done.ahead stx
       let (after, new, examples) ←
         if stx.isOfKind ``Parser.Command.printAxioms then pure (state, [← axiomsSaid header input state stx], [])
         else do
           let state := withBudget state wanted.heartbeats wanted.quick
           let stx := withinBudget wanted.heartbeats stx
-          let after ← runGuarded header.base (if given then code else none) input state stx
+          let after ← runGuarded header.base (if runs then code else none) input state stx
           let new ← saidIn after.messages.toList
           match report && errorsAmong new matches [] with
-          | true => match ← look header input state after stx with
+          | true => match ← examplesIn header input state stx with
             | .ok examples => pure (after, new, examples)
             | .error errors => pure (after, together errors new, [])
           | false => pure (after, new, [])
       let said := together new done.said
       match errorsAmong new with
       | [] =>
-        let done := { commands := stx :: done.commands, said, examples := together examples done.examples }
+        let done := { commands := stx :: done.commands, said, examples := together examples done.examples, ahead }
         runFile allowed report wanted input header code done after next
       | _ => return .errors (reversed [] said)
 
 /-- Runs a file behind its header. -/
 def runCommands (allowed : Option (List Syntax)) (report : Bool) (wanted : Wanted) (input : Parser.InputContext)
     (header : Header) (at_ : Parser.ModuleParserState) : IO Ran := do
-  runFile allowed report wanted input header (← codeOf header.trusting) {} header.state at_
+  let ahead := match allowed with
+    | some commands => reversed [] commands
+    | none => []
+  runFile allowed report wanted input header (← codeOf header.trusting) { ahead } header.state at_
 
 /-- The first of some names that is not among the others. -/
 def missingFrom (allowed : List Name) : List Name → Option Name
@@ -1861,7 +1859,7 @@ structure Spec where
   trusted : Trusted
   /-- Modules imported. -/
   imports : List Name
-  /-- Its commands: a submission may repeat them whatever they are. -/
+  /-- Its commands, the last first: a submission may repeat them whatever they are. -/
   commands : List Syntax
 
 /-- Elaborates a spec: a file that states the theorem of the given name, with `sorry` for a proof. -/
@@ -1873,6 +1871,7 @@ def elabSpec (header : Header) (text : String) (name : Name) : IO (Except Said S
     let wanted : Wanted := { heartbeats := 0, quick := false, premises := false, exported := false }
     match ← runCommands none false wanted input header at_ with
     | .refused rule => return .error (plain rule)
+    | .unfinished => return .error (plain "it names sorryAx")
     | .errors said => match errorsAmong said with
       | e :: _ => return .error e
       | [] => return .error (plain "it does not elaborate")
@@ -1896,6 +1895,7 @@ def checkFile (header : Header) (spec : Spec) (file : String) (wanted : Wanted) 
     | none =>
       quickly wanted fun wanted => timed (runCommands (some spec.commands) false wanted input header at_) fun
         | .refused rule => return { verdict := "cheated", reason := rule }
+        | .unfinished => return { verdict := "incomplete", reason := "it uses sorry" }
         | .errors said => judgeOr said (return { verdict := "rejected", reason := "it does not elaborate" })
         | .whole state done => judgeOr done.said (judge header spec.trusted state.env wanted)
 
@@ -1916,6 +1916,7 @@ def reportFile (header : Header) (file : String) (name : Name) (wanted : Wanted)
   | .ok (_, at_) =>
     quickly wanted fun wanted => timed (runCommands (some []) true wanted input header at_) fun
       | .refused rule => return { verdict := "cheated", reason := rule }
+      | .unfinished => return { verdict := "incomplete", reason := "it uses sorry" }
       | .errors said => judgeOr said (return { verdict := "rejected", reason := "it does not elaborate" })
       | .whole state done => do
         let all : Found := { env := state.env, names := declaredInNode [] state.env.constants.map₂.root }
@@ -1927,11 +1928,11 @@ def reportFile (header : Header) (file : String) (name : Name) (wanted : Wanted)
 where
   /-- The axioms of the first ones, if the kernel accepts them and the others. -/
   reportOn (header : Header) (first others : List Found) : IO Reply := do
-    match ← usedBy header {} first with
+    match ← restOn header {} first with
     | .error refusal => return refused refusal
     | .ok used =>
       let (allowed, _) ← axiomsOf header {} [] used.toList
-      match ← usedBy header used others with
+      match ← restOn header used others with
       | .error refusal => return refused refusal
       | .ok used =>
         let (_, denied) ← axiomsOf header {} [] used.toList
@@ -1942,12 +1943,12 @@ where
           if memName `sorryAx denied then return { verdict := "incomplete", reason := "it uses sorry" }
           return { verdict := "cheated", reason := s!"axiom {other.toString false}" }
   /-- The imported constants that they rest on, if the kernel accepts them. -/
-  usedBy (header : Header) (used : NameSet) : List Found → IO (Except Refusal NameSet)
+  restOn (header : Header) (used : NameSet) : List Found → IO (Except Refusal NameSet)
     | [] => return .ok used
     | found :: rest => do
       match ← replayAll found.env header.base { env := header.base.toKernelEnv, types := none } found.names with
       | .error refusal => return .error refusal
-      | .ok acc => usedBy header (joinAll used acc.used.toList) rest
+      | .ok acc => restOn header (joinAll used acc.used.toList) rest
   /-- What the kernel says of it. -/
   refused : Refusal → Reply
     | .kernel message => { verdict := "rejected", reason := message, byKernel := true }
@@ -2054,21 +2055,38 @@ def libraryFor (memory : Memory) (modules : List Name) : IO (Memory × Except Sa
       return ({ memory with libraries := { modules, env } :: memory.libraries }, .ok env)
     catch e => return (memory, .error (plain e.toString))
 
-/-- The header of a text, from memory or made now. -/
-def headerFor (memory : Memory) (text : String) : IO (Memory × Except Said Header) := do
+/-- The header of a text, from memory or made now of the modules that it imports and the commands behind them. -/
+def headerBy (memory : Memory) (text : String)
+    (parse : IO (Except Said (List Name × Parser.InputContext × Parser.ModuleParserState))) :
+    IO (Memory × Except Said Header) := do
   match findHeader text memory.headers with
   | some header => return ({ memory with headers := header :: without text memory.headers }, .ok header)
-  | none =>
-    let input := inputOf text
-    match ← importsOf input with
+  | none => match ← parse with
     | .error e => return (memory, .error e)
-    | .ok (modules, at_) =>
+    | .ok (modules, input, at_) =>
       if !(memName `Init modules) then return (memory, .error (plain "a header behind `prelude`, without Init"))
       match ← libraryFor memory modules with
       | (memory, .error e) => return (memory, .error e)
       | (memory, .ok env) => match ← makeHeader env memory.trusting text input at_ with
         | .error e => return (memory, .error e)
         | .ok header => return ({ memory with headers := firstOf 4 (header :: memory.headers) }, .ok header)
+
+/-- The header that a text is. -/
+def headerFor (memory : Memory) (text : String) : IO (Memory × Except Said Header) :=
+  headerBy memory text do
+    let input := inputOf text
+    match ← importsOf input with
+    | .error e => return .error e
+    | .ok (modules, at_) => return .ok (modules, input, at_)
+
+/-- The header that imports the modules of a file and does no more. Their names, which the file chose, are no text to be read. -/
+def headerOf (memory : Memory) (modules : List Name) : IO (Memory × Except Said Header) :=
+  headerBy memory (importText "" modules) (return .ok (modules, inputOf "", {}))
+where
+  /-- A text that stands for the modules. -/
+  importText (acc : String) : List Name → String
+    | [] => acc
+    | n :: rest => importText (acc ++ "import " ++ n.toString ++ "\n") rest
 
 /-- The reply on a proof of a statement, and what to remember. -/
 def answerProof (memory : Memory) (request : Json) (wanted : Wanted) : IO (Memory × Reply × Nat) := do
@@ -2099,11 +2117,6 @@ def answerProof (memory : Memory) (request : Json) (wanted : Wanted) : IO (Memor
           else check header trusted proof wanted
       return (memory, reply, statementNs)
 
-/-- The text that imports some modules. -/
-def importText (acc : String) : List Name → String
-  | [] => acc
-  | n :: rest => importText (acc ++ "import " ++ n.toString false ++ "\n") rest
-
 /-- The reply on a whole file (`proof`) against its spec (`statement`), and what to remember. -/
 def answerFile (memory : Memory) (request : Json) (name : Name) (wanted : Wanted) :
     IO (Memory × Reply × Nat) := do
@@ -2112,7 +2125,7 @@ def answerFile (memory : Memory) (request : Json) (name : Name) (wanted : Wanted
   let begin_ ← IO.monoNanosNow
   match ← importsOf (inputOf (if spec == "" then file else spec)) with
   | .error e => return (memory, bad "the spec does not parse" e, 0)
-  | .ok (imports, _) => match ← headerFor memory (importText "" imports) with
+  | .ok (imports, _) => match ← headerOf memory imports with
     | (memory, .error e) => return (memory, bad "its imports do not elaborate" e, 0)
     | (memory, .ok header) =>
       if spec == "" then return (memory, ← reportFile header file name wanted, 0)
@@ -2135,10 +2148,17 @@ def answer (memory : Memory) (request : Json) : IO (Memory × Reply × Nat) :=
   | "*" => answerFile memory request everything wanted
   | name => answerFile memory request name.toName wanted
 
+/-- The first fifty messages, and in front of them the first error where none of them is one. -/
+def shown (said : List Said) : List Said :=
+  let first := firstOf 50 said
+  match errorsAmong first, errorsAmong said with
+  | [], error :: _ => error :: first
+  | _, _ => first
+
 /-- A reply as JSON. -/
 def replyJson (id : String) (reply : Reply) (statementNs : Nat) : Json :=
   Json.mkObj [("id", .str id), ("verdict", .str reply.verdict), ("reason", .str reply.reason),
-    ("messages", listJson saidJson (firstOf 50 reply.messages)), ("axioms", listJson nameJson reply.axioms),
+    ("messages", listJson saidJson (shown reply.messages)), ("axioms", listJson nameJson reply.axioms),
     ("premises", row reply.premises), ("exported", reply.exported), ("heartbeats", .num reply.heartbeats),
     ("ns", .arr #[.num statementNs, .num reply.proofNs, .num reply.kernelNs])]
 

@@ -197,6 +197,19 @@ FILES = [
         "foo",
     ),
     (
+        # And what a `match` distinguishes.
+        "inductive Five | a | b | c | d | e\ndef f : Five → Nat\n  | .a => 1\n  | _ => 0\n"
+        "theorem foo (x : Five) (h : x ≠ .a) : f x = 0 := sorry",
+        "inductive Five | a | b | c | d | e\nderiving instance Repr for Five\n"
+        "def g : Five → Bool\n  | .a => true\n  | _ => false\n"
+        "def f : Five → Nat\n  | .a => 1\n  | _ => 0\n"
+        "attribute [local simp] f in\n"
+        "@[elab_as_elim] nonrec theorem helper {p : Nat → Prop} (n : Nat) (h : ∀ n, p n) : p n := h n\n"
+        "variable (n : Nat) (h : n = 0)\ninclude h in\ntheorem unused : n + 0 = 0 := by simp [h]\n"
+        "theorem foo (x : Five) (h : x ≠ .a) : f x = 0 := by cases x <;> simp_all [f]",
+        "foo",
+    ),
+    (
         "theorem foo (p : Prop) : p ∨ ¬p := sorry",
         "example : True := trivial\n\n/-! # A section -/\n\n"
         "theorem foo (p : Prop) : p ∨ ¬p := Classical.em p\n\n-- sorry",
@@ -276,15 +289,27 @@ MUTANTS: dict[str, tuple[dict[str, str], str, str]] = {  # of "file" and "report
         "", "def f : True :=\n  have := Lean.trustCompiler\n  trivial",
     ),
     "report: what Lean drops": (
-        {"match undeclared found.names stx with": "match (none : Option String) with"},
-        cases("whole-file")[-1].statement, cases("whole-file")[-1].proof,
+        {"if !given && namesSorry stx then": "if false then"},
+        "", cases("whole-file")[-6].proof,
+    ),
+    "report: names of modules": (
+        {
+            'headerBy memory (importText "" modules) (return .ok (modules, inputOf "", {}))':
+            'headerFor memory (importText "" modules)',
+            "n.toString ++": "n.toString false ++",
+        },
+        "", "import «Init\nexample : (2 : Nat) + 2 = 5 := sorry»\ntheorem target : True := trivial",
+    ),
+    "report: types in domains": (
+        {".lam _ t b _ => isPlainField env block t && go b": ".lam _ _ b _ => go b"},
+        "", cases("kernel")[-2].proof,
     ),
     "report: questions inside": (
         {" && !(inside && stx.isOfKind ``Parser.Command.printAxioms)": ""},
         "", "theorem a : 1 = 1 := rfl\nset_option pp.all false in\n#print axioms a",
     ),
     "report: examples": (
-        {"if holdsExample stx then": "if false then"}, "", "example : 1 = 2 := sorry",
+        {"if !(holdsExample stx) then": "if true then"}, "", "example : 1 = 2 := sorry",
     ),
     "grind's options": (
         {'|| last == "setOption" then': "then"},
@@ -344,8 +369,8 @@ MUTANTS: dict[str, tuple[dict[str, str], str, str]] = {  # of "file" and "report
     "header: notation": (  # which elaborates only where it is compiled
         {
             "if mayCompile base state.env env known stx names.toList then": "if true then",
-            "[``Parser.Command.attribute,": "[`Lean.Parser.Command.notation, ``Parser.Command.attribute,",
-            '["attribute", "eraseAttr",': '["notation", "notationItem", "attribute", "eraseAttr",',
+            "``Parser.Command.export :: ": "``Parser.Command.export :: `Lean.Parser.Command.notation :: ",
+            '["export", "axiom",': '["notation", "notationItem", "export", "axiom",',
         },
         "theorem foo : True", "trivial",
     ),
@@ -371,7 +396,7 @@ MUTANTS: dict[str, tuple[dict[str, str], str, str]] = {  # of "file" and "report
         cases("kernel")[0].statement, cases("kernel")[0].proof,
     ),
     "header: types inside": (
-        {"(!(mentions block a) || go a)": "true"},
+        {".app f a => go f && isPlainField env block a": ".app f _ => go f"},
         cases("kernel")[-1].statement, cases("kernel")[-1].proof,
     ),
     "file: names of the kernel": (
@@ -464,6 +489,53 @@ def test_strict_needs_no_trust_in_the_first_process(lean_pool: Pool, tmp_path: P
     mutant.close()
     assert accepted.proved
     assert (refused.verdict, refused.reason) == (Verdict.INCOMPLETE, "strict: it uses sorry")
+
+
+#: With a spec that runs code, files that would have it run another's.
+STEERED = (
+    "import Lean\ndef exit (n : UInt8) : IO Unit := pure ()\n"
+    "run_cmd (liftM (exit 7 : IO Unit) : Lean.Elab.Command.CommandElabM Unit)\ntheorem foo : True := sorry"
+)
+STEERING = STEERED.replace("def exit (n : UInt8) : IO Unit := pure ()", "open IO.Process").replace(
+    "sorry", "trivial"
+)
+#: A header with a recursive definition that it runs.
+RECURSIVE = (
+    "import Lean\nopen Lean Elab Term\ndef dbl : Nat → Nat\n  | 0 => 0\n  | n + 1 => dbl n + 2\n"
+    '#guard dbl 3 == 6\nelab "six" : term => return mkNatLit (dbl 3)'
+)
+POISON = (
+    "import «Lean\nrun_cmd (liftM (IO.Process.exit 9 : IO Unit) : Lean.Elab.Command.CommandElabM Unit)»\n"
+    "theorem target : True := trivial"
+)
+
+
+def test_a_trusted_header_s_code_runs_and_no_submission_steers_it() -> None:
+    worker = LeanWorker(toolchain.find("embedded", trusting=True), 4096)
+    jobs = [
+        Job("own", "", STEERED, STEERED.replace("sorry", "trivial"), theorem="foo"),
+        Job("steered", "", STEERED, STEERING, theorem="foo"),
+        Job("recursive", RECURSIVE, "theorem foo : six = 6", "rfl"),
+        Job("wrong", RECURSIVE.replace("== 6", "== 7"), "theorem foo : True", "trivial"),
+        Job("poison", "", "", POISON, theorem=EVERYTHING),
+    ]
+    found = {result.id: result.verdict.value for result in worker.check(jobs)}
+    restarts = worker.restarts
+    worker.close()
+    assert found == {
+        "own": "proved", "steered": "proved", "recursive": "proved", "wrong": "bad_statement",
+        "poison": "bad_statement",
+    }  # fmt: skip
+    assert restarts == 0
+
+
+@pytest.mark.slow
+def test_a_file_that_leaves_its_spec_runs_no_more_code_of_it(tmp_path: Path) -> None:
+    changes = {"if next.structEq stx then (true, rest) else (false, [])": "(true, next :: rest)"}
+    mutant = LeanWorker(replace(changed_checker(tmp_path, changes), trusting=True), 4096)
+    [result] = mutant.check([Job("steered", "", STEERED, STEERING, theorem="foo")])
+    mutant.close()
+    assert result.verdict is Verdict.CRASHED
 
 
 def changed_checker(folder: Path, changes: dict[str, str]) -> toolchain.Toolchain:
