@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from stp.cli import app
 from stp.errors import MachineryError, ToolchainError
-from stp.verify.lean import install, wasm
+from stp.verify.lean import exports, install, throws
 from tests.verify.test_wasm import module
 
 
@@ -78,8 +78,9 @@ def test_it_is_unpacked_whole_without_what_is_not_lean_s(registry: SimpleNamespa
     folder = install.install()
     assert install.is_installed()
     assert (folder / "glue.js").read_text() == "GLUE"
-    slim, symbols = wasm.slim(module(2_000), lambda name: name.startswith("l_"))
-    assert (folder / "lean.wasm").read_bytes() == slim
+    slim, symbols = exports.slim(module(2_000), lambda name: name.startswith("l_"))
+    changed, symbols["stp_caught"] = throws.catch_inside(slim)
+    assert (folder / "lean.wasm").read_bytes() == changed
     lines = (folder / "symbols.txt").read_bytes().splitlines()
     assert lines == sorted(f"{name} {value}".encode() for name, value in symbols.items())
     assert [path.name for path in (folder / "lib" / "lean").iterdir()] == ["Init.olean"]
