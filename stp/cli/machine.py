@@ -34,6 +34,7 @@ def bench(
     attempts: Annotated[
         int | None, typer.Option(min=1, help="Of scale: attempts in its store; 10 million.")
     ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
 ) -> None:
     """Measure this machine: starts, checks and sampled tokens a second, one round and three; gpu: the GPU."""
     if name == "gpu":
@@ -45,4 +46,4 @@ def bench(
         return
     from stp.bench.run import run_bench
 
-    run_bench(name, output, attempts)
+    run_bench(name, output, attempts, as_json=as_json)
