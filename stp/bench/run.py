@@ -35,7 +35,7 @@ BENCHES: dict[str, Callable[[], dict[str, Any]]] = {
 def run_bench(
     name: str, output: Path | None = None, attempts: int | None = None, *, as_json: bool = False
 ) -> None:
-    """Runs one benchmark or all and prints a line for each number, or JSON. The numbers go to `output` too, and
+    """Runs one benchmark or all and prints a line for each number, or JSON. They go to `output` too, and
     a plot of `verify`'s beside it. `attempts` are those that `scale` puts into its store.
 
     Raises:
