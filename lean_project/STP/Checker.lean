@@ -195,11 +195,10 @@ def saidJson (s : Said) : Json :=
 
 /-! ## Syntax -/
 
-/-- Kinds that run code of the submission's own while it is elaborated, or change how things are
-declared. -/
+/-- Kinds that run code of the submission's own while it is elaborated, change how things are declared, or only wait. -/
 def forbiddenKinds : List String :=
   ["runTac", "byElab", "runElab", "runMeta", "nativeDecide", "unsafe", "elabStx", "declareSyntaxCat",
-   "includeStr", "inheritDoc"]
+   "includeStr", "inheritDoc", "sleep"]
 
 /-- What a text may be made of. -/
 structure Rules where
@@ -218,7 +217,7 @@ def theoremRules : Rules where
     ["declaration", "declModifiers", "theorem", "declId", "declSig", "declBody", "declValSimple",
      "declValEqns", "whereStructInst", "docComment",
      -- `open … in` changes how the proof is read, and its type is compared anyway.
-     "openSimple", "openOnly", "openHiding", "openRenaming", "openScoped"]
+     "openSimple", "openOnly", "openHiding", "openRenaming", "openRenamingItem", "openScoped"]
   attributes := []
   options := [`maxRecDepth]
 
@@ -273,7 +272,7 @@ def settingKinds : List String :=
 
 mutual
 /-- Is a tactic's setting free of code: a literal, a name, a structure or a list of them? And none asks for the
-compiler instead of the kernel. -/
+compiler instead of the kernel, or for what Lean remembers of other jobs' libraries. -/
 partial def isSetting : Syntax → Bool
   | .node _ kind args =>
     let (_, last) := splitLast kind
@@ -281,7 +280,7 @@ partial def isSetting : Syntax → Bool
       | head :: _ => head.isOfKind ``Parser.Term.dotIdent -- `.pos [1]`
       | [] => false)
     (applied || memString last settingKinds) && areSettings args.toList
-  | .ident _ _ name _ => (splitLast name).2 != "native"
+  | .ident _ _ name _ => !(memString (splitLast name).2 ["native", "suggestions"])
   | _ => true
 
 /-- Are all of them? -/
@@ -318,6 +317,8 @@ partial def forbiddenIn (rules : Rules) (stx : Syntax) : Option String :=
       some (kind.toString false)
     else if last == "attrInstance" && !(memString (attributeName stx) rules.attributes) then
       some ("attribute " ++ attributeName stx)
+    else if last == "eraseAttr" && !(memString ((stx.getArg 1).getId.toString false) rules.attributes) then
+      some (kind.toString false)
     else if memString last ["config", "valConfigItem", "posConfigItem"] && !(areSettings args.toList) then
       some (kind.toString false)
     else if last == "set_option" || last == "setOption" then -- the latter is `grind`'s own
@@ -355,10 +356,16 @@ def innerCommands (stx : Syntax) : List Syntax :=
   else if stx.isOfKind ``Parser.Command.mutual then (stx.getArg 1).getArgs.toList
   else []
 
+/-- What may stand in front of `in`: it declares nothing. -/
+def leading : List Name :=
+  [``Parser.Command.open, ``Parser.Command.variable, ``Parser.Command.universe, ``Parser.Command.set_option,
+   ``Parser.Command.attribute, ``Parser.Command.omit, ``Parser.Command.include]
+
 mutual
 /-- A command's kind, or that of one in it, that is not allowed: `#print axioms` stands alone, and is answered by us. -/
 partial def forbiddenCommand (rules : Rules) (stx : Syntax) (inside : Bool := false) : Option Name :=
-  if memName stx.getKind rules.wholes && !(inside && stx.isOfKind ``Parser.Command.printAxioms)
+  if stx.isOfKind ``Parser.Command.in && !(memName (stx.getArg 0).getKind leading) then some (stx.getArg 0).getKind
+  else if memName stx.getKind rules.wholes && !(inside && stx.isOfKind ``Parser.Command.printAxioms)
   then firstForbidden rules (innerCommands stx) else some stx.getKind
 
 /-- The first of some commands. -/
@@ -566,10 +573,14 @@ structure Known where
 
 /-- A header elaborated once: the state that every job under it starts from. -/
 structure Header where
-  /-- The text that it was made from. -/
-  text : String
+  /-- The text that it was made from; none where it only imports what a file does. -/
+  text : Option String
+  /-- The modules that it imports. -/
+  modules : List Name
   /-- What it imports: all that a check takes as given. -/
   base : Environment
+  /-- Are the trees built that `exact?` and `rw?` keep of what is imported? -/
+  searched : IO.Ref Bool
   /-- May headers and specs run code? -/
   trusting : Bool
   /-- Environment, scopes and options behind the header's last command. -/
@@ -611,8 +622,8 @@ def baseOptions : Options :=
   o
 
 /-- Runs a header behind what it imports. -/
-def makeHeader (env : Environment) (trusting : Bool) (text : String) (input : Parser.InputContext)
-    (at_ : Parser.ModuleParserState) : IO (Except Said Header) := do
+def makeHeader (env : Environment) (modules : List Name) (searched : IO.Ref Bool) (trusting : Bool) (text : Option String)
+    (input : Parser.InputContext) (at_ : Parser.ModuleParserState) : IO (Except Said Header) := do
   let state := Elab.Command.mkState env {} baseOptions
   let state := { state with infoState := { state.infoState with enabled := false } }
   match ← runHeader env (← codeOf trusting) input state at_ with
@@ -621,7 +632,25 @@ def makeHeader (env : Environment) (trusting : Bool) (text : String) (input : Pa
     let hidden := match env.find? `Nat.add_comm with
       | some (.axiomInfo _) => true
       | _ => false
-    return .ok { text, base := env, trusting, state, hidden, known := ← IO.mkRef {}, printed := ← IO.mkRef (Json.mkObj []) }
+    return .ok
+      { text, modules, base := env, searched, trusting, state, hidden, known := ← IO.mkRef {}
+        printed := ← IO.mkRef (Json.mkObj []) }
+
+/-- Is a module's name no path to another place: are its parts of letters, digits and what else names have? -/
+def isModule : Name → Bool
+  | .anonymous => true
+  | .str p s => s != "" && areLetters s.toList && isModule p
+  | .num _ _ => false
+where
+  /-- Are all of them letters and the like? -/
+  areLetters : List Char → Bool
+    | [] => true
+    | c :: rest => (c.isAlphanum || c == '_' || c == '-' || c == '\'' || c.toNat > 127) && areLetters rest
+
+/-- The first name that is no module's. -/
+def noModule : List Name → Option Name
+  | [] => none
+  | n :: rest => if isModule n then noModule rest else some n
 
 /-- The modules that a text imports, and where its commands begin. -/
 def importsOf (input : Parser.InputContext) : IO (Except Said (List Name × Parser.ModuleParserState)) := do
@@ -629,7 +658,11 @@ def importsOf (input : Parser.InputContext) : IO (Except Said (List Name × Pars
   let errors ← errorsOf log
   match errors with
   | e :: _ => return .error e
-  | [] => return .ok (modulesOf [] (Elab.headerToImports headerStx).toList, at_)
+  | [] =>
+    let modules := modulesOf [] (Elab.headerToImports headerStx).toList
+    match noModule modules with
+    | some name => return .error (plain s!"{name.toString false} is no module's name")
+    | none => return .ok (modules, at_)
 where
   /-- Their names, each once: Lean puts `Init` in front, also where a text names it. -/
   modulesOf (done : List Name) : List Import → List Name
@@ -640,8 +673,8 @@ where
 
 /-- A statement elaborated on its own: what the submission must prove. -/
 structure Trusted where
-  /-- Text of its header. -/
-  header : String
+  /-- Text of its header, if that has one. -/
+  header : Option String
   /-- Text of the statement, or of the file that states it. -/
   text : String
   /-- Full name that it declares. -/
@@ -1436,6 +1469,8 @@ structure Wanted where
   heartbeats : Nat
   /-- Elaborate without the elaborator's own kernel checks. -/
   quick : Bool
+  /-- Does a tactic of the text search the library? -/
+  searches : Bool := false
   /-- See `Reply`. -/
   premises : Bool
   /-- See `Reply`. -/
@@ -1600,6 +1635,16 @@ def quickly (wanted : Wanted) (judgement : Wanted → IO Reply) : IO Reply := do
   let reply ← judgement wanted
   if wanted.quick && reply.byKernel then judgement { wanted with quick := false } else return reply
 
+/-- Builds the trees that `exact?` and `rw?` keep of what is imported, once and for all, before a proof that searches: whoever came
+first would pay for them, and have them made by its options. -/
+def beforeSearch (header : Header) : IO Unit := do
+  if ← header.searched.get then return
+  header.searched.set true
+  let input := inputOf "theorem searched (a b c : Nat) (h : a ≤ b) : a * c ≤ b * c := by first | (rw?; fail) | exact?"
+  let state := Elab.Command.mkState header.base {} baseOptions
+  let (stx, _, _) := parseNext input state {} {}
+  let _ ← runGuarded header.base none input (withBudget state 0 true) stx
+
 /-- Checks one proof of a statement. -/
 def check (header : Header) (trusted : Trusted) (proof : String) (wanted : Wanted) : IO Reply := do
   let input := inputOf (trusted.text ++ " := " ++ proof)
@@ -1607,6 +1652,7 @@ def check (header : Header) (trusted : Trusted) (proof : String) (wanted : Wante
   | .unparsed e => return { verdict := "rejected", reason := "it does not parse", messages := [e] }
   | .refused rule => return { verdict := "cheated", reason := rule }
   | .theorem stx _ =>
+    if wanted.searches then beforeSearch header
     quickly wanted fun wanted =>
       let state := withBudget trusted.state wanted.heartbeats wanted.quick
       timed (runGuarded header.base none input state stx) fun after => do
@@ -1639,7 +1685,7 @@ structure Done where
   commands : List Syntax := []
   /-- What Lean said. -/
   said : List Said := []
-  /-- What the examples of a file that is reported on declare, as definitions. -/
+  /-- What has no name in a file that is reported on, under one. -/
   examples : List Found := []
   /-- What of its spec is still to come, as long as the file has been that, word for word. -/
   ahead : List Syntax := []
@@ -1693,34 +1739,85 @@ partial def allWithinBudget (budget : Nat) : List Syntax → List Syntax
   | stx :: rest => withinBudget budget stx :: allWithinBudget budget rest
 end
 
-mutual
-/-- Is there an `example` in the tree? -/
-partial def holdsExample : Syntax → Bool
-  | .node _ kind args => kind == ``Parser.Command.example || anyExample args.toList
+/-- Has an instance, by its parts, no name of its own? -/
+def isNameless : List Syntax → Bool
+  | _ :: _ :: _ :: name :: _ => !(hasToken name)
   | _ => false
 
-/-- Is there one in a list of trees? -/
-partial def anyExample : List Syntax → Bool
+mutual
+/-- Is something in the tree that declares and has no name: an `example`, an instance? -/
+partial def holdsNameless : Syntax → Bool
+  | .node _ kind args =>
+    kind == ``Parser.Command.example || (kind == ``Parser.Command.instance && isNameless args.toList) ||
+      anyNameless args.toList
+  | _ => false
+
+/-- Is it in a list of trees? -/
+partial def anyNameless : List Syntax → Bool
   | [] => false
-  | stx :: rest => holdsExample stx || anyExample rest
+  | stx :: rest => holdsNameless stx || anyNameless rest
 end
 
 mutual
-/-- The command with each `example` as a definition, which leaves something behind to be looked at. -/
+/-- The command with a name for all that has none, each `example` as a definition: what it leaves can be looked at. -/
 partial def named : Syntax → Syntax
-  | .node info kind args => match kind == ``Parser.Command.example, allNamed args.toList with
-    | true, [word, signature, value] =>
-      let name := Name.mkSimple ("_example_at_" ++ toString (word.getPos?.getD 0).byteIdx)
-      let declared := .node .none ``Parser.Command.declId (nodesOf #[] [mkIdent name, mkNullNode])
-      .node info ``Parser.Command.definition (nodesOf #[] [word, declared, signature, value, mkNullNode])
-    | _, parts => .node info kind (nodesOf #[] parts)
+  | .node info kind args => match allNamed args.toList with
+    | [word, signature, value] =>
+      if kind == ``Parser.Command.example then
+        .node info ``Parser.Command.definition (nodesOf #[] [word, nameAt word, signature, value, mkNullNode])
+      else .node info kind (nodesOf #[] [word, signature, value])
+    | where_ :: word :: priority :: name :: rest =>
+      let name := if kind == ``Parser.Command.instance && !(hasToken name) then mkNullNode #[nameAt word] else name
+      .node info kind (nodesOf #[] (where_ :: word :: priority :: name :: rest))
+    | parts => .node info kind (nodesOf #[] parts)
   | stx => stx
+where
+  /-- A name made of where a word stands. -/
+  nameAt (word : Syntax) : Syntax :=
+    let name := Name.mkSimple ("_nameless_at_" ++ toString (word.getPos?.getD 0).byteIdx)
+    .node .none ``Parser.Command.declId (nodesOf #[] [mkIdent name, mkNullNode])
 
 /-- The same of a list. -/
 partial def allNamed : List Syntax → List Syntax
   | [] => []
   | stx :: rest => named stx :: allNamed rest
 end
+
+mutual
+/-- The names, in full, that a command in the namespace declares. -/
+partial def namesIn (space : Name) (acc : List Name) : Syntax → List Name
+  | .node _ kind args =>
+    if kind == ``Parser.Command.declId then match args.toList with
+      | .ident _ _ name _ :: _ =>
+        (if (`_root_).isPrefixOf name then name.replacePrefix `_root_ .anonymous else space ++ name) :: acc
+      | _ => acc
+    else allNamesIn space acc args.toList
+  | _ => acc
+
+/-- The same of a list. -/
+partial def allNamesIn (space : Name) (acc : List Name) : List Syntax → List Name
+  | [] => acc
+  | stx :: rest => allNamesIn space (namesIn space acc stx) rest
+end
+
+/-- The first of some names that is below another one, or above it: what is made for the one could bear it. -/
+def entangled : List Name → Option Name
+  | [] => none
+  | n :: rest => if isNear n rest then some n else entangled rest
+where
+  /-- Is one of them below the name, or above it? -/
+  isNear (n : Name) : List Name → Bool
+    | [] => false
+    | m :: rest => n.isPrefixOf m || m.isPrefixOf n || isNear n rest
+
+/-- The first of some names under which a command did not declare anything. -/
+def undeclared (before after : Environment) : List Name → Option Name
+  | [] => none
+  | n :: rest =>
+    if isNew n || isNew (mkPrivateName after n) then undeclared before after rest else some n
+where
+  /-- Is there a constant that was not there? -/
+  isNew (n : Name) : Bool := (after.find? n).isSome && (before.find? n).isNone
 
 mutual
 /-- The names of what an environment declares, but for what only compiled code rests on. -/
@@ -1776,14 +1873,24 @@ where
     | [] => acc
     | name :: rest => listed (acc ++ ", " ++ name.toString false) rest
 
-/-- What a command's examples declare as definitions, whose effects are not kept: by themselves they leave nothing behind. -/
-def examplesIn (header : Header) (input : Parser.InputContext) (state : Elab.Command.State) (stx : Syntax) :
+/-- Looks at what a command has declared that is reported on: Lean may drop a declaration without a word. What has no name is
+looked at under one, in a state that is not kept. -/
+def look (header : Header) (input : Parser.InputContext) (before after : Elab.Command.State) (stx : Syntax) :
     IO (Except (List Said) (List Found)) := do
-  if !(holdsExample stx) then return .ok []
-  let after ← runGuarded header.base none input state (named stx)
+  if !(holdsNameless stx) then return seen before.env after.env stx []
+  let stx := named stx
+  let after ← runGuarded header.base none input before stx
   match ← errorsOf after.messages with
-  | [] => return .ok [declaredBy state.env after.env]
+  | [] => return seen before.env after.env stx [declaredBy before.env after.env]
   | errors => return .error errors
+where
+  /-- What has no name, if all was declared. -/
+  seen (then_ now : Environment) (stx : Syntax) (nameless : List Found) : Except (List Said) (List Found) :=
+    let names := namesIn (scopeOf before).currNamespace [] stx
+    match entangled names, undeclared then_ now names with
+    | some name, _ => .error [plain s!"a report cannot tell {name.toString false} from what Lean makes for another name"]
+    | _, some name => .error [plain s!"Lean declares nothing for {name.toString false}, and does not say why"]
+    | none, none => .ok nameless
 
 /-- Is `sorryAx` in the name? -/
 def isSorry : Name → Bool
@@ -1804,7 +1911,7 @@ partial def anyNamesSorry : List Syntax → Bool
   | stx :: rest => namesSorry stx || anyNamesSorry rest
 end
 
-/-- Runs the commands of a file one after the other; an error or a refusal ends it. With `report` examples are
+/-- Runs the commands of a file one after the other; an error or a refusal ends it. With `report` each is
 looked at. -/
 partial def runFile (allowed : Option (List Syntax)) (report : Bool) (wanted : Wanted) (input : Parser.InputContext)
     (header : Header) (code : Option (IO.Ref NameSet)) (done : Done)
@@ -1829,7 +1936,7 @@ partial def runFile (allowed : Option (List Syntax)) (report : Bool) (wanted : W
           let after ← runGuarded header.base (if runs then code else none) input state stx
           let new ← saidIn after.messages.toList
           match report && errorsAmong new matches [] with
-          | true => match ← examplesIn header input state stx with
+          | true => match ← look header input state after stx with
             | .ok examples => pure (after, new, examples)
             | .error errors => pure (after, together errors new, [])
           | false => pure (after, new, [])
@@ -1997,6 +2104,8 @@ structure Library where
   modules : List Name
   /-- What came of it. -/
   env : Environment
+  /-- See `Header`. -/
+  searched : IO.Ref Bool
 
 /-- What the process keeps between jobs: nothing of a submission. -/
 structure Memory where
@@ -2015,18 +2124,18 @@ def firstOf : Nat → List α → List α
   | _, [] => []
   | n + 1, x :: xs => x :: firstOf n xs
 
-/-- A header by its text. -/
-def findHeader (text : String) : List Header → Option Header
+/-- A header by its text, or by its modules where it has none. -/
+def findHeader (text : Option String) (modules : List Name) : List Header → Option Header
   | [] => none
-  | h :: rest => if h.text == text then some h else findHeader text rest
+  | h :: rest => if h.text == text && h.modules == modules then some h else findHeader text modules rest
 
-/-- The headers of other texts. -/
-def without (text : String) : List Header → List Header
+/-- The other headers. -/
+def without (text : Option String) (modules : List Name) : List Header → List Header
   | [] => []
-  | h :: rest => if h.text == text then rest else h :: without text rest
+  | h :: rest => if h.text == text && h.modules == modules then rest else h :: without text modules rest
 
 /-- A statement by header, text and origin. -/
-def findStatement (header text : String) (origin : Option Name) : List Trusted → Option Trusted
+def findStatement (header : Option String) (text : String) (origin : Option Name) : List Trusted → Option Trusted
   | [] => none
   | t :: rest =>
     if t.text == text && t.header == header && t.origin == origin then some t
@@ -2035,58 +2144,51 @@ def findStatement (header text : String) (origin : Option Name) : List Trusted �
 /-- A statement that cannot be used, and why. -/
 def bad (reason : String) (message : Said) : Reply := { verdict := "bad_statement", reason, messages := [message] }
 
-/-- The environment of some modules, if they were imported together before. -/
-def findLibrary (modules : List Name) : List Library → Option Environment
+/-- Modules, if they were imported together before. -/
+def findLibrary (modules : List Name) : List Library → Option Library
   | [] => none
-  | l :: rest => if l.modules == modules then some l.env else findLibrary modules rest
+  | l :: rest => if l.modules == modules then some l else findLibrary modules rest
 
 /-- What Lean is to import. -/
 def importing (acc : Array Import) : List Name → Array Import
   | [] => acc
   | module :: rest => importing (acc.push { module }) rest
 
-/-- The environment of some modules, from memory or imported now. -/
-def libraryFor (memory : Memory) (modules : List Name) : IO (Memory × Except Said Environment) := do
+/-- Some modules, from memory or imported now. -/
+def libraryFor (memory : Memory) (modules : List Name) : IO (Memory × Except Said Library) := do
   match findLibrary modules memory.libraries with
-  | some env => return (memory, .ok env)
+  | some library => return (memory, .ok library)
   | none =>
     try
       let env ← importModules (importing #[] modules) {} 0 #[] (loadExts := true)
-      return ({ memory with libraries := { modules, env } :: memory.libraries }, .ok env)
+      let library := { modules, env, searched := ← IO.mkRef false }
+      return ({ memory with libraries := library :: memory.libraries }, .ok library)
     catch e => return (memory, .error (plain e.toString))
 
-/-- The header of a text, from memory or made now of the modules that it imports and the commands behind them. -/
-def headerBy (memory : Memory) (text : String)
-    (parse : IO (Except Said (List Name × Parser.InputContext × Parser.ModuleParserState))) :
-    IO (Memory × Except Said Header) := do
-  match findHeader text memory.headers with
-  | some header => return ({ memory with headers := header :: without text memory.headers }, .ok header)
-  | none => match ← parse with
-    | .error e => return (memory, .error e)
-    | .ok (modules, input, at_) =>
-      if !(memName `Init modules) then return (memory, .error (plain "a header behind `prelude`, without Init"))
-      match ← libraryFor memory modules with
-      | (memory, .error e) => return (memory, .error e)
-      | (memory, .ok env) => match ← makeHeader env memory.trusting text input at_ with
-        | .error e => return (memory, .error e)
-        | .ok header => return ({ memory with headers := firstOf 4 (header :: memory.headers) }, .ok header)
+/-- The header of a text, from memory or made now: of the modules that are imported, and the commands behind that. -/
+def headerBy (memory : Memory) (text : Option String) (modules : List Name) (input : Parser.InputContext)
+    (at_ : Parser.ModuleParserState) : IO (Memory × Except Said Header) := do
+  match findHeader text modules memory.headers with
+  | some header => return ({ memory with headers := header :: without text modules memory.headers }, .ok header)
+  | none =>
+    if !(memName `Init modules) then return (memory, .error (plain "a header behind `prelude`, without Init"))
+    match ← libraryFor memory modules with
+    | (memory, .error e) => return (memory, .error e)
+    | (memory, .ok library) =>
+      match ← makeHeader library.env modules library.searched memory.trusting text input at_ with
+      | .error e => return (memory, .error e)
+      | .ok header => return ({ memory with headers := firstOf 4 (header :: memory.headers) }, .ok header)
 
 /-- The header that a text is. -/
-def headerFor (memory : Memory) (text : String) : IO (Memory × Except Said Header) :=
-  headerBy memory text do
-    let input := inputOf text
-    match ← importsOf input with
-    | .error e => return .error e
-    | .ok (modules, at_) => return .ok (modules, input, at_)
+def headerFor (memory : Memory) (text : String) : IO (Memory × Except Said Header) := do
+  let input := inputOf text
+  match ← importsOf input with
+  | .error e => return (memory, .error e)
+  | .ok (modules, at_) => headerBy memory (some text) modules input at_
 
-/-- The header that imports the modules of a file and does no more. Their names, which the file chose, are no text to be read. -/
+/-- The header that imports the modules of a file and does no more. Their names, which the file chose, are never read as text. -/
 def headerOf (memory : Memory) (modules : List Name) : IO (Memory × Except Said Header) :=
-  headerBy memory (importText "" modules) (return .ok (modules, inputOf "", {}))
-where
-  /-- A text that stands for the modules. -/
-  importText (acc : String) : List Name → String
-    | [] => acc
-    | n :: rest => importText (acc ++ "import " ++ n.toString ++ "\n") rest
+  headerBy memory none modules (inputOf "") {}
 
 /-- The reply on a proof of a statement, and what to remember. -/
 def answerProof (memory : Memory) (request : Json) (wanted : Wanted) : IO (Memory × Reply × Nat) := do
@@ -2099,13 +2201,13 @@ def answerProof (memory : Memory) (request : Json) (wanted : Wanted) : IO (Memor
     let origin := match strField request "origin" "" with
       | "" => none
       | name => some name.toName
-    let elaborated ← match findStatement headerText statementText origin memory.statements with
+    let elaborated ← match findStatement (some headerText) statementText origin memory.statements with
       | some t => pure (.ok t)
       | none => elabStatement header statementText origin
     match elaborated with
     | .error e => return (memory, bad "the statement does not elaborate" e, (← IO.monoNanosNow) - begin_)
     | .ok trusted =>
-      let memory := match findStatement headerText statementText origin memory.statements with
+      let memory := match findStatement (some headerText) statementText origin memory.statements with
         | some _ => memory
         | none => { memory with statements := firstOf 8 (trusted :: memory.statements) }
       let statementNs := (← IO.monoNanosNow) - begin_
@@ -2124,10 +2226,11 @@ def answerFile (memory : Memory) (request : Json) (name : Name) (wanted : Wanted
   let spec := strField request "statement" ""
   let begin_ ← IO.monoNanosNow
   match ← importsOf (inputOf (if spec == "" then file else spec)) with
-  | .error e => return (memory, bad "the spec does not parse" e, 0)
+  | .error e => return (memory, bad "its imports cannot be read" e, 0)
   | .ok (imports, _) => match ← headerOf memory imports with
     | (memory, .error e) => return (memory, bad "its imports do not elaborate" e, 0)
     | (memory, .ok header) =>
+      if wanted.searches then beforeSearch header
       if spec == "" then return (memory, ← reportFile header file name wanted, 0)
       match ← elabSpec header spec name with
       | .error e => return (memory, bad "the spec does not elaborate" e, (← IO.monoNanosNow) - begin_)
@@ -2142,7 +2245,8 @@ def answerFile (memory : Memory) (request : Json) (name : Name) (wanted : Wanted
 def answer (memory : Memory) (request : Json) : IO (Memory × Reply × Nat) :=
   let wanted : Wanted :=
     { heartbeats := natField request "heartbeats" 200000, premises := boolField request "premises"
-      exported := boolField request "export", quick := boolField request "quick" }
+      exported := boolField request "export", quick := boolField request "quick"
+      searches := boolField request "searches" }
   match strField request "theorem" "" with
   | "" => answerProof memory request wanted
   | "*" => answerFile memory request everything wanted

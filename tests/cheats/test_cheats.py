@@ -49,6 +49,11 @@ def cases(attack: str) -> list[Case]:
     return [Case(**case) for case in tomllib.loads(text)["case"]]
 
 
+def proofs(attack: str, part: str) -> list[str]:
+    """Of the cases that hold some text."""
+    return [case.proof for case in cases(attack) if part in case.proof]
+
+
 def said(result: CheckResult) -> str:
     return " ".join([result.reason, *map(str, result.messages)])
 
@@ -288,17 +293,28 @@ MUTANTS: dict[str, tuple[dict[str, str], str, str]] = {  # of "file" and "report
         {"reportOn header (all :: done.examples) []": "reportOn header [] []"},
         "", "def f : True :=\n  have := Lean.trustCompiler\n  trivial",
     ),
-    "report: what Lean drops": (
+    "report: what hides errors": (
         {"if !given && namesSorry stx then": "if false then"},
-        "", cases("whole-file")[-6].proof,
+        "", "structure S where\n  h : 2 + 2 = 5 := sorryAx _ true",
+    ),
+    "report: what Lean drops": (
+        {"entangled names, undeclared then_ now names with": "entangled names, (none : Option Name) with"},
+        "", proofs("whole-file", "theorem target (_ : (@id ({α : Type} → type_of% x")[0],
+    ),
+    "report: names below others": (  # behind the rule on what hides errors
+        {
+            "match entangled names, undeclared": "match (none : Option Name), undeclared",
+            "if !given && namesSorry stx then": "if false then",
+        },
+        "", proofs("whole-file", "foo.match_1 (n : Nat)")[0],
+    ),
+    "report: two in one": (
+        {"if stx.isOfKind ``Parser.Command.in && !(memName": "if false && !(memName"},
+        "", "theorem target : True := trivial in\ntheorem u : True := trivial",
     ),
     "report: names of modules": (
-        {
-            'headerBy memory (importText "" modules) (return .ok (modules, inputOf "", {}))':
-            'headerFor memory (importText "" modules)',
-            "n.toString ++": "n.toString false ++",
-        },
-        "", "import «Init\nexample : (2 : Nat) + 2 = 5 := sorry»\ntheorem target : True := trivial",
+        {"match noModule modules with": "match (none : Option Name) with"},
+        "", "import «Std/Data/HashMap»\ntheorem target : True := trivial",
     ),
     "report: types in domains": (
         {".lam _ t b _ => isPlainField env block t && go b": ".lam _ _ b _ => go b"},
@@ -309,7 +325,15 @@ MUTANTS: dict[str, tuple[dict[str, str], str, str]] = {  # of "file" and "report
         "", "theorem a : 1 = 1 := rfl\nset_option pp.all false in\n#print axioms a",
     ),
     "report: examples": (
-        {"if !(holdsExample stx) then": "if true then"}, "", "example : 1 = 2 := sorry",
+        {"if !(holdsNameless stx) then": "if true then"}, "", "example : 1 = 2 := sorry",
+    ),
+    "what Lean remembers": (
+        {'["native", "suggestions"]': '["native"]'}, "theorem foo : 1 + 1 = 2", "by grind +suggestions",
+    ),
+    "waiting": ({', "sleep"]': "]"}, "theorem foo : True", "by sleep 1; trivial"),
+    "file: attributes behind a minus": (
+        {'else if last == "eraseAttr" &&': "else if false &&"},
+        "theorem foo : True := sorry", "attribute [-app_unexpander] unexpandUnit\ntheorem foo : True := trivial",
     ),
     "grind's options": (
         {'|| last == "setOption" then': "then"},
@@ -457,6 +481,7 @@ HEADERS = {
     "header: types inside": cases("kernel")[-1].header,
     "header: kernel": cases("header")[0].header,
     "header: prelude": cases("header")[4].header,
+    "what Lean remembers": "import Lean.LibrarySuggestions.Default",
 }
 
 
@@ -504,6 +529,7 @@ RECURSIVE = (
     "import Lean\nopen Lean Elab Term\ndef dbl : Nat → Nat\n  | 0 => 0\n  | n + 1 => dbl n + 2\n"
     '#guard dbl 3 == 6\nelab "six" : term => return mkNatLit (dbl 3)'
 )
+SEARCHED = "theorem foo (l₁ l₂ : List Nat) (h : List.Sublist l₁ l₂) (h2 : l₂.Nodup) : l₁.Nodup"
 POISON = (
     "import «Lean\nrun_cmd (liftM (IO.Process.exit 9 : IO Unit) : Lean.Elab.Command.CommandElabM Unit)»\n"
     "theorem target : True := trivial"
@@ -513,18 +539,20 @@ POISON = (
 def test_a_trusted_header_s_code_runs_and_no_submission_steers_it() -> None:
     worker = LeanWorker(toolchain.find("embedded", trusting=True), 4096)
     jobs = [
+        Job("search", "", SEARCHED, "by exact?", limits=Limits(60.0, 500)),  # the first one is no dearer
         Job("own", "", STEERED, STEERED.replace("sorry", "trivial"), theorem="foo"),
         Job("steered", "", STEERED, STEERING, theorem="foo"),
         Job("recursive", RECURSIVE, "theorem foo : six = 6", "rfl"),
         Job("wrong", RECURSIVE.replace("== 6", "== 7"), "theorem foo : True", "trivial"),
         Job("poison", "", "", POISON, theorem=EVERYTHING),
+        Job("panic", "", "theorem foo : Nat.shiftLeft 1 4294967296 = 1", "rfl"),  # is not asked again
     ]
     found = {result.id: result.verdict.value for result in worker.check(jobs)}
     restarts = worker.restarts
     worker.close()
     assert found == {
-        "own": "proved", "steered": "proved", "recursive": "proved", "wrong": "bad_statement",
-        "poison": "bad_statement",
+        "search": "proved", "own": "proved", "steered": "proved", "recursive": "proved",
+        "wrong": "bad_statement", "poison": "bad_statement", "panic": "crashed",
     }  # fmt: skip
     assert restarts == 0
 

@@ -24,6 +24,10 @@ _IN_PIPE = 4
 #: How often a checker's memory is looked at: a look costs a millisecond or two.
 _LOOK_S = 1.0
 _MAX_DEPTH = 300
+#: Tactics that search the library; Lean keeps trees of it for them.
+_SEARCHES = ("exact?", "apply?", "rw?", "try?")
+#: What Lean says before it gives up on numbers that are too large, for good.
+_PANIC = "INTERNAL PANIC"
 _OPEN, _CLOSE = frozenset("([{⟨⟦⌊"), frozenset(")]}⟩⟧⌋")
 
 
@@ -211,8 +215,8 @@ def _reply(process: LeanProcess, job: Job) -> dict[str, Any]:
 
 def refuse(job: Job) -> CheckResult | None:
     """The verdict on what is not worth sending: it cannot be a proof, or would only end the checker."""
-    text = f"{job.statement} := {job.proof}"
-    if len(text) + len(job.header) > MAX_SOURCE_CHARS:
+    text = f"{job.header}\n{job.statement} := {job.proof}"
+    if len(text) > MAX_SOURCE_CHARS:
         reason = f"the source is longer than {MAX_SOURCE_CHARS} characters"
     elif "\0" in text or not _is_unicode(text):
         reason = "the source is not valid Unicode text"
@@ -226,7 +230,7 @@ def refuse(job: Job) -> CheckResult | None:
 def _deserves_retry(result: CheckResult) -> bool:
     """Void verdicts, and a wall clock that ran out before the heartbeats did (a busy machine)."""
     if result.verdict in (Verdict.CRASHED, Verdict.OUT_OF_MEMORY):
-        return True
+        return _PANIC not in result.reason
     return result.verdict is Verdict.TIMED_OUT and result.heartbeats == 0
 
 
@@ -241,6 +245,7 @@ def _request(job: Job) -> dict[str, object]:
         "export": job.strict,
         # A proof that asks the kernel itself would be elaborated twice.
         "quick": "kernel" not in job.proof,
+        "searches": any(word in job.proof for word in _SEARCHES),
     }
     if job.origin:
         request["origin"] = job.origin
