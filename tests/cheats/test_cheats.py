@@ -333,7 +333,8 @@ MUTANTS: dict[str, tuple[dict[str, str], str, str]] = {  # of "file" and "report
     "waiting": ({', "sleep"]': "]"}, "theorem foo : True", "by sleep 1; trivial"),
     "file: attributes behind a minus": (
         {'else if last == "eraseAttr" &&': "else if false &&"},
-        "theorem foo : True := sorry", "attribute [-app_unexpander] unexpandUnit\ntheorem foo : True := trivial",
+        "theorem foo : True := sorry",
+        "attribute [-app_unexpander] unexpandUnit\ntheorem foo : True := trivial",
     ),
     "grind's options": (
         {'|| last == "setOption" then': "then"},
