@@ -240,7 +240,7 @@ def fileRules : Rules where
      "eraseAttr", "omit", "include", "deriving"]
   attributes :=
     ["simp", "ext", "instance", "grind", "reducible", "irreducible", "inline", "refl", "symm", "norm_cast", "elab_as_elim",
-     "deprecated"]
+     "deprecated", "match_pattern"]
   options := together theoremRules.options [`maxHeartbeats, `autoImplicit, `relaxedAutoImplicit, `pp, `linter]
 
 /-- What headers and specs are made of: nothing that runs either, and so no notation, but axioms, which no proof may rest
@@ -248,7 +248,7 @@ on, and options of how things are read, found and shown. -/
 def givenRules : Rules where
   wholes := ``Parser.Command.export :: fileRules.wholes
   commands := together fileRules.commands ["export", "axiom", "opaque"]
-  attributes := together fileRules.attributes ["match_pattern"]
+  attributes := fileRules.attributes
   options := together fileRules.options
     [`maxSynthPendingDepth, `warn, `warningAsError, `synthInstance, `tactic, `checkBinderAnnotations,
      `structureDiamondWarning, `backward, `exponentiation, `grind, `simprocs, `aesop, `push_cast]
@@ -1783,41 +1783,138 @@ partial def allNamed : List Syntax → List Syntax
   | stx :: rest => named stx :: allNamed rest
 end
 
+/-- Something that a command declares. -/
+structure Claim where
+  /-- Its name, in full. -/
+  name : Name
+  /-- What kind of syntax declares it. -/
+  kind : Name
+
+/-- The name among the parts of a declaration, if it has one. -/
+def nameAmong : List Syntax → Option Name
+  | [] => none
+  | part :: rest =>
+    let id := if part.isOfKind nullKind then part.getArg 0 else part
+    if id.isOfKind ``Parser.Command.declId then some (id.getArg 0).getId else nameAmong rest
+
 mutual
-/-- The names, in full, that a command in the namespace declares. -/
-partial def namesIn (space : Name) (acc : List Name) : Syntax → List Name
-  | .node _ kind args =>
-    if kind == ``Parser.Command.declId then match args.toList with
-      | .ident _ _ name _ :: _ =>
-        (if (`_root_).isPrefixOf name then name.replacePrefix `_root_ .anonymous else space ++ name) :: acc
-      | _ => acc
-    else allNamesIn space acc args.toList
+/-- The first identifier in a tree. -/
+partial def firstName : Syntax → Option Name
+  | .node _ _ args => firstNameIn args.toList
+  | .ident _ _ name _ => some name
+  | _ => none
+
+/-- The first one in a list of trees. -/
+partial def firstNameIn : List Syntax → Option Name
+  | [] => none
+  | stx :: rest => match firstName stx with
+    | some name => some name
+    | none => firstNameIn rest
+end
+
+/-- The name of a helper, by its parts: comment, attributes, declaration. -/
+def helperAmong : List Syntax → Option Name
+  | _ :: _ :: declaration :: _ => firstName declaration
+  | _ => none
+
+mutual
+/-- What a command declares that stands in a namespace, or below a declaration: by name, or as a helper of `where` or `let rec`. -/
+partial def claims (space : Name) (inside : Bool) (acc : List Claim) : Syntax → List Claim
+  | .node _ kind args => match if kind == nullKind then none else nameAmong args.toList with
+    | some name =>
+      let full := if (`_root_).isPrefixOf name then name.replacePrefix `_root_ .anonymous else space ++ name
+      let acc := { name := full, kind } :: acc
+      if memName kind [``Parser.Command.inductive, ``Parser.Command.classInductive, ``Parser.Command.structure] then acc
+      else claimsIn full true acc args.toList
+    | none => match inside && kind == ``Parser.Term.letRecDecl, helperAmong args.toList with
+      | true, some name => claimsIn (space ++ name) true ({ name := space ++ name, kind } :: acc) args.toList
+      | _, _ => claimsIn space inside acc args.toList
   | _ => acc
 
 /-- The same of a list. -/
-partial def allNamesIn (space : Name) (acc : List Name) : List Syntax → List Name
+partial def claimsIn (space : Name) (inside : Bool) (acc : List Claim) : List Syntax → List Claim
   | [] => acc
-  | stx :: rest => allNamesIn space (namesIn space acc stx) rest
+  | stx :: rest => claimsIn space inside (claims space inside acc stx) rest
 end
 
-/-- The first of some names that is below another one, or above it: what is made for the one could bear it. -/
-def entangled : List Name → Option Name
-  | [] => none
-  | n :: rest => if isNear n rest then some n else entangled rest
-where
-  /-- Is one of them below the name, or above it? -/
-  isNear (n : Name) : List Name → Bool
-    | [] => false
-    | m :: rest => n.isPrefixOf m || m.isPrefixOf n || isNear n rest
-
-/-- The first of some names under which a command did not declare anything. -/
-def undeclared (before after : Environment) : List Name → Option Name
-  | [] => none
-  | n :: rest =>
-    if isNew n || isNew (mkPrivateName after n) then undeclared before after rest else some n
+/-- The name under which an environment has a constant that another one lacks: as it is, or private. -/
+def newAs (before after : Environment) (name : Name) : Option Name :=
+  if isNew name then some name
+  else if isNew (mkPrivateName after name) then some (mkPrivateName after name)
+  else none
 where
   /-- Is there a constant that was not there? -/
   isNew (n : Name) : Bool := (after.find? n).isSome && (before.find? n).isNone
+
+/-- Does Lean make names for pieces of a declaration that begin like this? -/
+def likePiece : List String → Name → Bool
+  | [], _ => false
+  | s :: rest, name => startsWithChars (splitLast name).2.toList s.toList || likePiece rest name
+
+/-- Is one of them below the name, or above it, or the same? -/
+def isNear (name : Name) : List Claim → Bool
+  | [] => false
+  | c :: rest => name.isPrefixOf c.name || c.name.isPrefixOf name || isNear name rest
+
+/-- The first claim whose name Lean could give to a piece of another one: a helper's by its form, a definition's by that of the
+others. (A theorem is known by its type.) -/
+def entangled : List Claim → Option Name
+  | [] => none
+  | c :: rest =>
+    if c.kind == ``Parser.Term.letRecDecl then
+      if likePiece ["match_", "_", "eq_", "proof_", "induct", "fun_cases", "below", "rec", "brecOn"] c.name then some c.name
+      else entangled rest
+    else if memName c.kind [``Parser.Command.definition, ``Parser.Command.abbrev, ``Parser.Command.instance]
+        && isNear c.name (noHelpers rest) then some c.name
+    else entangled rest
+where
+  /-- Those that are no helpers. -/
+  noHelpers : List Claim → List Claim
+    | [] => []
+    | c :: rest => if c.kind == ``Parser.Term.letRecDecl then noHelpers rest else c :: noHelpers rest
+
+/-- The first claim that nothing came of. -/
+def undeclared (before after : Environment) : List Claim → Option Name
+  | [] => none
+  | c :: rest => match newAs before after c.name with
+    | some _ => undeclared before after rest
+    | none => some c.name
+
+/-- The theorems among claims. -/
+def theoremsAmong : List Claim → List Name
+  | [] => []
+  | c :: rest => if memName c.kind [``Parser.Command.theorem, `lemma] then c.name :: theoremsAmong rest else theoremsAmong rest
+
+mutual
+/-- The command with the given end of a theorem for each theorem's own. -/
+partial def unproved (value : Syntax) : Syntax → Syntax
+  | .node info kind args => match kind == ``Parser.Command.theorem, args.toList with
+    | true, word :: name :: signature :: _ => .node info kind (nodesOf #[] [word, name, signature, value])
+    | _, parts => .node info kind (nodesOf #[] (allUnproved value parts))
+  | stx => stx
+
+/-- The same of a list. -/
+partial def allUnproved (value : Syntax) : List Syntax → List Syntax
+  | [] => []
+  | stx :: rest => unproved value stx :: allUnproved value rest
+end
+
+mutual
+/-- Does a definition in a `mutual` block derive instances, whose names stand nowhere? At depth 1 in the block, at 2 in the
+definition. -/
+partial def derives (depth : Nat) : Syntax → Bool
+  | .node _ kind args =>
+    let depth := if depth == 0 && kind == ``Parser.Command.mutual then 1
+      else if depth == 1 && memName kind [``Parser.Command.definition, ``Parser.Command.abbrev] then 2
+      else depth
+    (depth == 2 && memString (splitLast kind).2 ["derivingClasses", "derivingClass"]) || anyDerives depth args.toList
+  | _ => false
+
+/-- The same of a list. -/
+partial def anyDerives (depth : Nat) : List Syntax → Bool
+  | [] => false
+  | stx :: rest => derives depth stx || anyDerives depth rest
+end
 
 mutual
 /-- The names of what an environment declares, but for what only compiled code rests on. -/
@@ -1873,24 +1970,47 @@ where
     | [] => acc
     | name :: rest => listed (acc ++ ", " ++ name.toString false) rest
 
-/-- Looks at what a command has declared that is reported on: Lean may drop a declaration without a word. What has no name is
-looked at under one, in a state that is not kept. -/
+/-- The first of some theorems that is not of the type that it has when it is stated alone. -/
+def otherwise (header : Header) (before after stated : Environment) : List Name → Option Name
+  | [] => none
+  | name :: rest =>
+    let there : Place := { imported := header.base, find? := stated.find? }
+    let here : Place := { imported := header.base, find? := after.find? }
+    let same := match newAs before stated name with
+      | some n => match stated.find? n, after.find? n with
+        | some a, some b => sameExpr here there b.type a.type && a.levelParams == b.levelParams
+        | _, _ => false
+      | none => false
+    if same then otherwise header before after stated rest else some name
+
+/-- Looks at what a command has declared that is reported on: Lean may drop a declaration without a word, and make another of its
+name. What has no name is looked at under one; theorems are stated once more, without their proofs; none of this is kept. -/
 def look (header : Header) (input : Parser.InputContext) (before after : Elab.Command.State) (stx : Syntax) :
     IO (Except (List Said) (List Found)) := do
-  if !(holdsNameless stx) then return seen before.env after.env stx []
-  let stx := named stx
-  let after ← runGuarded header.base none input before stx
-  match ← errorsOf after.messages with
-  | [] => return seen before.env after.env stx [declaredBy before.env after.env]
-  | errors => return .error errors
+  if !(holdsNameless stx) then seen after.env stx []
+  else
+    let stx := named stx
+    let after ← runGuarded header.base none input before stx
+    match ← errorsOf after.messages with
+    | [] => seen after.env stx [declaredBy before.env after.env]
+    | errors => return .error errors
 where
-  /-- What has no name, if all was declared. -/
-  seen (then_ now : Environment) (stx : Syntax) (nameless : List Found) : Except (List Said) (List Found) :=
-    let names := namesIn (scopeOf before).currNamespace [] stx
-    match entangled names, undeclared then_ now names with
-    | some name, _ => .error [plain s!"a report cannot tell {name.toString false} from what Lean makes for another name"]
-    | _, some name => .error [plain s!"Lean declares nothing for {name.toString false}, and does not say why"]
-    | none, none => .ok nameless
+  /-- What has no name, if all was declared as it says. -/
+  seen (now : Environment) (stx : Syntax) (nameless : List Found) : IO (Except (List Said) (List Found)) := do
+    let all := claims (scopeOf before).currNamespace false [] stx
+    if derives 0 stx then return .error [plain "a report cannot tell what a definition in `mutual` derives"]
+    match entangled all, undeclared before.env now all, theoremsAmong all with
+    | some name, _, _ =>
+      return .error [plain s!"a report cannot tell {name.toString false} from what Lean makes for another name"]
+    | _, some name, _ => return .error [plain s!"Lean declares nothing for {name.toString false}, and does not say why"]
+    | _, _, [] => return .ok nameless
+    | _, _, names =>
+      let (end_, _, _) := parseNext (inputOf "theorem x : True := sorry") before {} {}
+      let stated ← runGuarded header.base none input before (unproved ((end_.getArg 1).getArg 3) stx)
+      match ← errorsOf stated.messages, otherwise header before.env now stated.env names with
+      | [], none => return .ok nameless
+      | [], some name => return .error [plain s!"{name.toString false} is not what it says, and Lean does not say why"]
+      | errors, _ => return .error errors
 
 /-- Is `sorryAx` in the name? -/
 def isSorry : Name → Bool

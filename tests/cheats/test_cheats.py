@@ -298,15 +298,21 @@ MUTANTS: dict[str, tuple[dict[str, str], str, str]] = {  # of "file" and "report
         "", "structure S where\n  h : 2 + 2 = 5 := sorryAx _ true",
     ),
     "report: what Lean drops": (
-        {"entangled names, undeclared then_ now names with": "entangled names, (none : Option Name) with"},
+        {"undeclared before.env now all, theoremsAmong": "(none : Option Name), theoremsAmong"},
+        "", proofs("whole-file", "theorem main : True := trivial")[0],
+    ),
+    "report: what theorems say": (  # behind the other rules on names
+        {
+            "otherwise header before.env now stated.env names with": "(none : Option Name) with",
+            "undeclared before.env now all, theoremsAmong": "(none : Option Name), theoremsAmong",
+        },
         "", proofs("whole-file", "theorem target (_ : (@id ({α : Type} → type_of% x")[0],
     ),
-    "report: names below others": (  # behind the rule on what hides errors
+    "report: helpers' names": (
         {
-            "match entangled names, undeclared": "match (none : Option Name), undeclared",
-            "if !given && namesSorry stx then": "if false then",
+            "match entangled all,": "match (none : Option Name),",
         },
-        "", proofs("whole-file", "foo.match_1 (n : Nat)")[0],
+        "", proofs("whole-file", "match_1 (n : Nat) : 2 + 2 = 5 := (match_2 n)")[0],
     ),
     "report: two in one": (
         {"if stx.isOfKind ``Parser.Command.in && !(memName": "if false && !(memName"},

@@ -245,7 +245,7 @@ def _request(job: Job) -> dict[str, object]:
         "export": job.strict,
         # A proof that asks the kernel itself would be elaborated twice.
         "quick": "kernel" not in job.proof,
-        "searches": any(word in job.proof for word in _SEARCHES),
+        "searches": any(word in f"{job.header}{job.statement}{job.proof}" for word in _SEARCHES),
     }
     if job.origin:
         request["origin"] = job.origin
