@@ -575,7 +575,7 @@ structure Known where
 structure Header where
   /-- The text that it was made from; none where it only imports what a file does. -/
   text : Option String
-  /-- The modules that it imports. -/
+  /-- The modules of the file that it is of; none where it has a text. -/
   modules : List Name
   /-- What it imports: all that a check takes as given. -/
   base : Environment
@@ -2244,7 +2244,7 @@ def firstOf : Nat → List α → List α
   | _, [] => []
   | n + 1, x :: xs => x :: firstOf n xs
 
-/-- A header by its text, or by its modules where it has none. -/
+/-- A header by its text, or by its file's modules where it has none. -/
 def findHeader (text : Option String) (modules : List Name) : List Header → Option Header
   | [] => none
   | h :: rest => if h.text == text && h.modules == modules then some h else findHeader text modules rest
@@ -2285,30 +2285,34 @@ def libraryFor (memory : Memory) (modules : List Name) : IO (Memory × Except Sa
       return ({ memory with libraries := library :: memory.libraries }, .ok library)
     catch e => return (memory, .error (plain e.toString))
 
-/-- The header of a text, from memory or made now: of the modules that are imported, and the commands behind that. -/
-def headerBy (memory : Memory) (text : Option String) (modules : List Name) (input : Parser.InputContext)
-    (at_ : Parser.ModuleParserState) : IO (Memory × Except Said Header) := do
+/-- The header of a text or of a file's modules, from memory or made now: of what is imported, and the commands behind that. -/
+def headerBy (memory : Memory) (text : Option String) (modules : List Name)
+    (read : IO (Except Said (List Name × Parser.InputContext × Parser.ModuleParserState))) :
+    IO (Memory × Except Said Header) := do
   match findHeader text modules memory.headers with
   | some header => return ({ memory with headers := header :: without text modules memory.headers }, .ok header)
-  | none =>
-    if !(memName `Init modules) then return (memory, .error (plain "a header behind `prelude`, without Init"))
-    match ← libraryFor memory modules with
-    | (memory, .error e) => return (memory, .error e)
-    | (memory, .ok library) =>
-      match ← makeHeader library.env modules library.searched memory.trusting text input at_ with
-      | .error e => return (memory, .error e)
-      | .ok header => return ({ memory with headers := firstOf 4 (header :: memory.headers) }, .ok header)
+  | none => match ← read with
+    | .error e => return (memory, .error e)
+    | .ok (imports, input, at_) =>
+      if !(memName `Init imports) then return (memory, .error (plain "a header behind `prelude`, without Init"))
+      match ← libraryFor memory imports with
+      | (memory, .error e) => return (memory, .error e)
+      | (memory, .ok library) =>
+        match ← makeHeader library.env modules library.searched memory.trusting text input at_ with
+        | .error e => return (memory, .error e)
+        | .ok header => return ({ memory with headers := firstOf 4 (header :: memory.headers) }, .ok header)
 
-/-- The header that a text is. -/
-def headerFor (memory : Memory) (text : String) : IO (Memory × Except Said Header) := do
-  let input := inputOf text
-  match ← importsOf input with
-  | .error e => return (memory, .error e)
-  | .ok (modules, at_) => headerBy memory (some text) modules input at_
+/-- The header that a text is: it is read where it is not known yet. -/
+def headerFor (memory : Memory) (text : String) : IO (Memory × Except Said Header) :=
+  headerBy memory (some text) [] do
+    let input := inputOf text
+    match ← importsOf input with
+    | .error e => return .error e
+    | .ok (imports, at_) => return .ok (imports, input, at_)
 
 /-- The header that imports the modules of a file and does no more. Their names, which the file chose, are never read as text. -/
 def headerOf (memory : Memory) (modules : List Name) : IO (Memory × Except Said Header) :=
-  headerBy memory none modules (inputOf "") {}
+  headerBy memory none modules (return .ok (modules, inputOf "", {}))
 
 /-- The reply on a proof of a statement, and what to remember. -/
 def answerProof (memory : Memory) (request : Json) (wanted : Wanted) : IO (Memory × Reply × Nat) := do
