@@ -414,7 +414,7 @@ MUTANTS: dict[str, tuple[dict[str, str], str, str]] = {  # of "file" and "report
         FALSE, "h",
     ),
     "header: prelude": (
-        {"if !(memName `Init modules) then": "if false then"},
+        {"if !(memName `Init imports) then": "if false then"},
         cases("header")[4].statement, cases("header")[4].proof,
     ),
     "file: what the library lacks": (
