@@ -16,7 +16,7 @@ import psutil
 from stp.errors import ToolchainError
 from stp.verify.isabelle import toolchain as isabelle
 from stp.verify.isabelle.worker import IsabelleWorker
-from stp.verify.lean import install, toolchain
+from stp.verify.lean import install, machine_code, toolchain
 
 _WORKER_MB = 2800
 _GPUS = Path("/proc/driver/nvidia/gpus")
@@ -79,9 +79,14 @@ def _gpu() -> Finding:
 
 
 def _embedded() -> Finding:
-    if install.is_installed():
-        return Finding("embedded Lean", "ok", str(install.embedded_dir()))
-    return Finding("embedded Lean", "note", "not installed yet; the first use installs it (122 MB)")
+    folder = install.embedded_dir()
+    if not install.is_installed():
+        return Finding("embedded Lean", "note", "not installed yet; the first use installs it (122 MB)")
+    code = machine_code.file_in(folder)
+    if code.is_file() and not code.stat().st_size:
+        text = f"{folder}, without machine code, so that checkers start slower: to try again delete {code}"
+        return Finding("embedded Lean", "note", text)
+    return Finding("embedded Lean", "ok", str(folder))
 
 
 def _sandbox() -> Finding:

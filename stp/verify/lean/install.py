@@ -87,7 +87,7 @@ def install() -> Path:
     if is_installed():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
-    with _only_one(target.parent / "install.lock"):
+    with only_one(target.parent / "install.lock"):
         if not is_installed():
             try:
                 _check_room(target.parent)
@@ -103,7 +103,8 @@ def install() -> Path:
 
 
 @contextmanager
-def _only_one(path: Path) -> Iterator[None]:
+def only_one(path: Path) -> Iterator[None]:
+    """While this lasts no other process is in it with the same file."""
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -1,6 +1,6 @@
 // Runs the embedded Lean (WebAssembly) under Node as a command with standard input and output.
 //
-//   node launcher.js GLUE WASM LIBRARY PROJECT LEAN_ARGUMENT...
+//   node --allow-natives-syntax --expose-gc launcher.js GLUE WASM LIBRARY PROJECT CODE LEAN_ARGUMENT...
 //
 // Lean sees two host folders, read-only: LIBRARY at /lib/lean and PROJECT at /project. Everything else
 // under its root is an empty file system in memory. Covered: host files (no write, no other path), the
@@ -12,12 +12,14 @@
 // the process's first thread, which looks for it once a millisecond: importing 800 modules took 10 s of
 // waiting, and each check some milliseconds.
 "use strict";
+const crypto = require("crypto");
 const fs = require("fs");
 const path = require("path");
 const vm = require("vm");
 const { isMainThread, workerData, Worker } = require("worker_threads");
 const throws = require("./throws.js");
 
+const DIGEST_BYTES = 32;
 const STANDARD_STREAMS = 3;
 const FIRST_HOST_FD = 1 << 20; // ours, far above those of the memory file system
 const ENOENT = 44, EBADF = 8, EROFS = 69, EINVAL = 28, EIO = 29; // WASI numbers
@@ -28,8 +30,8 @@ const ERROR = Buffer.from("/project/"); // and messages on our own files, as err
 const config = isMainThread ? configOf(process.argv.slice(2)) : workerData.config;
 const roots = [["/lib/lean", config.library], ["/project", config.project]];
 
-function configOf([glue, wasm, library, project]) {
-  return { glue, wasm, library, project, symbols: shared(path.join(path.dirname(glue), "symbols.txt")) };
+function configOf([glue, wasm, library, project, code]) {
+  return { glue, wasm, library, project, code, symbols: shared(path.join(path.dirname(glue), "symbols.txt")) };
 }
 
 /** The host path of a path in Lean's root, or null where it is not in a folder that we serve. */
@@ -197,6 +199,22 @@ function symbolValue(symbol) {
   }
 }
 
+const digest = (bytes) => crypto.createHash("sha256").update(bytes).digest();
+
+/** Lean's module, with the machine code of CODE where this V8 takes it (see machine_code.py). */
+function compiled() {
+  const wasm = fs.readFileSync(config.wasm);
+  const file = fs.existsSync(config.code) ? fs.readFileSync(config.code) : Buffer.alloc(0);
+  const code = new Uint8Array(file.subarray(DIGEST_BYTES)); // V8 would run what is damaged
+  const whole = digest(code).equals(file.subarray(0, DIGEST_BYTES));
+  return (whole && %DeserializeWasmModule(code.buffer, wasm)) || new WebAssembly.Module(wasm);
+}
+
+function keepCode(module, file) {
+  const code = new Uint8Array(%SerializeWasmModule(module));
+  fs.writeFileSync(file, Buffer.concat([digest(code), code]));
+}
+
 globalThis.stpSymbol = symbolValue;
 console.log = () => {}; // the glue's own debug lines
 globalThis.require = require;
@@ -215,7 +233,7 @@ if (isMainThread) {
     writeAll(2, Buffer.from(String(error.stack ?? error).slice(0, 2000) + "\n"));
     process.exit(1);
   });
-  const leanArguments = process.argv.slice(6);
+  const leanArguments = process.argv.slice(7);
   process.argv.length = 2;
   process.chdir("/");
   globalThis.Module = {
@@ -226,6 +244,13 @@ if (isMainThread) {
       ENV.LEAN_NUM_THREADS = "1";
       for (const folder of ["/bin", "/lib/lean", "/project"]) FS.mkdirTree(folder);
     }],
+    instantiateWasm(imports, done) {
+      const module = compiled();
+      gc(); // copies of both files would stay, 300 MB: this thread goes to sleep soon
+      if (process.env.STP_KEEP_CODE) process.on("exit", () => keepCode(module, process.env.STP_KEEP_CODE));
+      done(new WebAssembly.Instance(module, imports), module);
+      return {};
+    },
     onExit: (code) => process.exit(code),
     onAbort: () => process.exit(134),
   };

@@ -12,7 +12,7 @@ from typing import Literal
 
 from stp.errors import ToolchainError, UsageError
 from stp.syntax import lean_tokens
-from stp.verify.lean import install
+from stp.verify.lean import install, machine_code
 
 #: Lean's own default, 8 MB, is overflown by `grind` on one library statement in fifty, which in
 #: WebAssembly ends the process.
@@ -54,9 +54,11 @@ class Toolchain:
             return isolated(lean, self.project) if self.sandbox else lean
         return [
             *install.node_command(),
+            *machine_code.NODE_FLAGS,
             str(Path(__file__).with_name("launcher.js")),
             *(str(self.root / name) for name in ("glue.js", "lean.wasm", "lib")),
             str(self.project),
+            str(machine_code.file_in(self.root)),
             f"--tstack={_STACK_KB}",
             "--run",
             f"/project/STP/{program}.lean",
@@ -101,7 +103,10 @@ def find(kind: Kind = "auto", *, install_missing: bool = True, trusting: bool = 
             raise ToolchainError(f"no native Lean to use: {reason}; run: make lean")
     if install_missing:
         install.install()
-    elif not install.is_installed():
+        found = _embedded()
+        machine_code.keep(found.root, found.command("Checker"), found.project)
+        return found
+    if not install.is_installed():
         raise ToolchainError("the embedded Lean is not installed; run: stp toolchain install lean")
     return _embedded()
 
