@@ -21,7 +21,10 @@ NEVER = "never run"
 PARTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "embedded Lean 4: install, checker, verdicts": (
         "for real",
-        ("tests/verify/test_checker.py", "tests/verify/test_install.py", "tests/verify/test_wasm.py"),
+        (
+            "tests/verify/test_checker.py", "tests/verify/test_install.py", "tests/verify/test_wasm.py",
+            "tests/verify/test_machine_code.py",
+        ),
     ),
     "the cheat corpus, and honest proofs beside it": ("for real", ("tests/cheats/",)),
     "isolation of jobs, hostile jobs": ("for real", ("tests/verify/test_isolation.py",)),

@@ -25,7 +25,7 @@ def install(prover: Annotated[str, typer.Argument(help="lean")]) -> None:
 
 @app.command("clean")
 def clean() -> None:
-    """Delete the embedded Leans of other versions of STP, 370 MB each; a run of theirs would lose its own."""
+    """Delete the embedded Leans of other versions of STP, 430 MB each; a run of theirs would lose its own."""
     import shutil
 
     from stp.verify.lean import install as lean
