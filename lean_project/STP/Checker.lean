@@ -1706,8 +1706,6 @@ inductive Ran where
   | errors (said : List Said)
   /-- At a command that is refused. -/
   | refused (rule : String)
-  /-- At a command that names `sorryAx`. -/
-  | unfinished
 
 /-- The trees in an array. -/
 def nodesOf (acc : Array Syntax) : List Syntax → Array Syntax
@@ -1783,13 +1781,6 @@ partial def allNamed : List Syntax → List Syntax
   | stx :: rest => named stx :: allNamed rest
 end
 
-/-- Something that a command declares. -/
-structure Claim where
-  /-- Its name, in full. -/
-  name : Name
-  /-- What kind of syntax declares it. -/
-  kind : Name
-
 /-- The name among the parts of a declaration, if it has one. -/
 def nameAmong : List Syntax → Option Name
   | [] => none
@@ -1818,102 +1809,88 @@ def helperAmong : List Syntax → Option Name
   | _ => none
 
 mutual
-/-- What a command declares that stands in a namespace, or below a declaration: by name, or as a helper of `where` or `let rec`. -/
-partial def claims (space : Name) (inside : Bool) (acc : List Claim) : Syntax → List Claim
-  | .node _ kind args => match if kind == nullKind then none else nameAmong args.toList with
+/-- What a command that stands in a namespace declares, in full: what has a name, and the helpers of `where` and `let rec`. -/
+partial def claims (space : Name) (acc : List Name) : Syntax → List Name
+  | .node _ kind args =>
+    let named := if kind == nullKind then none
+      else if kind == ``Parser.Term.letRecDecl then helperAmong args.toList
+      else nameAmong args.toList
+    match named with
     | some name =>
       let full := if (`_root_).isPrefixOf name then name.replacePrefix `_root_ .anonymous else space ++ name
-      let acc := { name := full, kind } :: acc
-      if memName kind [``Parser.Command.inductive, ``Parser.Command.classInductive, ``Parser.Command.structure] then acc
-      else claimsIn full true acc args.toList
-    | none => match inside && kind == ``Parser.Term.letRecDecl, helperAmong args.toList with
-      | true, some name => claimsIn (space ++ name) true ({ name := space ++ name, kind } :: acc) args.toList
-      | _, _ => claimsIn space inside acc args.toList
+      claimsIn full (full :: acc) args.toList
+    | none => claimsIn space acc args.toList
   | _ => acc
 
 /-- The same of a list. -/
-partial def claimsIn (space : Name) (inside : Bool) (acc : List Claim) : List Syntax → List Claim
+partial def claimsIn (space : Name) (acc : List Name) : List Syntax → List Name
   | [] => acc
-  | stx :: rest => claimsIn space inside (claims space inside acc stx) rest
+  | stx :: rest => claimsIn space (claims space acc stx) rest
 end
 
-/-- The name under which an environment has a constant that another one lacks: as it is, or private. -/
-def newAs (before after : Environment) (name : Name) : Option Name :=
-  if isNew name then some name
-  else if isNew (mkPrivateName after name) then some (mkPrivateName after name)
-  else none
+/-- The first claim that nothing came of, as it is or private. -/
+def undeclared (before after : Environment) : List Name → Option Name
+  | [] => none
+  | name :: rest =>
+    if isNew name || isNew (mkPrivateName after name) then undeclared before after rest else some name
 where
   /-- Is there a constant that was not there? -/
   isNew (n : Name) : Bool := (after.find? n).isSome && (before.find? n).isNone
 
-/-- Does Lean make names for pieces of a declaration that begin like this? -/
-def likePiece : List String → Name → Bool
-  | [], _ => false
-  | s :: rest, name => startsWithChars (splitLast name).2.toList s.toList || likePiece rest name
-
-/-- Is one of them below the name, or above it, or the same? -/
-def isNear (name : Name) : List Claim → Bool
-  | [] => false
-  | c :: rest => name.isPrefixOf c.name || c.name.isPrefixOf name || isNear name rest
-
-/-- The first claim whose name Lean could give to a piece of another one: a helper's by its form, a definition's by that of the
-others. (A theorem is known by its type.) -/
-def entangled : List Claim → Option Name
-  | [] => none
-  | c :: rest =>
-    if c.kind == ``Parser.Term.letRecDecl then
-      if likePiece ["match_", "_", "eq_", "proof_", "induct", "fun_cases", "below", "rec", "brecOn"] c.name then some c.name
-      else entangled rest
-    else if memName c.kind [``Parser.Command.definition, ``Parser.Command.abbrev, ``Parser.Command.instance]
-        && isNear c.name (noHelpers rest) then some c.name
-    else entangled rest
-where
-  /-- Those that are no helpers. -/
-  noHelpers : List Claim → List Claim
-    | [] => []
-    | c :: rest => if c.kind == ``Parser.Term.letRecDecl then noHelpers rest else c :: noHelpers rest
-
-/-- The first claim that nothing came of. -/
-def undeclared (before after : Environment) : List Claim → Option Name
-  | [] => none
-  | c :: rest => match newAs before after c.name with
-    | some _ => undeclared before after rest
-    | none => some c.name
-
-/-- The theorems among claims. -/
-def theoremsAmong : List Claim → List Name
-  | [] => []
-  | c :: rest => if memName c.kind [``Parser.Command.theorem, `lemma] then c.name :: theoremsAmong rest else theoremsAmong rest
-
 mutual
-/-- The command with the given end of a theorem for each theorem's own. -/
-partial def unproved (value : Syntax) : Syntax → Syntax
-  | .node info kind args => match kind == ``Parser.Command.theorem, args.toList with
-    | true, word :: name :: signature :: _ => .node info kind (nodesOf #[] [word, name, signature, value])
-    | _, parts => .node info kind (nodesOf #[] (allUnproved value parts))
-  | stx => stx
-
-/-- The same of a list. -/
-partial def allUnproved (value : Syntax) : List Syntax → List Syntax
-  | [] => []
-  | stx :: rest => unproved value stx :: allUnproved value rest
-end
-
-mutual
-/-- Does a definition in a `mutual` block derive instances, whose names stand nowhere? At depth 1 in the block, at 2 in the
-definition. -/
-partial def derives (depth : Nat) : Syntax → Bool
+/-- Does a command derive an instance of a class that is not given by its name alone? -/
+partial def derivesTerm : Syntax → Bool
   | .node _ kind args =>
-    let depth := if depth == 0 && kind == ``Parser.Command.mutual then 1
-      else if depth == 1 && memName kind [``Parser.Command.definition, ``Parser.Command.abbrev] then 2
-      else depth
-    (depth == 2 && memString (splitLast kind).2 ["derivingClasses", "derivingClass"]) || anyDerives depth args.toList
+    ((splitLast kind).2 == "derivingClass" && !(endsInName args.toList)) || anyDerivesTerm args.toList
   | _ => false
 
 /-- The same of a list. -/
-partial def anyDerives (depth : Nat) : List Syntax → Bool
+partial def anyDerivesTerm : List Syntax → Bool
   | [] => false
-  | stx :: rest => derives depth stx || anyDerives depth rest
+  | stx :: rest => derivesTerm stx || anyDerivesTerm rest
+
+/-- Is the last of some trees a name? -/
+partial def endsInName : List Syntax → Bool
+  | [] => false
+  | [stx] => stx.isIdent
+  | _ :: rest => endsInName rest
+end
+
+mutual
+/-- Is there an `omit` in the tree? -/
+partial def omits : Syntax → Bool
+  | .node _ kind args => kind == ``Parser.Command.omit || anyOmits args.toList
+  | _ => false
+
+/-- The same of a list. -/
+partial def anyOmits : List Syntax → Bool
+  | [] => false
+  | stx :: rest => omits stx || anyOmits rest
+end
+
+mutual
+/-- The command with a `variable` for each `omit`, of the same instances. -/
+partial def varied : Syntax → Syntax
+  | .node info kind args =>
+    if kind == ``Parser.Command.omit then
+      .node info ``Parser.Command.variable
+        (nodesOf #[] [mkAtom "variable", mkNullNode (nodesOf #[] (instances (parts args.toList)))])
+    else .node info kind (nodesOf #[] (allVaried args.toList))
+  | stx => stx
+where
+  /-- What stands behind the first word. -/
+  parts : List Syntax → List Syntax
+    | [_, stx] => stx.getArgs.toList
+    | _ => []
+  /-- Those that are in brackets. -/
+  instances : List Syntax → List Syntax
+    | [] => []
+    | stx :: rest => if stx.isIdent then instances rest else stx :: instances rest
+
+/-- The same of a list. -/
+partial def allVaried : List Syntax → List Syntax
+  | [] => []
+  | stx :: rest => varied stx :: allVaried rest
 end
 
 mutual
@@ -1953,7 +1930,7 @@ def axiomsSaid (header : Header) (input : Parser.InputContext) (state : Elab.Com
   let say (severity text : String) : Said :=
     { severity, line := at_.line, column := at_.column, endLine := at_.line, endColumn := at_.column + 6, text }
   match ResolveName.resolveGlobalName state.env scope.opts scope.currNamespace scope.openDecls asked with
-  | (name, []) :: _ =>
+  | [(name, [])] =>
     match ← replay state.env header.base { env := header.base.toKernelEnv, types := none } name with
     | .error (.kernel message) => return say "error" message
     | .error (.cheat rule) => return say "error" rule
@@ -1963,73 +1940,74 @@ def axiomsSaid (header : Header) (input : Parser.InputContext) (state : Elab.Com
       match together denied allowed.toList with
       | [] => return say "information" (named ++ " does not depend on any axioms")
       | first :: rest => return say "information" (named ++ " depends on axioms: [" ++ listed (first.toString false) rest ++ "]")
-  | _ => return say "error" ("unknown constant '" ++ asked.toString false ++ "'")
+  | _ => return say "error" ("unknown or ambiguous constant '" ++ asked.toString false ++ "'")
 where
   /-- Names with commas between them. -/
   listed (acc : String) : List Name → String
     | [] => acc
     | name :: rest => listed (acc ++ ", " ++ name.toString false) rest
 
-/-- The first of some theorems that is not of the type that it has when it is stated alone. -/
-def otherwise (header : Header) (before after stated : Environment) : List Name → Option Name
-  | [] => none
-  | name :: rest =>
-    let there : Place := { imported := header.base, find? := stated.find? }
-    let here : Place := { imported := header.base, find? := after.find? }
-    let same := match newAs before stated name with
-      | some n => match stated.find? n, after.find? n with
-        | some a, some b => sameExpr here there b.type a.type && a.levelParams == b.levelParams
-        | _, _ => false
-      | none => false
-    if same then otherwise header before after stated rest else some name
-
-/-- Looks at what a command has declared that is reported on: Lean may drop a declaration without a word, and make another of its
-name. What has no name is looked at under one; theorems are stated once more, without their proofs; none of this is kept. -/
-def look (header : Header) (input : Parser.InputContext) (before after : Elab.Command.State) (stx : Syntax) :
-    IO (Except (List Said) (List Found)) := do
-  if !(holdsNameless stx) then seen after.env stx []
-  else
-    let stx := named stx
-    let after ← runGuarded header.base none input before stx
-    match ← errorsOf after.messages with
-    | [] => seen after.env stx [declaredBy before.env after.env]
-    | errors => return .error errors
-where
-  /-- What has no name, if all was declared as it says. -/
-  seen (now : Environment) (stx : Syntax) (nameless : List Found) : IO (Except (List Said) (List Found)) := do
-    let all := claims (scopeOf before).currNamespace false [] stx
-    if derives 0 stx then return .error [plain "a report cannot tell what a definition in `mutual` derives"]
-    match entangled all, undeclared before.env now all, theoremsAmong all with
-    | some name, _, _ =>
-      return .error [plain s!"a report cannot tell {name.toString false} from what Lean makes for another name"]
-    | _, some name, _ => return .error [plain s!"Lean declares nothing for {name.toString false}, and does not say why"]
-    | _, _, [] => return .ok nameless
-    | _, _, names =>
-      let (end_, _, _) := parseNext (inputOf "theorem x : True := sorry") before {} {}
-      let stated ← runGuarded header.base none input before (unproved ((end_.getArg 1).getArg 3) stx)
-      match ← errorsOf stated.messages, otherwise header before.env now stated.env names with
-      | [], none => return .ok nameless
-      | [], some name => return .error [plain s!"{name.toString false} is not what it says, and Lean does not say why"]
-      | errors, _ => return .error errors
-
-/-- Is `sorryAx` in the name? -/
-def isSorry : Name → Bool
-  | .str p s => s == "sorryAx" || isSorry p
-  | .num p _ => isSorry p
-  | .anonymous => false
-
 mutual
-/-- Is `sorryAx` named in the tree? Where an error mentions it Lean may say nothing, and declare nothing. -/
-partial def namesSorry : Syntax → Bool
-  | .node _ _ args => anyNamesSorry args.toList
-  | .ident _ _ name _ => isSorry name
-  | _ => false
+/-- Does an information tree hold a term in which something stands for what did not elaborate? -/
+partial def holdsSorry (terms : MetavarContext) : Elab.InfoTree → Bool
+  | .context (.commandCtx inner) tree => holdsSorry inner.mctx tree
+  | .context _ tree => holdsSorry terms tree
+  | .node info below => isSorry terms info || treesHoldSorry terms below.tail.toList || nodeHoldsSorry terms below.root
+  | .hole _ => false
+where
+  /-- Is that one of its terms? -/
+  isSorry (terms : MetavarContext) : Elab.Info → Bool
+    | .ofTermInfo info => (instantiateExprMVarsImp terms info.expr).2.hasSyntheticSorry
+    | _ => false
 
-/-- Is it in a list of trees? -/
-partial def anyNamesSorry : List Syntax → Bool
+/-- The same of a part of an array of trees. -/
+partial def nodeHoldsSorry (terms : MetavarContext) : PersistentArrayNode Elab.InfoTree → Bool
+  | .node parts => nodesHoldSorry terms parts.toList
+  | .leaf trees => treesHoldSorry terms trees.toList
+
+/-- The same of several parts. -/
+partial def nodesHoldSorry (terms : MetavarContext) : List (PersistentArrayNode Elab.InfoTree) → Bool
   | [] => false
-  | stx :: rest => namesSorry stx || anyNamesSorry rest
+  | part :: rest => nodeHoldsSorry terms part || nodesHoldSorry terms rest
+
+/-- The same of several trees. -/
+partial def treesHoldSorry (terms : MetavarContext) : List Elab.InfoTree → Bool
+  | [] => false
+  | tree :: rest => holdsSorry terms tree || treesHoldSorry terms rest
 end
+
+/-- Runs a command that is reported on; what Lean says, or that it hides something. An error that mentions a term that did not
+elaborate is not said, for there should be one that is about that term: there need not be, where Lean tries several things
+or elaborates one twice, and then it drops declarations and variables without a word. The term is known all the same. -/
+def runSeen (header : Header) (input : Parser.InputContext) (code : Option (IO.Ref NameSet)) (state : Elab.Command.State)
+    (stx : Syntax) : IO (Elab.Command.State × List Said) := do
+  let after ← runGuarded header.base code input { state with infoState := { enabled := true } } stx
+  let said ← saidIn after.messages.toList
+  let trees := after.infoState.trees
+  match errorsAmong said with
+  | [] =>
+    if treesHoldSorry {} trees.tail.toList || nodeHoldsSorry {} trees.root then
+      return (after, plain "something does not elaborate, and Lean does not say what" :: said)
+    return (after, said)
+  | _ => return (after, said)
+
+/-- Looks at what a command has declared that is reported on: errors, and what has no name, under one. The instances of an
+`omit` are looked at as variables, for it does not say which of them it does not understand. None of this is kept. -/
+def look (header : Header) (input : Parser.InputContext) (before after : Elab.Command.State) (stx : Syntax) :
+    IO (List Said × List Found) := do
+  if derivesTerm stx then return ([plain "a report takes nothing but names of classes behind `deriving`"], [])
+  let (_, omitted) ← if omits stx then runSeen header input none before (varied stx) else pure (before, [])
+  if holdsNameless stx then
+    let stx := named stx
+    let (after, said) ← runSeen header input none before stx
+    return (together (errorsAmong omitted) (together (errorsAmong said) (missing after.env stx)), [declaredBy before.env after.env])
+  return (together (errorsAmong omitted) (missing after.env stx), [])
+where
+  /-- What should be there and is not. -/
+  missing (now : Environment) (stx : Syntax) : List Said :=
+    match undeclared before.env now (claims (scopeOf before).currNamespace [] stx) with
+    | some name => [plain s!"Lean declares nothing for {name.toString false}, and does not say why"]
+    | none => []
 
 /-- Runs the commands of a file one after the other; an error or a refusal ends it. With `report` each is
 looked at. -/
@@ -2046,20 +2024,20 @@ partial def runFile (allowed : Option (List Syntax)) (report : Bool) (wanted : W
     match if given then refusedIn code stx else forbidden fileRules stx with
     | some rule => return .refused rule
     | none =>
-      if !given && namesSorry stx then return .unfinished
       let (runs, ahead) := mayRun allowed done.ahead stx
       let (after, new, examples) ←
         if stx.isOfKind ``Parser.Command.printAxioms then pure (state, [← axiomsSaid header input state stx], [])
         else do
           let state := withBudget state wanted.heartbeats wanted.quick
           let stx := withinBudget wanted.heartbeats stx
-          let after ← runGuarded header.base (if runs then code else none) input state stx
-          let new ← saidIn after.messages.toList
-          match report && errorsAmong new matches [] with
-          | true => match ← look header input state after stx with
-            | .ok examples => pure (after, new, examples)
-            | .error errors => pure (after, together errors new, [])
-          | false => pure (after, new, [])
+          let code := if runs then code else none
+          if report then
+            let (after, new) ← runSeen header input code state stx
+            let (more, examples) ← if errorsAmong new matches [] then look header input state after stx else pure ([], [])
+            pure (after, together more new, examples)
+          else
+            let after ← runGuarded header.base code input state stx
+            pure (after, ← saidIn after.messages.toList, [])
       let said := together new done.said
       match errorsAmong new with
       | [] =>
@@ -2098,7 +2076,6 @@ def elabSpec (header : Header) (text : String) (name : Name) : IO (Except Said S
     let wanted : Wanted := { heartbeats := 0, quick := false, premises := false, exported := false }
     match ← runCommands none false wanted input header at_ with
     | .refused rule => return .error (plain rule)
-    | .unfinished => return .error (plain "it names sorryAx")
     | .errors said => match errorsAmong said with
       | e :: _ => return .error e
       | [] => return .error (plain "it does not elaborate")
@@ -2122,7 +2099,6 @@ def checkFile (header : Header) (spec : Spec) (file : String) (wanted : Wanted) 
     | none =>
       quickly wanted fun wanted => timed (runCommands (some spec.commands) false wanted input header at_) fun
         | .refused rule => return { verdict := "cheated", reason := rule }
-        | .unfinished => return { verdict := "incomplete", reason := "it uses sorry" }
         | .errors said => judgeOr said (return { verdict := "rejected", reason := "it does not elaborate" })
         | .whole state done => judgeOr done.said (judge header spec.trusted state.env wanted)
 
@@ -2143,7 +2119,6 @@ def reportFile (header : Header) (file : String) (name : Name) (wanted : Wanted)
   | .ok (_, at_) =>
     quickly wanted fun wanted => timed (runCommands (some []) true wanted input header at_) fun
       | .refused rule => return { verdict := "cheated", reason := rule }
-      | .unfinished => return { verdict := "incomplete", reason := "it uses sorry" }
       | .errors said => judgeOr said (return { verdict := "rejected", reason := "it does not elaborate" })
       | .whole state done => do
         let all : Found := { env := state.env, names := declaredInNode [] state.env.constants.map₂.root }

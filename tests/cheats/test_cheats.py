@@ -293,26 +293,21 @@ MUTANTS: dict[str, tuple[dict[str, str], str, str]] = {  # of "file" and "report
         {"reportOn header (all :: done.examples) []": "reportOn header [] []"},
         "", "def f : True :=\n  have := Lean.trustCompiler\n  trivial",
     ),
-    "report: what hides errors": (
-        {"if !given && namesSorry stx then": "if false then"},
-        "", "structure S where\n  h : 2 + 2 = 5 := sorryAx _ true",
+    "report: what Lean hides": (
+        {"if treesHoldSorry {} trees.tail.toList || nodeHoldsSorry {} trees.root then": "if false then"},
+        "", proofs("whole-file", "variable (p : Prop) [Fin (amb")[0],
     ),
     "report: what Lean drops": (
-        {"undeclared before.env now all, theoremsAmong": "(none : Option Name), theoremsAmong"},
-        "", proofs("whole-file", "theorem main : True := trivial")[0],
+        {"if isNew name || isNew (mkPrivateName after name) then": "if true then"},
+        "", proofs("whole-file", "n : Nat := let rec t : 2 + 2 = 5 := t; 3")[0],
     ),
-    "report: what theorems say": (  # behind the other rules on names
-        {
-            "otherwise header before.env now stated.env names with": "(none : Option Name) with",
-            "undeclared before.env now all, theoremsAmong": "(none : Option Name), theoremsAmong",
-        },
-        "", proofs("whole-file", "theorem target (_ : (@id ({α : Type} → type_of% x")[0],
+    "report: what is omitted": (
+        {"if omits stx then runSeen": "if false then runSeen"},
+        "", proofs("whole-file", "omit [Lie (amb")[0],
     ),
-    "report: helpers' names": (
-        {
-            "match entangled all,": "match (none : Option Name),",
-        },
-        "", proofs("whole-file", "match_1 (n : Nat) : 2 + 2 = 5 := (match_2 n)")[0],
+    "report: what is derived": (
+        {"if derivesTerm stx then": "if false then"},
+        "", proofs("whole-file", "deriving Lie (amb")[0],
     ),
     "report: two in one": (
         {"if stx.isOfKind ``Parser.Command.in && !(memName": "if false && !(memName"},
@@ -331,7 +326,7 @@ MUTANTS: dict[str, tuple[dict[str, str], str, str]] = {  # of "file" and "report
         "", "theorem a : 1 = 1 := rfl\nset_option pp.all false in\n#print axioms a",
     ),
     "report: examples": (
-        {"if !(holdsNameless stx) then": "if true then"}, "", "example : 1 = 2 := sorry",
+        {"if holdsNameless stx then": "if false then"}, "", "example : 1 = 2 := sorry",
     ),
     "what Lean remembers": (
         {'["native", "suggestions"]': '["native"]'}, "theorem foo : 1 + 1 = 2", "by grind +suggestions",

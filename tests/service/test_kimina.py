@@ -197,7 +197,7 @@ def test_every_position_is_the_snippets_own(lean_service: httpx.Client) -> None:
         ("@[instance] example : Add Nat := ⟨fun _ _ => 5⟩\ntheorem f : (2 : Nat) + 2 = 5 := rfl",
          "lean_error"),
         ("variable [Inhabited (Fin ((@id ({α : Type} → Nat → Nat) (sorryAx _ true)) 0))]\n"
-         "theorem f : 2 + 2 = 5 := sorryAx _ true", "sorry"),
+         "theorem f : 2 + 2 = 5 := sorryAx _ true", "lean_error"),
         (KINDS, "valid"),
         ("instance : Inhabited (1 = 2) := ⟨sorry⟩", "sorry"),
         # Types that the kernel gets wrong, which only an example uses, or nothing.
