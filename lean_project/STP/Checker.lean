@@ -1743,18 +1743,21 @@ def isNameless : List Syntax → Bool
   | _ => false
 
 mutual
-/-- Is something in the tree that declares and has no name: an `example`, an instance? -/
-partial def holdsNameless : Syntax → Bool
-  | .node _ kind args =>
-    kind == ``Parser.Command.example || (kind == ``Parser.Command.instance && isNameless args.toList) ||
-      anyNameless args.toList
+/-- Is there a node in the tree whose kind and parts pass a test? -/
+partial def holds (test : Name → List Syntax → Bool) : Syntax → Bool
+  | .node _ kind args => test kind args.toList || anyHolds test args.toList
   | _ => false
 
-/-- Is it in a list of trees? -/
-partial def anyNameless : List Syntax → Bool
+/-- The same of a list of trees. -/
+partial def anyHolds (test : Name → List Syntax → Bool) : List Syntax → Bool
   | [] => false
-  | stx :: rest => holdsNameless stx || anyNameless rest
+  | stx :: rest => holds test stx || anyHolds test rest
 end
+
+/-- Is something in the tree that declares and has no name: an `example`, an instance? -/
+def holdsNameless : Syntax → Bool :=
+  holds fun kind parts =>
+    kind == ``Parser.Command.example || (kind == ``Parser.Command.instance && isNameless parts)
 
 mutual
 /-- The command with a name for all that has none, each `example` as a definition: what it leaves can be looked at. -/
@@ -1838,62 +1841,6 @@ where
   isNew (n : Name) : Bool := (after.find? n).isSome && (before.find? n).isNone
 
 mutual
-/-- Does a command derive an instance of a class that is not given by its name alone? -/
-partial def derivesTerm : Syntax → Bool
-  | .node _ kind args =>
-    ((splitLast kind).2 == "derivingClass" && !(endsInName args.toList)) || anyDerivesTerm args.toList
-  | _ => false
-
-/-- The same of a list. -/
-partial def anyDerivesTerm : List Syntax → Bool
-  | [] => false
-  | stx :: rest => derivesTerm stx || anyDerivesTerm rest
-
-/-- Is the last of some trees a name? -/
-partial def endsInName : List Syntax → Bool
-  | [] => false
-  | [stx] => stx.isIdent
-  | _ :: rest => endsInName rest
-end
-
-mutual
-/-- Is there an `omit` in the tree? -/
-partial def omits : Syntax → Bool
-  | .node _ kind args => kind == ``Parser.Command.omit || anyOmits args.toList
-  | _ => false
-
-/-- The same of a list. -/
-partial def anyOmits : List Syntax → Bool
-  | [] => false
-  | stx :: rest => omits stx || anyOmits rest
-end
-
-mutual
-/-- The command with a `variable` for each `omit`, of the same instances. -/
-partial def varied : Syntax → Syntax
-  | .node info kind args =>
-    if kind == ``Parser.Command.omit then
-      .node info ``Parser.Command.variable
-        (nodesOf #[] [mkAtom "variable", mkNullNode (nodesOf #[] (instances (parts args.toList)))])
-    else .node info kind (nodesOf #[] (allVaried args.toList))
-  | stx => stx
-where
-  /-- What stands behind the first word. -/
-  parts : List Syntax → List Syntax
-    | [_, stx] => stx.getArgs.toList
-    | _ => []
-  /-- Those that are in brackets. -/
-  instances : List Syntax → List Syntax
-    | [] => []
-    | stx :: rest => if stx.isIdent then instances rest else stx :: instances rest
-
-/-- The same of a list. -/
-partial def allVaried : List Syntax → List Syntax
-  | [] => []
-  | stx :: rest => varied stx :: allVaried rest
-end
-
-mutual
 /-- The names of what an environment declares, but for what only compiled code rests on. -/
 partial def declaredInNode (acc : List Name) : PersistentHashMap.Node Name ConstantInfo → List Name
   | .entries entries => declaredInEntries acc entries.toList
@@ -1947,67 +1894,108 @@ where
     | [] => acc
     | name :: rest => listed (acc ++ ", " ++ name.toString false) rest
 
+/-- What an information tree may show of what Lean does not say. -/
+inductive Trace where
+  /-- A term in which something stands for what did not elaborate. -/
+  | broken
+  /-- A name, or a notation, of several meanings. -/
+  | overloaded
+
 mutual
-/-- Does an information tree hold a term in which something stands for what did not elaborate? -/
-partial def holdsSorry (terms : MetavarContext) : Elab.InfoTree → Bool
-  | .context (.commandCtx inner) tree => holdsSorry inner.mctx tree
-  | .context _ tree => holdsSorry terms tree
-  | .node info below => isSorry terms info || treesHoldSorry terms below.tail.toList || nodeHoldsSorry terms below.root
+/-- Does an information tree show it? -/
+partial def shows (trace : Trace) (terms : MetavarContext) : Elab.InfoTree → Bool
+  | .context (.commandCtx inner) tree => shows trace inner.mctx tree
+  | .context _ tree => shows trace terms tree
+  | .node info below => isIt info || treesShow trace terms below.tail.toList || nodeShows trace terms below.root
   | .hole _ => false
 where
-  /-- Is that one of its terms? -/
-  isSorry (terms : MetavarContext) : Elab.Info → Bool
-    | .ofTermInfo info => (instantiateExprMVarsImp terms info.expr).2.hasSyntheticSorry
-    | _ => false
+  /-- Is it that? -/
+  isIt (info : Elab.Info) : Bool :=
+    match trace, info with
+    | .broken, .ofTermInfo info => (instantiateExprMVarsImp terms info.expr).2.hasSyntheticSorry
+    | .overloaded, .ofChoiceInfo _ => true
+    | _, _ => false
 
-/-- The same of a part of an array of trees. -/
-partial def nodeHoldsSorry (terms : MetavarContext) : PersistentArrayNode Elab.InfoTree → Bool
-  | .node parts => nodesHoldSorry terms parts.toList
-  | .leaf trees => treesHoldSorry terms trees.toList
+/-- Does a part of an array of trees? -/
+partial def nodeShows (trace : Trace) (terms : MetavarContext) : PersistentArrayNode Elab.InfoTree → Bool
+  | .node parts => nodesShow trace terms parts.toList
+  | .leaf trees => treesShow trace terms trees.toList
 
-/-- The same of several parts. -/
-partial def nodesHoldSorry (terms : MetavarContext) : List (PersistentArrayNode Elab.InfoTree) → Bool
+/-- Do several parts? -/
+partial def nodesShow (trace : Trace) (terms : MetavarContext) : List (PersistentArrayNode Elab.InfoTree) → Bool
   | [] => false
-  | part :: rest => nodeHoldsSorry terms part || nodesHoldSorry terms rest
+  | part :: rest => nodeShows trace terms part || nodesShow trace terms rest
 
-/-- The same of several trees. -/
-partial def treesHoldSorry (terms : MetavarContext) : List Elab.InfoTree → Bool
+/-- Do several trees? -/
+partial def treesShow (trace : Trace) (terms : MetavarContext) : List Elab.InfoTree → Bool
   | [] => false
-  | tree :: rest => holdsSorry terms tree || treesHoldSorry terms rest
+  | tree :: rest => shows trace terms tree || treesShow trace terms rest
 end
 
 /-- Runs a command that is reported on; what Lean says, or that it hides something. An error that mentions a term that did not
-elaborate is not said, for there should be one that is about that term: there need not be, where Lean tries several things
-or elaborates one twice, and then it drops declarations and variables without a word. The term is known all the same. -/
+elaborate it does not say, for there should be one that is about that term. There need not be, where it tries several meanings of a name
+or elaborates variables again; then it drops declarations and variables without a word. The term is known, but where no tactic or
+command keeps it: only one declaration alone may have names of several meanings, for if that is dropped it is missed. -/
 def runSeen (header : Header) (input : Parser.InputContext) (code : Option (IO.Ref NameSet)) (state : Elab.Command.State)
-    (stx : Syntax) : IO (Elab.Command.State × List Said) := do
+    (alone : Bool) (stx : Syntax) : IO (Elab.Command.State × List Said) := do
   let after ← runGuarded header.base code input { state with infoState := { enabled := true } } stx
   let said ← saidIn after.messages.toList
   let trees := after.infoState.trees
+  let seen (trace : Trace) : Bool := treesShow trace {} trees.tail.toList || nodeShows trace {} trees.root
   match errorsAmong said with
   | [] =>
-    if treesHoldSorry {} trees.tail.toList || nodeHoldsSorry {} trees.root then
-      return (after, plain "something does not elaborate, and Lean does not say what" :: said)
+    if seen .broken then return (after, plain "something does not elaborate, and Lean does not say what" :: said)
+    if !alone && seen .overloaded then return (after, plain "a report takes no name of several meanings here: write it in full" :: said)
     return (after, said)
   | _ => return (after, said)
 
-/-- Looks at what a command has declared that is reported on: errors, and what has no name, under one. The instances of an
-`omit` are looked at as variables, for it does not say which of them it does not understand. None of this is kept. -/
+/-- Does a command declare one thing and nothing else? -/
+def isAlone (stx : Syntax) : List Name → Bool
+  | [_] => stx.isOfKind ``Parser.Command.declaration
+  | _ => false
+
+/-- Does a command derive an instance of a class that is not given by its name alone? -/
+def derivesTerm : Syntax → Bool :=
+  holds fun kind parts => (splitLast kind).2 == "derivingClass" && !(endsInName parts)
+where
+  /-- Is the last of some trees a name? -/
+  endsInName : List Syntax → Bool
+    | [] => false
+    | [stx] => stx.isIdent
+    | _ :: rest => endsInName rest
+
+/-- Looks at a command that was reported on without errors: further ones, and what it declares that has no name, under
+one. None of this is kept. -/
 def look (header : Header) (input : Parser.InputContext) (before after : Elab.Command.State) (stx : Syntax) :
     IO (List Said × List Found) := do
+  let first := if stx.isOfKind ``Parser.Command.in then stx.getArg 0 else stx
   if derivesTerm stx then return ([plain "a report takes nothing but names of classes behind `deriving`"], [])
-  let (_, omitted) ← if omits stx then runSeen header input none before (varied stx) else pure (before, [])
-  if holdsNameless stx then
-    let stx := named stx
-    let (after, said) ← runSeen header input none before stx
-    return (together (errorsAmong omitted) (together (errorsAmong said) (missing after.env stx)), [declaredBy before.env after.env])
-  return (together (errorsAmong omitted) (missing after.env stx), [])
+  if stx.isOfKind ``Parser.Command.in && holds (fun kind _ => kind == ``Parser.Command.omit) (stx.getArg 2) then
+    return ([plain "a report takes an `omit` at the beginning of a command only"], [])
+  if first.isOfKind ``Parser.Command.omit then
+    if !(← allOmitted first (first.getArg 1).getArgs.toList) then
+      return ([plain "Lean omits not all that it should, and does not say why"], [])
+  if !(holdsNameless stx) then return (missing after.env stx, [])
+  let stx := named stx
+  let (after, said) ← runSeen header input none before (isAlone stx (claims .anonymous [] stx)) stx
+  return (together (errorsAmong said) (missing after.env stx), [declaredBy before.env after.env])
 where
   /-- What should be there and is not. -/
   missing (now : Environment) (stx : Syntax) : List Said :=
     match undeclared before.env now (claims (scopeOf before).currNamespace [] stx) with
     | some name => [plain s!"Lean declares nothing for {name.toString false}, and does not say why"]
     | none => []
+  /-- Has each thing to omit an effect of its own? -/
+  allOmitted (command : Syntax) : List Syntax → IO Bool
+    | [] => return true
+    | one :: rest => do
+      let after ← runGuarded header.base none input before (command.setArg 1 (mkNullNode #[one]))
+      if isLonger (scopeOf after).omittedVars (scopeOf before).omittedVars then allOmitted command rest else return false
+  /-- Is the first list longer? -/
+  isLonger : List Name → List Name → Bool
+    | _ :: rest, _ :: others => isLonger rest others
+    | [], _ => false
+    | _ :: _, [] => true
 
 /-- Runs the commands of a file one after the other; an error or a refusal ends it. With `report` each is
 looked at. -/
@@ -2032,7 +2020,8 @@ partial def runFile (allowed : Option (List Syntax)) (report : Bool) (wanted : W
           let stx := withinBudget wanted.heartbeats stx
           let code := if runs then code else none
           if report then
-            let (after, new) ← runSeen header input code state stx
+            let alone := isAlone stx (claims .anonymous [] (named stx))
+            let (after, new) ← runSeen header input code state alone stx
             let (more, examples) ← if errorsAmong new matches [] then look header input state after stx else pure ([], [])
             pure (after, together more new, examples)
           else

@@ -294,20 +294,26 @@ MUTANTS: dict[str, tuple[dict[str, str], str, str]] = {  # of "file" and "report
         "", "def f : True :=\n  have := Lean.trustCompiler\n  trivial",
     ),
     "report: what Lean hides": (
-        {"if treesHoldSorry {} trees.tail.toList || nodeHoldsSorry {} trees.root then": "if false then"},
-        "", proofs("whole-file", "variable (p : Prop) [Fin (amb")[0],
+        {"if seen .broken then": "if false then"}, "", proofs("whole-file", "(p : Prop) [type_of% x]")[0],
+    ),
+    "report: several meanings": (
+        {"if !alone && seen .overloaded then": "if false then"},
+        "", proofs("whole-file", "(y : by subst (amb")[0],
     ),
     "report: what Lean drops": (
         {"if isNew name || isNew (mkPrivateName after name) then": "if true then"},
         "", proofs("whole-file", "n : Nat := let rec t : 2 + 2 = 5 := t; 3")[0],
     ),
     "report: what is omitted": (
-        {"if omits stx then runSeen": "if false then runSeen"},
-        "", proofs("whole-file", "omit [Lie (amb")[0],
+        {"if !(← allOmitted first": "if false && !(← allOmitted first"},
+        "", proofs("whole-file", "open A B\nvariable [inst : Lie 0]\ninclude inst\nomit [amb (fun")[0],
+    ),
+    "report: what is omitted behind something": (
+        {"if stx.isOfKind ``Parser.Command.in && holds": "if false && holds"},
+        "", proofs("whole-file", "open A B in\nomit")[0],
     ),
     "report: what is derived": (
-        {"if derivesTerm stx then": "if false then"},
-        "", proofs("whole-file", "deriving Lie (amb")[0],
+        {"if derivesTerm stx then": "if false then"}, "", proofs("whole-file", "deriving Lie (amb")[0],
     ),
     "report: two in one": (
         {"if stx.isOfKind ``Parser.Command.in && !(memName": "if false && !(memName"},
@@ -326,7 +332,7 @@ MUTANTS: dict[str, tuple[dict[str, str], str, str]] = {  # of "file" and "report
         "", "theorem a : 1 = 1 := rfl\nset_option pp.all false in\n#print axioms a",
     ),
     "report: examples": (
-        {"if holdsNameless stx then": "if false then"}, "", "example : 1 = 2 := sorry",
+        {"if !(holdsNameless stx) then return": "if true then return"}, "", "example : 1 = 2 := sorry",
     ),
     "what Lean remembers": (
         {'["native", "suggestions"]': '["native"]'}, "theorem foo : 1 + 1 = 2", "by grind +suggestions",
