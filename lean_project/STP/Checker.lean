@@ -1898,7 +1898,7 @@ where
 inductive Trace where
   /-- A term in which something stands for what did not elaborate. -/
   | broken
-  /-- A name, or a notation, of several meanings. -/
+  /-- A name, or a notation, of several meanings, none of which fits. -/
   | overloaded
 
 mutual
@@ -1934,8 +1934,8 @@ end
 
 /-- Runs a command that is reported on; what Lean says, or that it hides something. An error that mentions a term that did not
 elaborate it does not say, for there should be one that is about that term. There need not be, where it tries several meanings of a name
-or elaborates variables again; then it drops declarations and variables without a word. The term is known, but where no tactic or
-command keeps it: only one declaration alone may have names of several meanings, for if that is dropped it is missed. -/
+or elaborates variables again; then it drops declarations and variables without a word. The term is known, but where a tactic
+ends in the error: only one declaration alone may have such names then, for if that is dropped it is missed. -/
 def runSeen (header : Header) (input : Parser.InputContext) (code : Option (IO.Ref NameSet)) (state : Elab.Command.State)
     (alone : Bool) (stx : Syntax) : IO (Elab.Command.State × List Said) := do
   let after ← runGuarded header.base code input { state with infoState := { enabled := true } } stx
@@ -1945,13 +1945,16 @@ def runSeen (header : Header) (input : Parser.InputContext) (code : Option (IO.R
   match errorsAmong said with
   | [] =>
     if seen .broken then return (after, plain "something does not elaborate, and Lean does not say what" :: said)
-    if !alone && seen .overloaded then return (after, plain "a report takes no name of several meanings here: write it in full" :: said)
+    if !alone && seen .overloaded then return (after, plain "a report takes no name of several meanings here, none of which fits: write it in full" :: said)
     return (after, said)
   | _ => return (after, said)
 
-/-- Does a command declare one thing and nothing else? -/
-def isAlone (stx : Syntax) : List Name → Bool
-  | [_] => stx.isOfKind ``Parser.Command.declaration
+/-- Is a command one declaration, perhaps behind options and opened namespaces? -/
+partial def isAlone (stx : Syntax) : List Name → Bool
+  | [name] =>
+    if stx.isOfKind ``Parser.Command.in then
+      memName (stx.getArg 0).getKind [``Parser.Command.set_option, ``Parser.Command.open] && isAlone (stx.getArg 2) [name]
+    else stx.isOfKind ``Parser.Command.declaration
   | _ => false
 
 /-- Does a command derive an instance of a class that is not given by its name alone? -/
