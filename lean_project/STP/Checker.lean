@@ -1932,23 +1932,6 @@ partial def treesShow (trace : Trace) (terms : MetavarContext) : List Elab.InfoT
   | tree :: rest => shows trace terms tree || treesShow trace terms rest
 end
 
-/-- Runs a command that is reported on; what Lean says, or that it hides something. An error that mentions a term that did not
-elaborate it does not say, for there should be one that is about that term. There need not be, where it tries several meanings of a name
-or elaborates variables again; then it drops declarations and variables without a word. The term is known, but where a tactic
-ends in the error: only one declaration alone may have such names then, for if that is dropped it is missed. -/
-def runSeen (header : Header) (input : Parser.InputContext) (code : Option (IO.Ref NameSet)) (state : Elab.Command.State)
-    (alone : Bool) (stx : Syntax) : IO (Elab.Command.State × List Said) := do
-  let after ← runGuarded header.base code input { state with infoState := { enabled := true } } stx
-  let said ← saidIn after.messages.toList
-  let trees := after.infoState.trees
-  let seen (trace : Trace) : Bool := treesShow trace {} trees.tail.toList || nodeShows trace {} trees.root
-  match errorsAmong said with
-  | [] =>
-    if seen .broken then return (after, plain "something does not elaborate, and Lean does not say what" :: said)
-    if !alone && seen .overloaded then return (after, plain "a report takes no name of several meanings here, none of which fits: write it in full" :: said)
-    return (after, said)
-  | _ => return (after, said)
-
 /-- Is a command one declaration, perhaps behind options and opened namespaces? -/
 partial def isAlone (stx : Syntax) : List Name → Bool
   | [name] =>
@@ -1956,6 +1939,24 @@ partial def isAlone (stx : Syntax) : List Name → Bool
       memName (stx.getArg 0).getKind [``Parser.Command.set_option, ``Parser.Command.open] && isAlone (stx.getArg 2) [name]
     else stx.isOfKind ``Parser.Command.declaration
   | _ => false
+
+/-- Runs a command that is reported on; what Lean says, or that it hides something. An error that mentions a term that did not
+elaborate it does not say, for there should be one that is about that term. There need not be, where it tries several meanings of a name
+or elaborates variables again; then it drops declarations and variables without a word. The term is known, but where a tactic
+ends in the error: only one declaration alone may have such names then, for if that is dropped it is missed. -/
+def runSeen (header : Header) (input : Parser.InputContext) (code : Option (IO.Ref NameSet)) (state : Elab.Command.State)
+    (stx : Syntax) : IO (Elab.Command.State × List Said) := do
+  let after ← runGuarded header.base code input { state with infoState := { enabled := true } } stx
+  let said ← saidIn after.messages.toList
+  let trees := after.infoState.trees
+  let seen (trace : Trace) : Bool := treesShow trace {} trees.tail.toList || nodeShows trace {} trees.root
+  match errorsAmong said with
+  | [] =>
+    if seen .broken then return (after, plain "something does not elaborate, and Lean does not say what" :: said)
+    let alone := isAlone stx (claims .anonymous [] (named stx))
+    if !alone && seen .overloaded then return (after, plain "a report takes no name of several meanings here, none of which fits: write it in full" :: said)
+    return (after, said)
+  | _ => return (after, said)
 
 /-- Does a command derive an instance of a class that is not given by its name alone? -/
 def derivesTerm : Syntax → Bool :=
@@ -1980,7 +1981,7 @@ def look (header : Header) (input : Parser.InputContext) (before after : Elab.Co
       return ([plain "Lean omits not all that it should, and does not say why"], [])
   if !(holdsNameless stx) then return (missing after.env stx, [])
   let stx := named stx
-  let (after, said) ← runSeen header input none before (isAlone stx (claims .anonymous [] stx)) stx
+  let (after, said) ← runSeen header input none before stx
   return (together (errorsAmong said) (missing after.env stx), [declaredBy before.env after.env])
 where
   /-- What should be there and is not. -/
@@ -2023,8 +2024,7 @@ partial def runFile (allowed : Option (List Syntax)) (report : Bool) (wanted : W
           let stx := withinBudget wanted.heartbeats stx
           let code := if runs then code else none
           if report then
-            let alone := isAlone stx (claims .anonymous [] (named stx))
-            let (after, new) ← runSeen header input code state alone stx
+            let (after, new) ← runSeen header input code state stx
             let (more, examples) ← if errorsAmong new matches [] then look header input state after stx else pure ([], [])
             pure (after, together more new, examples)
           else

@@ -39,7 +39,7 @@ partial def commands (input : Parser.InputContext) (state : Elab.Command.State) 
     commands input state at_ (errors + errorsIn state.messages.toList)
   | .error _ => return errors + 1
 
-/-- The milliseconds that a file takes behind `import Init`, and how many errors it has. -/
+/-- The nanoseconds that a file takes behind `import Init`, and how many errors it has. -/
 def timed (env : Environment) (text : String) : IO Json := do
   let o := (Options.empty).set `Elab.async false
   let o := o.set `linter.all false

@@ -8,7 +8,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -182,9 +182,10 @@ def _overhead(kind: _Kind) -> dict[str, Any]:
     jobs = [Job(str(i), s.header, s.text, proof, limits=limits) for i, (s, proof) in enumerate(chosen)]
     parts = [jobs[first : first + _OVERHEAD_PART] for first in range(0, len(jobs), _OVERHEAD_PART)]
     files = [_file(part) for part in parts]
-    floor = LeanProcess(toolchain.find(kind), "Floor")
     ratios, checks_ms = [], []
-    with open_pool(VerifySettings(toolchain=kind, pool="local", workers=1)) as pool:
+    with open_pool(VerifySettings(toolchain=kind, pool="local", workers=1)) as pool, ExitStack() as at_end:
+        floor = LeanProcess(toolchain.find(kind), "Floor")
+        at_end.callback(floor.kill)
         refused = [result.id for result in pool.check(jobs) if not result.proved]
         errors = [file for file in files if _floor(floor, file)["errors"]]
         if refused or errors:
@@ -196,7 +197,6 @@ def _overhead(kind: _Kind) -> dict[str, Any]:
                 spent_s += len(part) / _rate(pool, part)
             ratios.append(spent_s / floor_s)
             checks_ms.append(1e3 * spent_s / len(jobs))
-    floor.kill()
     return {"ratio": median(ratios), "all": ratios, "check_ms": median(checks_ms), "checks": len(jobs)}
 
 
