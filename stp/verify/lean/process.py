@@ -11,7 +11,7 @@ import contextlib
 import json
 import os
 import secrets
-import selectors
+import select
 import signal
 import subprocess
 import threading
@@ -89,6 +89,10 @@ class LeanProcess:
         self._in, self._out = self._child.stdin.fileno(), self._child.stdout.fileno()
         os.set_blocking(self._in, False)
         os.set_blocking(self._out, False)
+        self._inwards, self._both_ways = select.poll(), select.poll()
+        self._inwards.register(self._out, select.POLLIN)
+        self._both_ways.register(self._out, select.POLLIN)
+        self._both_ways.register(self._in, select.POLLOUT)
         threading.Thread(target=self._keep_stderr, daemon=True).start()
         if begun:
             begun(self)
@@ -115,9 +119,12 @@ class LeanProcess:
         return own_memory_mb(self._child.pid)
 
     def send(self, value: object) -> None:
-        """Queues a request; it leaves while `receive` waits, so that neither side can block the other."""
+        """Queues a request; what the pipe does not take at once leaves while `receive` waits, so that neither
+        side can block the other."""
         self._outgoing += json.dumps(value).encode() + b"\n"
-        self._pump(write_only=True, deadline=0)
+        with self._pipes:
+            self._must_be_open()
+            self._write_some()
 
     def receive(self, deadline: float) -> Any:
         """The next reply.
@@ -133,10 +140,10 @@ class LeanProcess:
                     self._stray.append(line[-500:])
                     continue
                 try:
-                    return json.loads(line[len(self._frame) :])
+                    return json.loads(line[len(self._frame) :].decode())
                 except ValueError as error:
                     raise ProcessDiedError(f"unreadable reply: {error}") from None
-            if not self._pump(write_only=False, deadline=deadline):
+            if not self._pump(deadline):
                 raise ReplyTimeoutError
 
     def kill(self) -> None:
@@ -164,28 +171,23 @@ class LeanProcess:
         self._scanned = 0
         return line
 
-    def _pump(self, *, write_only: bool, deadline: float) -> bool:
+    def _pump(self, deadline: float) -> bool:
         """Moves bytes both ways until something came in or the deadline passed (then False)."""
-        with self._pipes, selectors.DefaultSelector() as selector:
-            if self._child.stdout and self._child.stdout.closed:
-                raise ProcessDiedError("it was ended")
-            if not write_only:
-                selector.register(self._out, selectors.EVENT_READ)
-            if self._outgoing:
-                selector.register(self._in, selectors.EVENT_WRITE)
+        with self._pipes:
+            self._must_be_open()
             while True:
-                if write_only and not self._outgoing:
-                    return True
-                events = selector.select(max(0.0, deadline - time.monotonic()))
-                if not events:
+                poll = self._both_ways if self._outgoing else self._inwards
+                ready = {pipe for pipe, _ in poll.poll(max(0.0, 1e3 * (deadline - time.monotonic())))}
+                if not ready:
                     return False
-                for key, _ in events:
-                    if key.fd == self._in:
-                        self._write_some()
-                        if not self._outgoing:
-                            selector.unregister(self._in)
-                    elif self._read_some():
-                        return True
+                if self._in in ready:
+                    self._write_some()
+                if self._out in ready and self._read_some():
+                    return True
+
+    def _must_be_open(self) -> None:
+        if self._child.stdout and self._child.stdout.closed:
+            raise ProcessDiedError("it was ended")
 
     def _write_some(self) -> None:
         try:

@@ -264,6 +264,8 @@ def _is_unicode(text: str) -> bool:
 
 def _depth(text: str) -> int:
     """How deep brackets nest, words and comments included: an upper bound is enough here."""
+    if (most := sum(map(text.count, _OPEN))) <= _MAX_DEPTH:
+        return most
     depth = deepest = 0
     for char in text:
         if char in _OPEN:
