@@ -558,6 +558,299 @@ def runGuarded (base : Environment) (code : Option (IO.Ref NameSet)) (input : Pa
   compileDeclsRef.set compile
   return after
 
+/-! ## What a command has done -/
+
+/-- The trees in an array. -/
+def nodesOf (acc : Array Syntax) : List Syntax → Array Syntax
+  | [] => acc
+  | stx :: rest => nodesOf (acc.push stx) rest
+
+/-- What a command declared, in its environment. -/
+structure Found where
+  /-- The environment behind it. -/
+  env : Environment
+  /-- What was not there before it. -/
+  names : List Name
+
+mutual
+/-- Is there a node in the tree whose kind and parts pass a test? -/
+partial def holds (test : Name → List Syntax → Bool) : Syntax → Bool
+  | .node _ kind args => test kind args.toList || anyHolds test args.toList
+  | _ => false
+
+/-- The same of a list of trees. -/
+partial def anyHolds (test : Name → List Syntax → Bool) : List Syntax → Bool
+  | [] => false
+  | stx :: rest => holds test stx || anyHolds test rest
+end
+
+/-- Is an `example` in the tree? -/
+def holdsExample : Syntax → Bool := holds fun kind _ => kind == ``Parser.Command.example
+
+mutual
+/-- The command with each `example` as a definition: what it leaves can be looked at. -/
+partial def named : Syntax → Syntax
+  | .node info kind args => match allNamed args.toList with
+    | [word, signature, value] =>
+      if kind == ``Parser.Command.example then
+        .node info ``Parser.Command.definition (nodesOf #[] [word, nameAt word, signature, value, mkNullNode])
+      else .node info kind (nodesOf #[] [word, signature, value])
+    | parts => .node info kind (nodesOf #[] parts)
+  | stx => stx
+where
+  /-- A name made of where a word stands. -/
+  nameAt (word : Syntax) : Syntax :=
+    let name := Name.mkSimple ("_example_at_" ++ toString (word.getPos?.getD 0).byteIdx)
+    .node .none ``Parser.Command.declId (nodesOf #[] [mkIdentFrom word name, mkNullNode])
+
+/-- The same of a list. -/
+partial def allNamed : List Syntax → List Syntax
+  | [] => []
+  | stx :: rest => named stx :: allNamed rest
+end
+
+/-- Something that a command declares by its text. -/
+structure Claim where
+  /-- The name, as it is written. -/
+  name : Name
+  /-- Where that stands, in bytes. -/
+  at_ : Nat
+  /-- What follows upon the constant's name; else it is the constant itself. -/
+  part : Name := .anonymous
+
+mutual
+/-- The first identifier in a tree. -/
+partial def firstName : Syntax → Option Syntax
+  | .node _ _ args => firstNameIn args.toList
+  | .ident info raw name meant => some (.ident info raw name meant)
+  | _ => none
+
+/-- The first one in a list of trees. -/
+partial def firstNameIn : List Syntax → Option Syntax
+  | [] => none
+  | stx :: rest => match firstName stx with
+    | some name => some name
+    | none => firstNameIn rest
+end
+
+/-- What a node with some parts declares by itself, if anything. -/
+def claimAmong (kind : Name) (parts : List Syntax) : Option Claim :=
+  if kind == nullKind then none
+  else match parts with
+    | _ :: word :: declaration :: name :: _ =>
+      if kind == ``Parser.Term.letRecDecl then of (firstName declaration)
+      else if kind == ``Parser.Command.instance && !(hasToken name) then of (some word)
+      else of (nameAmong parts)
+    | _ => of (nameAmong parts)
+where
+  /-- The claim of a name, or of the word that stands for one. -/
+  of : Option Syntax → Option Claim
+    | some name =>
+      some { name := if name.isIdent then name.getId else `instance, at_ := (name.getPos?.getD 0).byteIdx }
+    | none => none
+  /-- The name among the parts of a declaration, if it has one. -/
+  nameAmong : List Syntax → Option Syntax
+    | [] => none
+    | part :: rest =>
+      let id := if part.isOfKind nullKind then part.getArg 0 else part
+      if id.isOfKind ``Parser.Command.declId then some (id.getArg 0) else nameAmong rest
+
+/-- The defaults of a structure's fields, by the parts of what declares the fields: Lean makes a constant of each. -/
+def defaultsAmong (owner : Claim) (acc : List Claim) (parts : List Syntax) : List Claim :=
+  if hasDefault parts then namesAmong acc parts else acc
+where
+  /-- Is there a default? -/
+  hasDefault : List Syntax → Bool
+    | [] => false
+    | part :: rest => (part.getArg 0).isOfKind ``Parser.Term.binderDefault || hasDefault rest
+  /-- The fields, each with its default. -/
+  namesAmong (acc : List Claim) : List Syntax → List Claim
+    | [] => acc
+    | part :: rest =>
+      let names := if part.isOfKind nullKind then part.getArgs.toList else [part]
+      namesAmong (fields acc names) rest
+  /-- Those of some trees that are names. -/
+  fields (acc : List Claim) : List Syntax → List Claim
+    | [] => acc
+    | stx :: rest =>
+      fields (if stx.isIdent then { owner with part := stx.getId ++ `_default } :: acc else acc) rest
+
+mutual
+/-- What a command declares, of an owner if that has a name: what has a name, instances without, the helpers of `where` and
+`let rec`, the defaults of fields. An `example` leaves nothing; what is quoted is not declared. -/
+partial def claims (owner : Option Claim) (acc : List Claim) : Syntax → List Claim
+  | .node _ kind args =>
+    if kind == ``Parser.Command.example || memString (splitLast kind).2 ["quot", "dynamicQuot"] then acc
+    else match claimAmong kind args.toList, owner with
+    | some claim, _ => claimsIn (some claim) (claim :: acc) args.toList
+    | none, some claim =>
+      let isField := memName kind [``Parser.Command.structSimpleBinder, ``Parser.Command.structExplicitBinder]
+      claimsIn owner (if isField then defaultsAmong claim acc args.toList else acc) args.toList
+    | none, none => claimsIn owner acc args.toList
+  | _ => acc
+
+/-- The same of a list. -/
+partial def claimsIn (owner : Option Claim) (acc : List Claim) : List Syntax → List Claim
+  | [] => acc
+  | stx :: rest => claimsIn owner (claims owner acc stx) rest
+end
+
+mutual
+/-- The names of what an environment declares, but for what only compiled code rests on. -/
+partial def declaredInNode (acc : List Name) : PersistentHashMap.Node Name ConstantInfo → List Name
+  | .entries entries => declaredInEntries acc entries.toList
+  | .collision _ infos _ => safeAmong acc infos.toList
+
+/-- The same of a node's entries. -/
+partial def declaredInEntries (acc : List Name) :
+    List (PersistentHashMap.Entry Name ConstantInfo (PersistentHashMap.Node Name ConstantInfo)) → List Name
+  | [] => acc
+  | .entry _ info :: rest => declaredInEntries (safeAmong acc [info]) rest
+  | .ref node :: rest => declaredInEntries (declaredInNode acc node) rest
+  | .null :: rest => declaredInEntries acc rest
+
+/-- The names of constants that are neither unsafe nor partial. -/
+partial def safeAmong (acc : List Name) : List ConstantInfo → List Name
+  | [] => acc
+  | info :: rest => safeAmong (if info.isUnsafe || info.isPartial then acc else info.name :: acc) rest
+end
+
+/-- What is new behind a command. -/
+def declaredBy (before after : Environment) : Found :=
+  { env := after, names := newAmong [] (declaredInNode [] after.constants.map₂.root) }
+where
+  /-- Those of the names that were not there. -/
+  newAmong (acc : List Name) : List Name → List Name
+    | [] => acc
+    | name :: rest => newAmong (if (before.find? name).isSome then acc else name :: acc) rest
+
+mutual
+/-- Does a node of an information tree pass a test? -/
+partial def shows (test : Elab.Info → Bool) : Elab.InfoTree → Bool
+  | .context _ tree => shows test tree
+  | .node info below => test info || treesShow test below.tail.toList || nodeShows test below.root
+  | .hole _ => false
+
+/-- Does one in a part of an array of trees? -/
+partial def nodeShows (test : Elab.Info → Bool) : PersistentArrayNode Elab.InfoTree → Bool
+  | .node parts => nodesShow test parts.toList
+  | .leaf trees => treesShow test trees.toList
+
+/-- Does one in several parts? -/
+partial def nodesShow (test : Elab.Info → Bool) : List (PersistentArrayNode Elab.InfoTree) → Bool
+  | [] => false
+  | part :: rest => nodeShows test part || nodesShow test rest
+
+/-- Does one in several trees? -/
+partial def treesShow (test : Elab.Info → Bool) : List Elab.InfoTree → Bool
+  | [] => false
+  | tree :: rest => shows test tree || treesShow test rest
+end
+
+/-- The first claim that a command has not made true. Lean notes at a name's place which constant it stands for, once that is
+there: what is there by another's doing (`t_iff`, by an attribute of `t`) does not count. -/
+def undeclared (before : Environment) (after : Elab.Command.State) : List Claim → Option Claim
+  | [] => none
+  | claim :: rest =>
+    let trees := after.infoState.trees
+    if treesShow (isIt claim) trees.tail.toList || nodeShows (isIt claim) trees.root then undeclared before after rest
+    else some claim
+where
+  /-- Does a node say that the claim is true? -/
+  isIt (claim : Claim) (info : Elab.Info) : Bool :=
+    match info with
+    | .ofTermInfo info => info.isBinder && (info.stx.getPos?.getD 0).byteIdx == claim.at_ && (match info.expr with
+      | .const name _ => isNew (name ++ claim.part) || isNew (mkPrivateName after.env (name ++ claim.part))
+      | _ => false)
+    | _ => false
+  /-- Is there a constant that was not there? -/
+  isNew (n : Name) : Bool := (after.env.find? n).isSome && (before.find? n).isNone
+
+/-- Does a command derive an instance of a class that is not given by its name alone? -/
+def derivesTerm : Syntax → Bool :=
+  holds fun kind parts => (splitLast kind).2 == "derivingClass" && !(endsInName parts)
+where
+  /-- Is the last of some trees a name? -/
+  endsInName : List Syntax → Bool
+    | [] => false
+    | [stx] => stx.isIdent
+    | _ :: rest => endsInName rest
+
+/-- The command behind every `in`. -/
+partial def behindIn (stx : Syntax) : Syntax :=
+  if stx.isOfKind ``Parser.Command.in then behindIn (stx.getArg 2) else stx
+
+/-- What a command that ran without errors has not done, though its text says so. An error that mentions what did not
+elaborate Lean does not say, for there should be one that is about that; there need not be (in a pattern, among the meanings
+of a name, in variables that are elaborated again), and then declarations, defaults and variables are dropped without a word. -/
+def undone (base : Environment) (input : Parser.InputContext) (before after : Elab.Command.State) (stx : Syntax) :
+    IO (Option Said) := do
+  let isIn := stx.isOfKind ``Parser.Command.in
+  let first := if isIn then stx.getArg 0 else stx
+  if derivesTerm stx then return some (plain "nothing but names of classes is taken behind `deriving`")
+  if isIn && memName (behindIn stx).getKind scoping then
+    return some (plain "what stands last behind `in` here has no effect: write it on its own")
+  if (isIn || stx.isOfKind ``Parser.Command.mutual) && holds isScope (if isIn then stx.getArg 2 else stx) then
+    return some (plain "`omit` and `variable` are taken at the beginning of a command only")
+  if first.isOfKind ``Parser.Command.omit then
+    if !(← allOmitted first (first.getArg 1).getArgs.toList) then
+      return some (plain "Lean omits not all that it should, and does not say why")
+  if first.isOfKind ``Parser.Command.variable && anyTyped (first.getArg 1).getArgs.toList then
+    let behind ← if isIn then runGuarded base none input before first else pure after
+    if !(isLonger (scopeOf behind).varUIds.toList (scopeOf before).varUIds.toList) then
+      return some (plain "Lean drops variables, and does not say why")
+  match undeclared before.env after (claims none [] stx) with
+  | some claim =>
+    let at_ := input.fileMap.toPosition ⟨claim.at_⟩
+    let text := s!"Lean declares nothing for {(claim.name ++ claim.part).toString false}, and does not say why"
+    return some { line := at_.line, column := at_.column, endLine := at_.line, endColumn := at_.column, text }
+  | none => return none
+where
+  /-- Commands that change nothing but the scope that they stand in. -/
+  scoping : List Name :=
+    [``Parser.Command.open, ``Parser.Command.variable, ``Parser.Command.universe, ``Parser.Command.set_option,
+     ``Parser.Command.omit, ``Parser.Command.include, ``Parser.Command.namespace, ``Parser.Command.section, ``Parser.Command.end]
+  /-- Is a node one whose effect is looked at? -/
+  isScope (kind : Name) (_ : List Syntax) : Bool := memName kind [``Parser.Command.omit, ``Parser.Command.variable]
+  /-- Is one of some binders more than a name in other brackets? -/
+  anyTyped : List Syntax → Bool
+    | [] => false
+    | binder :: rest =>
+      let typed := if binder.isOfKind ``Parser.Term.instBinder then hasToken (binder.getArg 1) || !(binder.getArg 2).isIdent
+        else hasToken (binder.getArg 2) || (binder.isOfKind ``Parser.Term.explicitBinder && hasToken (binder.getArg 3))
+      typed || anyTyped rest
+  /-- Has each thing to omit an effect of its own? -/
+  allOmitted (command : Syntax) : List Syntax → IO Bool
+    | [] => return true
+    | one :: rest => do
+      let after ← runGuarded base none input before (command.setArg 1 (mkNullNode #[one]))
+      if isLonger (scopeOf after).omittedVars (scopeOf before).omittedVars then allOmitted command rest else return false
+  /-- Is the first list longer? -/
+  isLonger : List Name → List Name → Bool
+    | _ :: rest, _ :: others => isLonger rest others
+    | [], _ => false
+    | _ :: _, [] => true
+
+/-- Runs a command and looks at what it has done; what Lean says, or that something is not done, and what its examples
+declare: each is declared once more, under a name, of which nothing is kept. -/
+def runLooked (base : Environment) (input : Parser.InputContext) (code : Option (IO.Ref NameSet))
+    (before : Elab.Command.State) (stx : Syntax) : IO (Elab.Command.State × List Said × List Found) := do
+  let before := { before with infoState := { enabled := true } }
+  let (after, said) ← run before code stx
+  if !(holdsExample stx) || !(errorsAmong said matches []) then return (after, said, [])
+  let (there, more) ← run before none (named stx)
+  return (after, together (errorsAmong more) said, [declaredBy before.env there.env])
+where
+  /-- Runs it; what there is to say. -/
+  run (before : Elab.Command.State) (code : Option (IO.Ref NameSet)) (stx : Syntax) : IO (Elab.Command.State × List Said) := do
+    let after ← runGuarded base code input before stx
+    let said ← saidIn after.messages.toList
+    match errorsAmong said with
+    | [] => match ← undone base input before after stx with
+      | some error => return (after, error :: said)
+      | none => return (after, said)
+    | _ => return (after, said)
+
 /-! ## Headers -/
 
 /-- Imported constants whose axioms were followed and found allowed, and on which they rest. -/
@@ -601,13 +894,12 @@ partial def runHeader (base : Environment) (code : Option (IO.Ref NameSet)) (inp
   | e :: _ => return .error e
   | [] =>
     if stx.isOfKind ``Parser.Command.eoi then
-      return .ok { state with messages := {} }
+      return .ok { state with messages := {}, infoState := { enabled := false } }
     match refusedIn code stx with
     | some rule => return .error (plain rule)
     | none =>
-      let after ← runGuarded base code input state stx
-      let errors ← errorsOf after.messages
-      match errors with
+      let (after, said, _) ← runLooked base input code state stx
+      match errorsAmong said with
       | e :: _ => return .error e
       | [] => runHeader base code input after next
 
@@ -1672,13 +1964,6 @@ def isGiven (allowed : Option (List Syntax)) (stx : Syntax) : Bool :=
   | none => true
   | some commands => isOneOf stx commands
 
-/-- What a command declared, in its environment. -/
-structure Found where
-  /-- The environment behind it. -/
-  env : Environment
-  /-- What was not there before it. -/
-  names : List Name
-
 /-- What running a file's commands has given so far, the latest first. -/
 structure Done where
   /-- The commands. -/
@@ -1707,11 +1992,6 @@ inductive Ran where
   /-- At a command that is refused. -/
   | refused (rule : String)
 
-/-- The trees in an array. -/
-def nodesOf (acc : Array Syntax) : List Syntax → Array Syntax
-  | [] => acc
-  | stx :: rest => nodesOf (acc.push stx) rest
-
 /-- Numbers of heartbeats, the budget where they are larger; 0 means no bound. -/
 def bounded (budget : Nat) : List Syntax → List Syntax
   | [] => []
@@ -1736,138 +2016,6 @@ partial def allWithinBudget (budget : Nat) : List Syntax → List Syntax
   | [] => []
   | stx :: rest => withinBudget budget stx :: allWithinBudget budget rest
 end
-
-/-- Has an instance, by its parts, no name of its own? -/
-def isNameless : List Syntax → Bool
-  | _ :: _ :: _ :: name :: _ => !(hasToken name)
-  | _ => false
-
-mutual
-/-- Is there a node in the tree whose kind and parts pass a test? -/
-partial def holds (test : Name → List Syntax → Bool) : Syntax → Bool
-  | .node _ kind args => test kind args.toList || anyHolds test args.toList
-  | _ => false
-
-/-- The same of a list of trees. -/
-partial def anyHolds (test : Name → List Syntax → Bool) : List Syntax → Bool
-  | [] => false
-  | stx :: rest => holds test stx || anyHolds test rest
-end
-
-/-- Is something in the tree that declares and has no name: an `example`, an instance? -/
-def holdsNameless : Syntax → Bool :=
-  holds fun kind parts =>
-    kind == ``Parser.Command.example || (kind == ``Parser.Command.instance && isNameless parts)
-
-mutual
-/-- The command with a name for all that has none, each `example` as a definition: what it leaves can be looked at. -/
-partial def named : Syntax → Syntax
-  | .node info kind args => match allNamed args.toList with
-    | [word, signature, value] =>
-      if kind == ``Parser.Command.example then
-        .node info ``Parser.Command.definition (nodesOf #[] [word, nameAt word, signature, value, mkNullNode])
-      else .node info kind (nodesOf #[] [word, signature, value])
-    | where_ :: word :: priority :: name :: rest =>
-      let name := if kind == ``Parser.Command.instance && !(hasToken name) then mkNullNode #[nameAt word] else name
-      .node info kind (nodesOf #[] (where_ :: word :: priority :: name :: rest))
-    | parts => .node info kind (nodesOf #[] parts)
-  | stx => stx
-where
-  /-- A name made of where a word stands. -/
-  nameAt (word : Syntax) : Syntax :=
-    let name := Name.mkSimple ("_nameless_at_" ++ toString (word.getPos?.getD 0).byteIdx)
-    .node .none ``Parser.Command.declId (nodesOf #[] [mkIdent name, mkNullNode])
-
-/-- The same of a list. -/
-partial def allNamed : List Syntax → List Syntax
-  | [] => []
-  | stx :: rest => named stx :: allNamed rest
-end
-
-/-- The name among the parts of a declaration, if it has one. -/
-def nameAmong : List Syntax → Option Name
-  | [] => none
-  | part :: rest =>
-    let id := if part.isOfKind nullKind then part.getArg 0 else part
-    if id.isOfKind ``Parser.Command.declId then some (id.getArg 0).getId else nameAmong rest
-
-mutual
-/-- The first identifier in a tree. -/
-partial def firstName : Syntax → Option Name
-  | .node _ _ args => firstNameIn args.toList
-  | .ident _ _ name _ => some name
-  | _ => none
-
-/-- The first one in a list of trees. -/
-partial def firstNameIn : List Syntax → Option Name
-  | [] => none
-  | stx :: rest => match firstName stx with
-    | some name => some name
-    | none => firstNameIn rest
-end
-
-/-- The name of a helper, by its parts: comment, attributes, declaration. -/
-def helperAmong : List Syntax → Option Name
-  | _ :: _ :: declaration :: _ => firstName declaration
-  | _ => none
-
-mutual
-/-- What a command that stands in a namespace declares, in full: what has a name, and the helpers of `where` and `let rec`. -/
-partial def claims (space : Name) (acc : List Name) : Syntax → List Name
-  | .node _ kind args =>
-    let named := if kind == nullKind then none
-      else if kind == ``Parser.Term.letRecDecl then helperAmong args.toList
-      else nameAmong args.toList
-    match named with
-    | some name =>
-      let full := if (`_root_).isPrefixOf name then name.replacePrefix `_root_ .anonymous else space ++ name
-      claimsIn full (full :: acc) args.toList
-    | none => claimsIn space acc args.toList
-  | _ => acc
-
-/-- The same of a list. -/
-partial def claimsIn (space : Name) (acc : List Name) : List Syntax → List Name
-  | [] => acc
-  | stx :: rest => claimsIn space (claims space acc stx) rest
-end
-
-/-- The first claim that nothing came of, as it is or private. -/
-def undeclared (before after : Environment) : List Name → Option Name
-  | [] => none
-  | name :: rest =>
-    if isNew name || isNew (mkPrivateName after name) then undeclared before after rest else some name
-where
-  /-- Is there a constant that was not there? -/
-  isNew (n : Name) : Bool := (after.find? n).isSome && (before.find? n).isNone
-
-mutual
-/-- The names of what an environment declares, but for what only compiled code rests on. -/
-partial def declaredInNode (acc : List Name) : PersistentHashMap.Node Name ConstantInfo → List Name
-  | .entries entries => declaredInEntries acc entries.toList
-  | .collision _ infos _ => safeAmong acc infos.toList
-
-/-- The same of a node's entries. -/
-partial def declaredInEntries (acc : List Name) :
-    List (PersistentHashMap.Entry Name ConstantInfo (PersistentHashMap.Node Name ConstantInfo)) → List Name
-  | [] => acc
-  | .entry _ info :: rest => declaredInEntries (safeAmong acc [info]) rest
-  | .ref node :: rest => declaredInEntries (declaredInNode acc node) rest
-  | .null :: rest => declaredInEntries acc rest
-
-/-- The names of constants that are neither unsafe nor partial. -/
-partial def safeAmong (acc : List Name) : List ConstantInfo → List Name
-  | [] => acc
-  | info :: rest => safeAmong (if info.isUnsafe || info.isPartial then acc else info.name :: acc) rest
-end
-
-/-- What is new behind a command. -/
-def declaredBy (before after : Environment) : Found :=
-  { env := after, names := newAmong [] (declaredInNode [] after.constants.map₂.root) }
-where
-  /-- Those of the names that were not there. -/
-  newAmong (acc : List Name) : List Name → List Name
-    | [] => acc
-    | name :: rest => newAmong (if (before.find? name).isSome then acc else name :: acc) rest
 
 /-- The answer to `#print axioms`, by our own walk: Lean's takes what the library hides for axioms. -/
 def axiomsSaid (header : Header) (input : Parser.InputContext) (state : Elab.Command.State) (stx : Syntax) : IO Said := do
@@ -1894,116 +2042,9 @@ where
     | [] => acc
     | name :: rest => listed (acc ++ ", " ++ name.toString false) rest
 
-/-- What an information tree may show of what Lean does not say. -/
-inductive Trace where
-  /-- A term in which something stands for what did not elaborate. -/
-  | broken
-  /-- A name, or a notation, of several meanings, none of which fits. -/
-  | overloaded
-
-mutual
-/-- Does an information tree show it? -/
-partial def shows (trace : Trace) (terms : MetavarContext) : Elab.InfoTree → Bool
-  | .context (.commandCtx inner) tree => shows trace inner.mctx tree
-  | .context _ tree => shows trace terms tree
-  | .node info below => isIt info || treesShow trace terms below.tail.toList || nodeShows trace terms below.root
-  | .hole _ => false
-where
-  /-- Is it that? -/
-  isIt (info : Elab.Info) : Bool :=
-    match trace, info with
-    | .broken, .ofTermInfo info => (instantiateExprMVarsImp terms info.expr).2.hasSyntheticSorry
-    | .overloaded, .ofChoiceInfo _ => true
-    | _, _ => false
-
-/-- Does a part of an array of trees? -/
-partial def nodeShows (trace : Trace) (terms : MetavarContext) : PersistentArrayNode Elab.InfoTree → Bool
-  | .node parts => nodesShow trace terms parts.toList
-  | .leaf trees => treesShow trace terms trees.toList
-
-/-- Do several parts? -/
-partial def nodesShow (trace : Trace) (terms : MetavarContext) : List (PersistentArrayNode Elab.InfoTree) → Bool
-  | [] => false
-  | part :: rest => nodeShows trace terms part || nodesShow trace terms rest
-
-/-- Do several trees? -/
-partial def treesShow (trace : Trace) (terms : MetavarContext) : List Elab.InfoTree → Bool
-  | [] => false
-  | tree :: rest => shows trace terms tree || treesShow trace terms rest
-end
-
-/-- Is a command one declaration, perhaps behind options and opened namespaces? -/
-partial def isAlone (stx : Syntax) : List Name → Bool
-  | [name] =>
-    if stx.isOfKind ``Parser.Command.in then
-      memName (stx.getArg 0).getKind [``Parser.Command.set_option, ``Parser.Command.open] && isAlone (stx.getArg 2) [name]
-    else stx.isOfKind ``Parser.Command.declaration
-  | _ => false
-
-/-- Runs a command that is reported on; what Lean says, or that it hides something. An error that mentions a term that did not
-elaborate it does not say, for there should be one that is about that term. There need not be, where it tries several meanings of a name
-or elaborates variables again; then it drops declarations and variables without a word. The term is known, but where a tactic
-ends in the error: only one declaration alone may have such names then, for if that is dropped it is missed. -/
-def runSeen (header : Header) (input : Parser.InputContext) (code : Option (IO.Ref NameSet)) (state : Elab.Command.State)
-    (stx : Syntax) : IO (Elab.Command.State × List Said) := do
-  let after ← runGuarded header.base code input { state with infoState := { enabled := true } } stx
-  let said ← saidIn after.messages.toList
-  let trees := after.infoState.trees
-  let seen (trace : Trace) : Bool := treesShow trace {} trees.tail.toList || nodeShows trace {} trees.root
-  match errorsAmong said with
-  | [] =>
-    if seen .broken then return (after, plain "something does not elaborate, and Lean does not say what" :: said)
-    let alone := isAlone stx (claims .anonymous [] (named stx))
-    if !alone && seen .overloaded then return (after, plain "a report takes no name of several meanings here, none of which fits: write it in full" :: said)
-    return (after, said)
-  | _ => return (after, said)
-
-/-- Does a command derive an instance of a class that is not given by its name alone? -/
-def derivesTerm : Syntax → Bool :=
-  holds fun kind parts => (splitLast kind).2 == "derivingClass" && !(endsInName parts)
-where
-  /-- Is the last of some trees a name? -/
-  endsInName : List Syntax → Bool
-    | [] => false
-    | [stx] => stx.isIdent
-    | _ :: rest => endsInName rest
-
-/-- Looks at a command that was reported on without errors: further ones, and what it declares that has no name, under
-one. None of this is kept. -/
-def look (header : Header) (input : Parser.InputContext) (before after : Elab.Command.State) (stx : Syntax) :
-    IO (List Said × List Found) := do
-  let first := if stx.isOfKind ``Parser.Command.in then stx.getArg 0 else stx
-  if derivesTerm stx then return ([plain "a report takes nothing but names of classes behind `deriving`"], [])
-  if stx.isOfKind ``Parser.Command.in && holds (fun kind _ => kind == ``Parser.Command.omit) (stx.getArg 2) then
-    return ([plain "a report takes an `omit` at the beginning of a command only"], [])
-  if first.isOfKind ``Parser.Command.omit then
-    if !(← allOmitted first (first.getArg 1).getArgs.toList) then
-      return ([plain "Lean omits not all that it should, and does not say why"], [])
-  if !(holdsNameless stx) then return (missing after.env stx, [])
-  let stx := named stx
-  let (after, said) ← runSeen header input none before stx
-  return (together (errorsAmong said) (missing after.env stx), [declaredBy before.env after.env])
-where
-  /-- What should be there and is not. -/
-  missing (now : Environment) (stx : Syntax) : List Said :=
-    match undeclared before.env now (claims (scopeOf before).currNamespace [] stx) with
-    | some name => [plain s!"Lean declares nothing for {name.toString false}, and does not say why"]
-    | none => []
-  /-- Has each thing to omit an effect of its own? -/
-  allOmitted (command : Syntax) : List Syntax → IO Bool
-    | [] => return true
-    | one :: rest => do
-      let after ← runGuarded header.base none input before (command.setArg 1 (mkNullNode #[one]))
-      if isLonger (scopeOf after).omittedVars (scopeOf before).omittedVars then allOmitted command rest else return false
-  /-- Is the first list longer? -/
-  isLonger : List Name → List Name → Bool
-    | _ :: rest, _ :: others => isLonger rest others
-    | [], _ => false
-    | _ :: _, [] => true
-
-/-- Runs the commands of a file one after the other; an error or a refusal ends it. With `report` each is
-looked at. -/
-partial def runFile (allowed : Option (List Syntax)) (report : Bool) (wanted : Wanted) (input : Parser.InputContext)
+/-- Runs the commands of a file one after the other; an error or a refusal ends it. With `looked` it is looked at what
+each has done. -/
+partial def runFile (allowed : Option (List Syntax)) (looked : Bool) (wanted : Wanted) (input : Parser.InputContext)
     (header : Header) (code : Option (IO.Ref NameSet)) (done : Done)
     (state : Elab.Command.State) (at_ : Parser.ModuleParserState) : IO Ran := do
   let (stx, next, log) := parseNext input state at_ {}
@@ -2023,10 +2064,7 @@ partial def runFile (allowed : Option (List Syntax)) (report : Bool) (wanted : W
           let state := withBudget state wanted.heartbeats wanted.quick
           let stx := withinBudget wanted.heartbeats stx
           let code := if runs then code else none
-          if report then
-            let (after, new) ← runSeen header input code state stx
-            let (more, examples) ← if errorsAmong new matches [] then look header input state after stx else pure ([], [])
-            pure (after, together more new, examples)
+          if looked then runLooked header.base input code state stx
           else
             let after ← runGuarded header.base code input state stx
             pure (after, ← saidIn after.messages.toList, [])
@@ -2034,16 +2072,16 @@ partial def runFile (allowed : Option (List Syntax)) (report : Bool) (wanted : W
       match errorsAmong new with
       | [] =>
         let done := { commands := stx :: done.commands, said, examples := together examples done.examples, ahead }
-        runFile allowed report wanted input header code done after next
+        runFile allowed looked wanted input header code done after next
       | _ => return .errors (reversed [] said)
 
 /-- Runs a file behind its header. -/
-def runCommands (allowed : Option (List Syntax)) (report : Bool) (wanted : Wanted) (input : Parser.InputContext)
+def runCommands (allowed : Option (List Syntax)) (looked : Bool) (wanted : Wanted) (input : Parser.InputContext)
     (header : Header) (at_ : Parser.ModuleParserState) : IO Ran := do
   let ahead := match allowed with
     | some commands => reversed [] commands
     | none => []
-  runFile allowed report wanted input header (← codeOf header.trusting) { ahead } header.state at_
+  runFile allowed looked wanted input header (← codeOf header.trusting) { ahead } header.state at_
 
 /-- The first of some names that is not among the others. -/
 def missingFrom (allowed : List Name) : List Name → Option Name
@@ -2066,7 +2104,7 @@ def elabSpec (header : Header) (text : String) (name : Name) : IO (Except Said S
   | .error e => return .error e
   | .ok (imports, at_) =>
     let wanted : Wanted := { heartbeats := 0, quick := false, premises := false, exported := false }
-    match ← runCommands none false wanted input header at_ with
+    match ← runCommands none true wanted input header at_ with
     | .refused rule => return .error (plain rule)
     | .errors said => match errorsAmong said with
       | e :: _ => return .error e

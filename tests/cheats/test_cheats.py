@@ -231,6 +231,13 @@ def test_an_honest_file_is_proved_and_proved_again(
     assert result.proved, said(result)
 
 
+def test_honest_files_are_reported(lean_pool: Pool) -> None:
+    files = (HERE / "honest.lean").read_text(encoding="utf-8").split("-- another file\n")
+    jobs = [Job(str(i), "", "", file, theorem=EVERYTHING) for i, file in enumerate(files)]
+    refused = [said(result) for result in lean_pool.check(jobs) if result.verdict is not Verdict.UNJUDGED]
+    assert refused == []
+
+
 def test_honest_proofs_are_proved_again(lean_pool: Pool) -> None:
     jobs = [Job(str(i), "", statement, proof, strict=True) for i, (statement, proof) in enumerate(HONEST)]
     refused = [(result.id, said(result)) for result in lean_pool.check(jobs) if not result.proved]
@@ -289,28 +296,51 @@ MUTANTS: dict[str, tuple[dict[str, str], str, str]] = {  # of "file" and "report
         "theorem foo : ∀ a b : Fin 50, a + b = b + a := sorry",
         "set_option maxHeartbeats 0 in\ntheorem foo : ∀ a b : Fin 50, a + b = b + a := by\n  decide",
     ),
+    "header: what Lean drops": (
+        {
+            "let (after, said, _) ← runLooked base input code state stx":
+            "let after ← runGuarded base code input state stx\n      let said ← saidIn after.messages.toList",
+        },
+        "theorem foo : p", "trivial",
+    ),
+    "file: what Lean drops from its spec": (
+        {"match ← runCommands none true wanted": "match ← runCommands none false wanted"},
+        cases("whole-file")[-1].statement, cases("whole-file")[-1].proof,
+    ),
     "report: everything": (
         {"reportOn header (all :: done.examples) []": "reportOn header [] []"},
         "", "def f : True :=\n  have := Lean.trustCompiler\n  trivial",
     ),
-    "report: what Lean hides": (
-        {"if seen .broken then": "if false then"}, "", proofs("whole-file", "(p : Prop) [type_of% x]")[0],
+    "report: what Lean drops": (
+        {"    if treesShow (isIt claim)": "    if true || treesShow (isIt claim)"},
+        "", proofs("whole-file", "n : Nat := let rec t : 2 + 2 = 5 := t; 3")[0],
     ),
-    "report: several meanings": (
-        {"if !alone && seen .overloaded then": "if false then"},
+    "report: what another makes": (
+        {" && (info.stx.getPos?.getD 0).byteIdx == claim.at_": ""},
+        "", proofs("whole-file", "induction n using amb")[0],
+    ),
+    "report: defaults": (
+        {"(if isField then": "(if false then"}, "", proofs("whole-file", "h : 2 + 2 = 5 := (by subst (match")[0],
+    ),
+    "report: variables": (
+        {"if !(isLonger (scopeOf behind)": "if false && !(isLonger (scopeOf behind)"},
         "", proofs("whole-file", "(y : by subst (amb")[0],
     ),
-    "report: what Lean drops": (
-        {"if isNew name || isNew (mkPrivateName after name) then": "if true then"},
-        "", proofs("whole-file", "n : Nat := let rec t : 2 + 2 = 5 := t; 3")[0],
+    "report: variables inside": (
+        {"if (isIn || stx.isOfKind ``Parser.Command.mutual) && holds": "if false && holds"},
+        "", proofs("whole-file", "mutual\nvariable (k")[0],
     ),
     "report: what is omitted": (
         {"if !(← allOmitted first": "if false && !(← allOmitted first"},
         "", proofs("whole-file", "open A B\nvariable [inst : Lie 0]\ninclude inst\nomit [amb (fun")[0],
     ),
     "report: what is omitted behind something": (
-        {"if stx.isOfKind ``Parser.Command.in && holds": "if false && holds"},
+        {"if isIn then stx.getArg 2 else stx) then": "if isIn then .missing else stx) then"},
         "", proofs("whole-file", "open A B in\nomit")[0],
+    ),
+    "report: without effect": (
+        {"if isIn && memName (behindIn stx).getKind scoping then": "if false then"},
+        "", proofs("whole-file", "open Nat in\nvariable (p : Prop)")[0],
     ),
     "report: what is derived": (
         {"if derivesTerm stx then": "if false then"}, "", proofs("whole-file", "deriving Lie (amb")[0],
@@ -332,7 +362,7 @@ MUTANTS: dict[str, tuple[dict[str, str], str, str]] = {  # of "file" and "report
         "", "theorem a : 1 = 1 := rfl\nset_option pp.all false in\n#print axioms a",
     ),
     "report: examples": (
-        {"if !(holdsNameless stx) then return": "if true then return"}, "", "example : 1 = 2 := sorry",
+        {"if !(holdsExample stx) ||": "if true ||"}, "", "example : 1 = 2 := sorry",
     ),
     "what Lean remembers": (
         {'["native", "suggestions"]': '["native"]'}, "theorem foo : 1 + 1 = 2", "by grind +suggestions",
@@ -489,6 +519,7 @@ HEADERS = {
     "header: types inside": cases("kernel")[-1].header,
     "header: kernel": cases("header")[0].header,
     "header: prelude": cases("header")[4].header,
+    "header: what Lean drops": cases("header")[-1].header,
     "what Lean remembers": "import Lean.LibrarySuggestions.Default",
 }
 
