@@ -320,7 +320,8 @@ MUTANTS: dict[str, tuple[dict[str, str], str, str]] = {  # of "file" and "report
         "", proofs("whole-file", "induction n using amb")[0],
     ),
     "report: defaults": (
-        {"(if isField then": "(if false then"}, "", proofs("whole-file", "h : 2 + 2 = 5 := (by subst (match")[0],
+        {"(if isField then": "(if false then"},
+        "", proofs("whole-file", "h : 2 + 2 = 5 := (by subst (match")[0],
     ),
     "report: variables": (
         {"if !(isLonger (scopeOf behind)": "if false && !(isLonger (scopeOf behind)"},
@@ -340,7 +341,7 @@ MUTANTS: dict[str, tuple[dict[str, str], str, str]] = {  # of "file" and "report
     ),
     "report: without effect": (
         {"if isIn && memName (behindIn stx).getKind scoping then": "if false then"},
-        "", proofs("whole-file", "open Nat in\nvariable (p : Prop)")[0],
+        "", proofs("whole-file", "open Nat in\nopen A")[0],
     ),
     "report: what is derived": (
         {"if derivesTerm stx then": "if false then"}, "", proofs("whole-file", "deriving Lie (amb")[0],
