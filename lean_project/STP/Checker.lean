@@ -680,7 +680,7 @@ mutual
 `let rec`, the defaults of fields. An `example` leaves nothing; what is quoted is not declared. -/
 partial def claims (owner : Option Claim) (acc : List Claim) : Syntax → List Claim
   | .node _ kind args =>
-    if kind == ``Parser.Command.example || memString (splitLast kind).2 ["quot", "dynamicQuot"] then acc
+    if kind == ``Parser.Command.example || memString (splitLast kind).2 ["quot", "quotSeq", "dynamicQuot"] then acc
     else match claimAmong kind args.toList, owner with
     | some claim, _ => claimsIn (some claim) (claim :: acc) args.toList
     | none, some claim =>
@@ -725,39 +725,44 @@ where
     | name :: rest => newAmong (if (before.find? name).isSome then acc else name :: acc) rest
 
 mutual
-/-- Does a node of an information tree pass a test? -/
-partial def shows (test : Elab.Info → Bool) : Elab.InfoTree → Bool
-  | .context _ tree => shows test tree
-  | .node info below => test info || treesShow test below.tail.toList || nodeShows test below.root
+/-- Does a node of an information tree pass a test, with what metavariables stand for? -/
+partial def shows (test : MetavarContext → Elab.Info → Bool) (known : MetavarContext) : Elab.InfoTree → Bool
+  | .context (.commandCtx inner) tree => shows test inner.mctx tree
+  | .context _ tree => shows test known tree
+  | .node info below => test known info || treesShow test known below.tail.toList || nodeShows test known below.root
   | .hole _ => false
 
 /-- Does one in a part of an array of trees? -/
-partial def nodeShows (test : Elab.Info → Bool) : PersistentArrayNode Elab.InfoTree → Bool
-  | .node parts => nodesShow test parts.toList
-  | .leaf trees => treesShow test trees.toList
+partial def nodeShows (test : MetavarContext → Elab.Info → Bool) (known : MetavarContext) :
+    PersistentArrayNode Elab.InfoTree → Bool
+  | .node parts => nodesShow test known parts.toList
+  | .leaf trees => treesShow test known trees.toList
 
 /-- Does one in several parts? -/
-partial def nodesShow (test : Elab.Info → Bool) : List (PersistentArrayNode Elab.InfoTree) → Bool
+partial def nodesShow (test : MetavarContext → Elab.Info → Bool) (known : MetavarContext) :
+    List (PersistentArrayNode Elab.InfoTree) → Bool
   | [] => false
-  | part :: rest => nodeShows test part || nodesShow test rest
+  | part :: rest => nodeShows test known part || nodesShow test known rest
 
 /-- Does one in several trees? -/
-partial def treesShow (test : Elab.Info → Bool) : List Elab.InfoTree → Bool
+partial def treesShow (test : MetavarContext → Elab.Info → Bool) (known : MetavarContext) : List Elab.InfoTree → Bool
   | [] => false
-  | tree :: rest => shows test tree || treesShow test rest
+  | tree :: rest => shows test known tree || treesShow test known rest
 end
+
+/-- Does a node of the information trees that a command left pass a test? -/
+def leaves (after : Elab.Command.State) (test : MetavarContext → Elab.Info → Bool) : Bool :=
+  let trees := after.infoState.trees
+  treesShow test {} trees.tail.toList || nodeShows test {} trees.root
 
 /-- The first claim that a command has not made true. Lean notes at a name's place which constant it stands for, once that is
 there: what is there by another's doing (`t_iff`, by an attribute of `t`) does not count. -/
 def undeclared (before : Environment) (after : Elab.Command.State) : List Claim → Option Claim
   | [] => none
-  | claim :: rest =>
-    let trees := after.infoState.trees
-    if treesShow (isIt claim) trees.tail.toList || nodeShows (isIt claim) trees.root then undeclared before after rest
-    else some claim
+  | claim :: rest => if leaves after (isIt claim) then undeclared before after rest else some claim
 where
   /-- Does a node say that the claim is true? -/
-  isIt (claim : Claim) (info : Elab.Info) : Bool :=
+  isIt (claim : Claim) (_ : MetavarContext) (info : Elab.Info) : Bool :=
     match info with
     | .ofTermInfo info => info.isBinder && (info.stx.getPos?.getD 0).byteIdx == claim.at_ && (match info.expr with
       | .const name _ => isNew (name ++ claim.part) || isNew (mkPrivateName after.env (name ++ claim.part))
@@ -765,6 +770,18 @@ where
     | _ => false
   /-- Is there a constant that was not there? -/
   isNew (n : Name) : Bool := (after.env.find? n).isSome && (before.find? n).isNone
+
+/-- Is a node a term, or a variable of a type, in which something stands for what did not elaborate? -/
+def isBroken (known : MetavarContext) : Elab.Info → Bool
+  | .ofTermInfo info => holdsSorry info.expr || (match info.expr with
+    | .fvar id => match info.lctx.find? id with
+      | some declaration => holdsSorry declaration.type
+      | none => false
+    | _ => false)
+  | _ => false
+where
+  /-- Does it stand in a term? -/
+  holdsSorry (term : Expr) : Bool := (instantiateExprMVarsImp known term).2.hasSyntheticSorry
 
 /-- Does a command derive an instance of a class that is not given by its name alone? -/
 def derivesTerm : Syntax → Bool :=
@@ -776,35 +793,42 @@ where
     | [stx] => stx.isIdent
     | _ :: rest => endsInName rest
 
-/-- The command behind every `in`. -/
-partial def behindIn (stx : Syntax) : Syntax :=
-  if stx.isOfKind ``Parser.Command.in then behindIn (stx.getArg 2) else stx
+/-- Is an identifier in the tree of which a part is that word? -/
+partial def usesWord (word : String) : Syntax → Bool
+  | .node _ _ args => anyUses word args.toList
+  | .ident _ _ name _ => isIn name
+  | _ => false
+where
+  /-- Is it a part of a name? -/
+  isIn : Name → Bool
+    | .str rest s => s == word || isIn rest
+    | .num rest _ => isIn rest
+    | .anonymous => false
+  /-- The same of a list of trees. -/
+  anyUses (word : String) : List Syntax → Bool
+    | [] => false
+    | stx :: rest => usesWord word stx || anyUses word rest
 
 /-- What a command that ran without errors has not done, though its text says so. An error that mentions what did not
 elaborate Lean does not say, for there should be one that is about that; there need not be (in a pattern, among the meanings
 of a name, in variables that are elaborated again), and then declarations, defaults and variables are dropped without a word. -/
-def undone (base : Environment) (input : Parser.InputContext) (before after : Elab.Command.State) (stx : Syntax) :
+partial def undone (base : Environment) (input : Parser.InputContext) (before after : Elab.Command.State) (stx : Syntax) :
     IO (Option Said) := do
-  let isIn := stx.isOfKind ``Parser.Command.in
-  let first := if isIn then stx.getArg 0 else stx
   if derivesTerm stx then return some (plain "nothing but names of classes is taken behind `deriving`")
-  if isIn && memName (behindIn stx).getKind scoping then
-    return some (plain "what stands last behind `in` here has no effect: write it on its own")
-  if (isIn || stx.isOfKind ``Parser.Command.mutual) && holds isScope (if isIn then stx.getArg 2 else stx) then
-    return some (plain "`omit` and `variable` are taken at the beginning of a command only")
-  if first.isOfKind ``Parser.Command.omit then
-    if !(← allOmitted first (first.getArg 1).getArgs.toList) then
-      return some (plain "Lean omits not all that it should, and does not say why")
-  if first.isOfKind ``Parser.Command.variable && anyTyped (first.getArg 1).getArgs.toList then
-    let behind ← if isIn then runGuarded base none input before first else pure after
-    if !(isLonger (scopeOf behind).varUIds.toList (scopeOf before).varUIds.toList) then
-      return some (plain "Lean drops variables, and does not say why")
-  match undeclared before.env after (claims none [] stx) with
-  | some claim =>
-    let at_ := input.fileMap.toPosition ⟨claim.at_⟩
-    let text := s!"Lean declares nothing for {(claim.name ++ claim.part).toString false}, and does not say why"
-    return some { line := at_.line, column := at_.column, endLine := at_.line, endColumn := at_.column, text }
-  | none => return none
+  if usesWord "_default" stx then return some (plain "`_default` is Lean's name for the default of a field")
+  if stx.isOfKind ``Parser.Command.mutual && holds isScope stx then
+    return some (plain "`omit` and `variable` are not taken in `mutual`")
+  match ← unscoped before (some after) stx with
+  | some reason => return some (plain reason)
+  | none =>
+    match undeclared before.env after (claims none [] stx) with
+    | some claim =>
+      let at_ := input.fileMap.toPosition ⟨claim.at_⟩
+      let text := s!"Lean declares nothing for {(claim.name ++ claim.part).toString false}, and does not say why"
+      return some { line := at_.line, column := at_.column, endLine := at_.line, endColumn := at_.column, text }
+    | none =>
+      if leaves after isBroken then return some (plain "something does not elaborate, and Lean does not say what")
+      return none
 where
   /-- Commands that change nothing but the scope that they stand in. -/
   scoping : List Name :=
@@ -812,6 +836,33 @@ where
      ``Parser.Command.omit, ``Parser.Command.include, ``Parser.Command.namespace, ``Parser.Command.section, ``Parser.Command.end]
   /-- Is a node one whose effect is looked at? -/
   isScope (kind : Name) (_ : List Syntax) : Bool := memName kind [``Parser.Command.omit, ``Parser.Command.variable]
+  /-- Do the variables in force elaborate? `#check Type` says something then; else it says nothing, as `deriving` does nothing. -/
+  areFine (state : Elab.Command.State) : IO Bool := do
+    if (scopeOf state).varDecls.size == 0 then return true
+    let type := .node .none ``Parser.Term.type (nodesOf #[] [.atom .none "Type", mkNullNode])
+    let check := .node .none ``Parser.Command.check (nodesOf #[] [.atom .none "#check", type])
+    let after ← runGuarded base none input state check
+    return !((← saidIn after.messages.toList) matches [])
+  /-- What a command, and what stands before `in` in it, has not done to its scope. -/
+  unscoped (before : Elab.Command.State) (after : Option Elab.Command.State) (stx : Syntax) : IO (Option String) := do
+    if !(← areFine before) then return some "the variables do not elaborate here, and Lean does not say why"
+    if stx.isOfKind ``Parser.Command.in then
+      let first := stx.getArg 0
+      let behind ← runGuarded base none input before first
+      match ← unscoped before (some behind) first with
+      | some reason => return some reason
+      | none => unscoped behind none (stx.getArg 2)
+    else match after with
+    | none =>
+      if !(memName stx.getKind scoping) then return none
+      return some "what stands last behind `in` here has no effect: write it on its own"
+    | some after =>
+      if stx.isOfKind ``Parser.Command.omit && !(← allOmitted before stx (stx.getArg 1).getArgs.toList) then
+        return some "Lean omits not all that it should, and does not say why"
+      if stx.isOfKind ``Parser.Command.variable && anyTyped (stx.getArg 1).getArgs.toList then
+        if !(isLonger (scopeOf after).varUIds.toList (scopeOf before).varUIds.toList) then
+          return some "Lean drops variables, and does not say why"
+      return none
   /-- Is one of some binders more than a name in other brackets? -/
   anyTyped : List Syntax → Bool
     | [] => false
@@ -820,11 +871,11 @@ where
         else hasToken (binder.getArg 2) || (binder.isOfKind ``Parser.Term.explicitBinder && hasToken (binder.getArg 3))
       typed || anyTyped rest
   /-- Has each thing to omit an effect of its own? -/
-  allOmitted (command : Syntax) : List Syntax → IO Bool
+  allOmitted (before : Elab.Command.State) (command : Syntax) : List Syntax → IO Bool
     | [] => return true
     | one :: rest => do
       let after ← runGuarded base none input before (command.setArg 1 (mkNullNode #[one]))
-      if isLonger (scopeOf after).omittedVars (scopeOf before).omittedVars then allOmitted command rest else return false
+      if isLonger (scopeOf after).omittedVars (scopeOf before).omittedVars then allOmitted before command rest else return false
   /-- Is the first list longer? -/
   isLonger : List Name → List Name → Bool
     | _ :: rest, _ :: others => isLonger rest others
