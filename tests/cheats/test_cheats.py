@@ -341,7 +341,7 @@ MUTANTS: dict[str, tuple[dict[str, str], str, str]] = {  # of "file" and "report
     ),
     "report: types of variables": (
         {"| some declaration => holdsSorry declaration.type": "| some _ => false"},
-        "", proofs("whole-file", "rfl : 5 = 5))\ntheorem target : True")[0],
+        "", proofs("whole-file", "theorem untouched")[0],
     ),
     "report: names of defaults": (
         {'if usesWord "_default" stx then': "if false then"}, "", proofs("whole-file", "h._default ::")[0],
