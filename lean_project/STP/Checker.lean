@@ -502,21 +502,21 @@ def likeTactic : Name → Bool
   | .num p _ => likeTactic p
   | .anonymous => false
 
-/-- Is there an identifier in the tree that is named so? -/
-partial def namesTactic : Syntax → Bool
+/-- Is there an identifier in the tree whose name passes a test? -/
+partial def mentionsName (test : Name → Bool) : Syntax → Bool
   | .node _ _ args => anyOf args.toList
-  | .ident _ _ name _ => likeTactic name
+  | .ident _ _ name _ => test name
   | _ => false
 where
   /-- The same of a list of trees. -/
   anyOf : List Syntax → Bool
     | [] => false
-    | stx :: rest => namesTactic stx || anyOf rest
+    | stx :: rest => mentionsName test stx || anyOf rest
 
 /-- Is it the syntax of a tactic that stands in the command, behind a parameter or field? Such data are made by Lean alone:
 no name in the command is like theirs. -/
 def isTactic (stx : Syntax) (name : Name) (info : ConstantInfo) : Bool :=
-  startsWithChars (splitLast name).2.toList "_auto".toList && info.type.isConstOf `Lean.Syntax && !(namesTactic stx)
+  startsWithChars (splitLast name).2.toList "_auto".toList && info.type.isConstOf `Lean.Syntax && !(mentionsName likeTactic stx)
 
 /-- May the definitions of a command be compiled? Plain settings may, and plain tactics, which are data; and those of a
 command whose code may run, where they call nothing but what was compiled so before. -/
@@ -793,21 +793,11 @@ where
     | [stx] => stx.isIdent
     | _ :: rest => endsInName rest
 
-/-- Is an identifier in the tree of which a part is that word? -/
-partial def usesWord (word : String) : Syntax → Bool
-  | .node _ _ args => anyUses word args.toList
-  | .ident _ _ name _ => isIn name
-  | _ => false
-where
-  /-- Is it a part of a name? -/
-  isIn : Name → Bool
-    | .str rest s => s == word || isIn rest
-    | .num rest _ => isIn rest
-    | .anonymous => false
-  /-- The same of a list of trees. -/
-  anyUses (word : String) : List Syntax → Bool
-    | [] => false
-    | stx :: rest => usesWord word stx || anyUses word rest
+/-- Is a part of the name Lean's word for the default of a field? -/
+def likeDefault : Name → Bool
+  | .str rest s => s == "_default" || likeDefault rest
+  | .num rest _ => likeDefault rest
+  | .anonymous => false
 
 /-- What a command that ran without errors has not done, though its text says so. An error that mentions what did not
 elaborate Lean does not say, for there should be one that is about that; there need not be (in a pattern, among the meanings
@@ -815,7 +805,7 @@ of a name, in variables that are elaborated again), and then declarations, defau
 partial def undone (base : Environment) (input : Parser.InputContext) (before after : Elab.Command.State) (stx : Syntax) :
     IO (Option Said) := do
   if derivesTerm stx then return some (plain "nothing but names of classes is taken behind `deriving`")
-  if usesWord "_default" stx then return some (plain "`_default` is Lean's name for the default of a field")
+  if mentionsName likeDefault stx then return some (plain "`_default` is Lean's name for the default of a field")
   if stx.isOfKind ``Parser.Command.mutual && holds isScope stx then
     return some (plain "`omit` and `variable` are not taken in `mutual`")
   match ← unscoped before (some after) stx with

@@ -344,7 +344,8 @@ MUTANTS: dict[str, tuple[dict[str, str], str, str]] = {  # of "file" and "report
         "", proofs("whole-file", "theorem untouched")[0],
     ),
     "report: names of defaults": (
-        {'if usesWord "_default" stx then': "if false then"}, "", proofs("whole-file", "h._default ::")[0],
+        {"if mentionsName likeDefault stx then": "if false then"},
+        "", proofs("whole-file", "h._default ::")[0],
     ),
     "report: what is omitted": (
         {" && !(← allOmitted before stx": " && false && !(← allOmitted before stx"},
@@ -441,7 +442,7 @@ MUTANTS: dict[str, tuple[dict[str, str], str, str]] = {  # of "file" and "report
         "theorem foo : True", "trivial",
     ),
     "file: tactics by name": (
-        {" && !(namesTactic stx)": ""},
+        {" && !(mentionsName likeTactic stx)": ""},
         cases("code")[-2].statement, cases("code")[-2].proof,
     ),
     "header: notation": (  # which elaborates only where it is compiled
