@@ -384,17 +384,11 @@ def forbidden (rules : Rules) (stx : Syntax) : Option String :=
     | some kind => some s!"forbidden syntax {kind}"
     | none => none
 
-/-- The rule that a header's or a spec's command breaks; with code there is none. -/
-def refusedIn (code : Option (IO.Ref NameSet)) (stx : Syntax) : Option String :=
-  match code with
-  | some _ => none
-  | none => match forbidden givenRules stx with
+/-- The rule that a header's or a spec's command breaks; where its code may run there is none. -/
+def refusedIn (code : Bool) (stx : Syntax) : Option String :=
+  if code then none else match forbidden givenRules stx with
     | some rule => some (rule ++ ": a header or spec that is not trusted declares and opens, and runs nothing")
     | none => none
-
-/-- What a header's or a spec's compiled code is kept in, where it may run. -/
-def codeOf (trusting : Bool) : IO (Option (IO.Ref NameSet)) := do
-  if trusting then return some (← IO.mkRef {}) else return none
 
 /-- The name that a plain `theorem` command declares: no modifiers, no universe list tricks, or none. -/
 def theoremName (stx : Syntax) : Option Name :=
@@ -490,12 +484,6 @@ where
 number, as that of nothing in a text is. -/
 def namesSetting (name : Name) : Bool := name.eraseMacroScopes == `_tmp && (name matches .num _ _)
 
-/-- Is every constant the header's, one of the given names, or of the very command before which `before` was found? -/
-def areOwn (base before : Environment) (known : NameSet) : List Name → Bool
-  | [] => true
-  | n :: rest =>
-    ((base.find? n).isSome || known.contains n || (before.find? n).isNone) && areOwn base before known rest
-
 /-- Does a part of the name begin as Lean's names for the tactics of `autoParam` do? -/
 def likeTactic : Name → Bool
   | .str p s => startsWithChars s.toList "_auto".toList || likeTactic p
@@ -518,42 +506,28 @@ no name in the command is like theirs. -/
 def isTactic (stx : Syntax) (name : Name) (info : ConstantInfo) : Bool :=
   startsWithChars (splitLast name).2.toList "_auto".toList && info.type.isConstOf `Lean.Syntax && !(mentionsName likeTactic stx)
 
-/-- May the definitions of a command be compiled? Plain settings may, and plain tactics, which are data; and those of a
-command whose code may run, where they call nothing but what was compiled so before. -/
-def mayCompile (base before env : Environment) (known : Option NameSet) (stx : Syntax) : List Name → Bool
+/-- May the definitions of a command be compiled whose code may not run? Plain settings may, and plain tactics: they are data. -/
+def mayCompile (base env : Environment) (stx : Syntax) : List Name → Bool
   | [] => true
   | name :: rest => (match env.find? name with
-    | some info => info.hasValue && (match known with
-      | some names => areOwn base before names info.value!.getUsedConstants.toList
-      | none => (namesSetting name || isTactic stx name info) && isPlain base info.value!)
-    | none => false) && mayCompile base before env known stx rest
+    | some info => info.hasValue && (namesSetting name || isTactic stx name info) && isPlain base info.value!
+    | none => false) && mayCompile base env stx rest
 
 /-- Names added to a set. -/
 def joinAll (set : NameSet) : List Name → NameSet
   | [] => set
   | name :: rest => joinAll (set.insert name) rest
 
-/-- Names that were compiled, with those of recursive definitions, which are compiled under another name. -/
-def withRecursive : List Name → List Name
-  | [] => []
-  | .str name "_unsafe_rec" :: rest => name :: .str name "_unsafe_rec" :: withRecursive rest
-  | name :: rest => name :: withRecursive rest
-
-/-- Runs a command. All of it is compiled with `code`, which holds what was compiled before; without, only plain settings and
-plain tactics. `base` is what is imported. -/
-def runGuarded (base : Environment) (code : Option (IO.Ref NameSet)) (input : Parser.InputContext)
+/-- Runs a command. Where its code may not run, nothing of it is compiled but plain settings and plain tactics. What cannot be
+compiled (the embedded library lacks some functions' code) is left without code. `base` is what is imported. -/
+def runGuarded (base : Environment) (code : Bool) (input : Parser.InputContext)
     (state : Elab.Command.State) (stx : Syntax) : IO Elab.Command.State := do
   let compile ← compileDeclsRef.get
   compileDeclsRef.set fun names => do
     let env ← getEnv
-    let known ← match code with
-      | some compiled => pure (some (← compiled.get))
-      | none => pure none
-    if mayCompile base state.env env known stx names.toList then
-      compile names
-      match code with
-      | some compiled => compiled.modify fun set => joinAll set (withRecursive names.toList)
-      | none => pure ()
+    if code || mayCompile base env stx names.toList then
+      try compile names
+      catch _ => setEnv env
   let after ← runCommand input state stx -- which catches what the command throws
   compileDeclsRef.set compile
   return after
@@ -831,14 +805,14 @@ where
     if (scopeOf state).varDecls.size == 0 then return true
     let type := .node .none ``Parser.Term.type (nodesOf #[] [.atom .none "Type", mkNullNode])
     let check := .node .none ``Parser.Command.check (nodesOf #[] [.atom .none "#check", type])
-    let after ← runGuarded base none input state check
+    let after ← runGuarded base false input state check
     return !((← saidIn after.messages.toList) matches [])
   /-- What a command, and what stands before `in` in it, has not done to its scope. -/
   unscoped (before : Elab.Command.State) (after : Option Elab.Command.State) (stx : Syntax) : IO (Option String) := do
     if !(← areFine before) then return some "the variables do not elaborate here, and Lean does not say why"
     if stx.isOfKind ``Parser.Command.in then
       let first := stx.getArg 0
-      let behind ← runGuarded base none input before first
+      let behind ← runGuarded base false input before first
       match ← unscoped before (some behind) first with
       | some reason => return some reason
       | none => unscoped behind none (stx.getArg 2)
@@ -864,7 +838,7 @@ where
   allOmitted (before : Elab.Command.State) (command : Syntax) : List Syntax → IO Bool
     | [] => return true
     | one :: rest => do
-      let after ← runGuarded base none input before (command.setArg 1 (mkNullNode #[one]))
+      let after ← runGuarded base false input before (command.setArg 1 (mkNullNode #[one]))
       if isLonger (scopeOf after).omittedVars (scopeOf before).omittedVars then allOmitted before command rest else return false
   /-- Is the first list longer? -/
   isLonger : List Name → List Name → Bool
@@ -874,16 +848,16 @@ where
 
 /-- Runs a command and looks at what it has done; what Lean says, or that something is not done, and what its examples
 declare: each is declared once more, under a name, of which nothing is kept. -/
-def runLooked (base : Environment) (input : Parser.InputContext) (code : Option (IO.Ref NameSet))
+def runLooked (base : Environment) (input : Parser.InputContext) (code : Bool)
     (before : Elab.Command.State) (stx : Syntax) : IO (Elab.Command.State × List Said × List Found) := do
   let before := { before with infoState := { enabled := true } }
   let (after, said) ← run before code stx
   if !(holdsExample stx) || !(errorsAmong said matches []) then return (after, said, [])
-  let (there, more) ← run before none (named stx)
+  let (there, more) ← run before false (named stx)
   return (after, together (errorsAmong more) said, [declaredBy before.env there.env])
 where
   /-- Runs it; what there is to say. -/
-  run (before : Elab.Command.State) (code : Option (IO.Ref NameSet)) (stx : Syntax) : IO (Elab.Command.State × List Said) := do
+  run (before : Elab.Command.State) (code : Bool) (stx : Syntax) : IO (Elab.Command.State × List Said) := do
     let after ← runGuarded base code input before stx
     let said ← saidIn after.messages.toList
     match errorsAmong said with
@@ -927,7 +901,7 @@ structure Header where
   printed : IO.Ref Json
 
 /-- Runs the commands of a header one after the other; an error ends it. -/
-partial def runHeader (base : Environment) (code : Option (IO.Ref NameSet)) (input : Parser.InputContext)
+partial def runHeader (base : Environment) (code : Bool) (input : Parser.InputContext)
     (state : Elab.Command.State) (at_ : Parser.ModuleParserState) : IO (Except Said Elab.Command.State) := do
   let (stx, next, log) := parseNext input state at_ {}
   let parseErrors ← errorsOf log
@@ -959,7 +933,7 @@ def makeHeader (env : Environment) (modules : List Name) (searched : IO.Ref Bool
     (input : Parser.InputContext) (at_ : Parser.ModuleParserState) : IO (Except Said Header) := do
   let state := Elab.Command.mkState env {} baseOptions
   let state := { state with infoState := { state.infoState with enabled := false } }
-  match ← runHeader env (← codeOf trusting) input state at_ with
+  match ← runHeader env trusting input state at_ with
   | .error e => return .error e
   | .ok state =>
     let hidden := match env.find? `Nat.add_comm with
@@ -1047,7 +1021,7 @@ def elabStatement (header : Header) (text : String) (origin : Option Name) : IO 
       else (scopeOf header.state).currNamespace ++ name
     if (header.state.env.find? full).isSome then
       return .error (plain s!"the name {full.toString false} is taken")
-    let after ← runGuarded header.base none input header.state stx
+    let after ← runGuarded header.base false input header.state stx
     let errors ← errorsOf after.messages
     match errors with
     | e :: _ => return .error e
@@ -1976,7 +1950,7 @@ def beforeSearch (header : Header) : IO Unit := do
   let input := inputOf "theorem searched (a b c : Nat) (h : a ≤ b) : a * c ≤ b * c := by first | (rw?; fail) | exact?"
   let state := Elab.Command.mkState header.base {} baseOptions
   let (stx, _, _) := parseNext input state {} {}
-  let _ ← runGuarded header.base none input (withBudget state 0 true) stx
+  let _ ← runGuarded header.base false input (withBudget state 0 true) stx
 
 /-- Checks one proof of a statement. -/
 def check (header : Header) (trusted : Trusted) (proof : String) (wanted : Wanted) : IO Reply := do
@@ -1988,7 +1962,7 @@ def check (header : Header) (trusted : Trusted) (proof : String) (wanted : Wante
     if wanted.searches then beforeSearch header
     quickly wanted fun wanted =>
       let state := withBudget trusted.state wanted.heartbeats wanted.quick
-      timed (runGuarded header.base none input state stx) fun after => do
+      timed (runGuarded header.base false input state stx) fun after => do
         let said ← saidIn after.messages.toList
         judgeOr said (judge header trusted after.env wanted)
 
@@ -2086,7 +2060,7 @@ where
 /-- Runs the commands of a file one after the other; an error or a refusal ends it. With `looked` it is looked at what
 each has done. -/
 partial def runFile (allowed : Option (List Syntax)) (looked : Bool) (wanted : Wanted) (input : Parser.InputContext)
-    (header : Header) (code : Option (IO.Ref NameSet)) (done : Done)
+    (header : Header) (code : Bool) (done : Done)
     (state : Elab.Command.State) (at_ : Parser.ModuleParserState) : IO Ran := do
   let (stx, next, log) := parseNext input state at_ {}
   let unread ← saidIn log.toList
@@ -2104,7 +2078,7 @@ partial def runFile (allowed : Option (List Syntax)) (looked : Bool) (wanted : W
         else do
           let state := withBudget state wanted.heartbeats wanted.quick
           let stx := withinBudget wanted.heartbeats stx
-          let code := if runs then code else none
+          let code := code && runs
           if looked then runLooked header.base input code state stx
           else
             let after ← runGuarded header.base code input state stx
@@ -2122,7 +2096,7 @@ def runCommands (allowed : Option (List Syntax)) (looked : Bool) (wanted : Wante
   let ahead := match allowed with
     | some commands => reversed [] commands
     | none => []
-  runFile allowed looked wanted input header (← codeOf header.trusting) { ahead } header.state at_
+  runFile allowed looked wanted input header header.trusting { ahead } header.state at_
 
 /-- The first of some names that is not among the others. -/
 def missingFrom (allowed : List Name) : List Name → Option Name

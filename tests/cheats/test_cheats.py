@@ -410,11 +410,11 @@ MUTANTS: dict[str, tuple[dict[str, str], str, str]] = {  # of "file" and "report
         "theorem foo : True", 'by simp (maxSteps := dbgTrace "it ran" fun _ => 7)',
     ),
     "file: no code": (
-        {"if mayCompile base state.env env known stx names.toList then": "if true then"},
+        {"if code || mayCompile base env stx names.toList then": "if true then"},
         cases("code")[4].statement, cases("code")[4].proof,
     ),
     "file: code of a name": (
-        {"| none => (namesSetting name ||": "| none => (true ||"},
+        {"info.hasValue && (namesSetting name ||": "info.hasValue && (true ||"},
         cases("code")[-1].statement, cases("code")[-1].proof,
     ),
     "file: names of settings": (
@@ -447,7 +447,7 @@ MUTANTS: dict[str, tuple[dict[str, str], str, str]] = {  # of "file" and "report
     ),
     "header: notation": (  # which elaborates only where it is compiled
         {
-            "if mayCompile base state.env env known stx names.toList then": "if true then",
+            "if code || mayCompile base env stx names.toList then": "if true then",
             "``Parser.Command.export :: ": "``Parser.Command.export :: `Lean.Parser.Command.notation :: ",
             '["export", "axiom",': '["notation", "notationItem", "export", "axiom",',
         },
@@ -602,6 +602,17 @@ RECURSIVE = (
     "import Lean\nopen Lean Elab Term\ndef dbl : Nat → Nat\n  | 0 => 0\n  | n + 1 => dbl n + 2\n"
     '#guard dbl 3 == 6\nelab "six" : term => return mkNatLit (dbl 3)'
 )
+#: One whose code rests on what its earlier commands declare. The embedded library has no code for `foldr`.
+LAYERED = (
+    "import Lean\nstructure Point where\n  x : Nat\n  y : Nat\n"
+    "deriving instance DecidableEq, Repr for Point\n"
+    "inductive Tree where | leaf | node (l r : Tree)\nderiving instance DecidableEq for Tree\n"
+    "def Tree.size : Tree → Nat\n  | .leaf => 1\n  | .node l r => l.size + r.size\n"
+    "theorem two_pos : 0 < 2 := by decide\ndef at_ : Fin 2 := ⟨0, two_pos⟩\n"
+    "def total (l : List Nat) : Nat := l.foldr (· + ·) 0\n"
+    "#guard (Tree.node .leaf .leaf).size == 2 && Tree.leaf ≠ .node .leaf .leaf\n"
+    "#guard Point.mk 1 2 = ⟨1, 2⟩ && at_ == 0"
+)
 SEARCHED = "theorem foo (l₁ l₂ : List Nat) (h : List.Sublist l₁ l₂) (h2 : l₂.Nodup) : l₁.Nodup"
 POISON = (
     "import «Lean\nrun_cmd (liftM (IO.Process.exit 9 : IO Unit) : Lean.Elab.Command.CommandElabM Unit)»\n"
@@ -616,6 +627,7 @@ def test_a_trusted_header_s_code_runs_and_no_submission_steers_it() -> None:
         Job("own", "", STEERED, STEERED.replace("sorry", "trivial"), theorem="foo"),
         Job("steered", "", STEERED, STEERING, theorem="foo"),
         Job("recursive", RECURSIVE, "theorem foo : six = 6", "rfl"),
+        Job("layered", LAYERED, "theorem foo : Point.mk 1 2 ≠ ⟨2, 1⟩", "by decide"),
         Job("wrong", RECURSIVE.replace("== 6", "== 7"), "theorem foo : True", "trivial"),
         Job("poison", "", "", POISON, theorem=EVERYTHING),
         Job("panic", "", "theorem foo : Nat.shiftLeft 1 4294967296 = 1", "rfl"),  # is not asked again
@@ -625,7 +637,7 @@ def test_a_trusted_header_s_code_runs_and_no_submission_steers_it() -> None:
     worker.close()
     assert found == {
         "search": "proved", "own": "proved", "steered": "proved", "recursive": "proved",
-        "wrong": "bad_statement", "poison": "bad_statement", "panic": "crashed",
+        "layered": "proved", "wrong": "bad_statement", "poison": "bad_statement", "panic": "crashed",
     }  # fmt: skip
     assert restarts == 0
 
