@@ -1,6 +1,7 @@
 """`lean-core`: theorems of Lean's own library, stated again as goals.
 
-The statements are not in the repository: they are read from the installed Lean (a minute, then cached).
+The statements are not in the repository: they are read from the embedded Lean (a minute, then cached),
+also where a native one checks proofs: a benchmark does not change with what is installed.
 What is committed is the index: the names whose printed statements elaborate again, each with its key and
 its side of the split. The split goes by the key's hash, so that a statement is on one side whatever it is
 called; statements of equal key count once.
@@ -55,7 +56,7 @@ _READ_TIMEOUT_S = 300.0
 
 @dataclass(frozen=True, slots=True)
 class LibraryTheorem:
-    """A theorem of the installed library: its full name, its module, its signature as printed."""
+    """A theorem of the embedded Lean's library: its full name, its module, its signature as printed."""
 
     name: str
     module: str
@@ -68,8 +69,8 @@ class LibraryTheorem:
 
 
 def library() -> dict[str, LibraryTheorem]:
-    """The theorems of `MODULES`, by name; read from the installed Lean once, then from the cache."""
-    lean = toolchain.find()
+    """The theorems of `MODULES`, by name; read from the embedded Lean once, then from the cache."""
+    lean = toolchain.find("embedded")
     program = (lean.project / "STP" / "Library.lean").read_bytes()
     mark = hashlib.sha256(str(lean.root.name).encode() + program + repr(MODULES).encode()).hexdigest()[:16]
     path = install.cache_dir() / "lean-core" / f"library-{mark}.jsonl.gz"
@@ -89,7 +90,7 @@ def load(split: Literal["train", "test"] | None = None) -> list[Statement]:
     """The statements of one side of the split, or all, sorted by key.
 
     Raises:
-        ToolchainError: the installed library does not state what the index says.
+        ToolchainError: the library does not state what the index says.
     """
     theorems = library()
     rows = [row for row in read_rows(data_dir() / INDEX) if split is None or row["split"] == split]
@@ -102,7 +103,7 @@ def _indexed(theorem: LibraryTheorem | None, name: str, key: str) -> Statement:
     """Remembered: a run asks again and again, and reading a statement's key takes 0.3 ms."""
     if theorem is None or (statement := restate(theorem)) is None or statement.key != key:
         raise ToolchainError(
-            f"{name}: expected the statement with key {key} in the installed Lean, found another or none; "
+            f"{name}: expected the statement with key {key} in the embedded Lean, found another or none; "
             "the index belongs to another version: stp data build lean-core"
         )
     return statement
@@ -129,7 +130,7 @@ def build() -> Path:
     chosen = sorted(statements.values(), key=lambda s: s.key)
     by_key = {s.key: s for s in chosen}
     jobs = [Job(s.key, s.header, s.text, "by sorry", limits=Limits(heartbeats=50_000)) for s in chosen]
-    with open_pool(VerifySettings(pool="local"), cache=default_cache()) as pool:
+    with open_pool(VerifySettings(pool="local", toolchain="embedded"), cache=default_cache()) as pool:
         results = tqdm(pool.check(jobs), total=len(jobs), desc="lean-core", unit="statement")
         kept = {result.id for result in results if result.verdict is Verdict.INCOMPLETE}
         _write_without_pattern(pool)

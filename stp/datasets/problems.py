@@ -129,6 +129,24 @@ def _lean(name: str, split: str, before: str, text: str) -> Problem:
     return Problem(name, split, before, text[:end], text[end:], "", System.LEAN, statement)
 
 
+def behind(header: str, problem: Problem) -> Problem:
+    """The problem with another header."""
+    return _lean(problem.name, problem.split, header, problem.text + problem.hole)
+
+
+def problem_of(name: str, split: str, text: str, where: str) -> Row:
+    """The row of a Lean file that holds one problem: a theorem with `sorry` for a proof, behind its header.
+
+    Raises:
+        UsageError: it holds none, or several.
+    """
+    found = list(_from_lean(Path(name), text))
+    if len(found) != 1:
+        raise UsageError(f"{where}: expected one theorem with `sorry` for a proof, found {len(found)}")
+    statement = found[0].text + " := by"
+    return {"name": name, "split": split, "header": found[0].before, "formal_statement": statement}
+
+
 def _option_end(text: str) -> tuple[int, int] | None:
     """Where the `in` of a leading `set_option … in` begins and ends."""
     stream = tokens(text)

@@ -12,18 +12,20 @@ import os
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from stp.datasets import lean_core
 from stp.datasets.files import data_dir
-from stp.datasets.problems import Problem, read_problems
+from stp.datasets.problems import Problem, behind, read_problems
 from stp.download import digest
 from stp.errors import UsageError
 from stp.types import Statement, System
 from stp.verify.lean import install
 
 MANIFEST = "datasets.toml"
-#: Comes with the installed Lean, not with a file.
+#: Comes with the embedded Lean, not with a file.
 LEAN_CORE = "lean-core"
+_ITS_OWN = frozenset({"bad", "note", "published"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,10 @@ class Entry:
     """Of `file`, the form with one JSON object a line."""
     address: str = ""
     """What `stp data fetch` reads; "" where there is no single file to read."""
+    members: str = ""
+    """Of an archive at `address`: its Lean files, one for each problem, in folders named for their sides."""
+    of: str = ""
+    """The benchmark that it is a choice of, behind headers of its own: those of `data/NAME.toml`."""
     download_sha256: str = ""
     header: str = ""
     """What stands before each statement where its rows do not say."""
@@ -68,11 +74,18 @@ def entries() -> dict[str, Entry]:
     """The manifest's entries by name, and `lean-core`."""
     table = tomllib.loads((data_dir() / MANIFEST).read_text(encoding="utf-8"))
     core = Entry(
-        LEAN_CORE, System.LEAN, "", "the installed Lean", "Apache-2.0", "the installed Lean, no Mathlib",
+        LEAN_CORE, System.LEAN, "", "the embedded Lean", "Apache-2.0", "Lean 4.28.0, no Mathlib",
         open=True,
     )  # fmt: skip
-    named = {name: Entry(name, System(row.pop("system")), **row) for name, row in table.items()}
-    return {LEAN_CORE: core, **named}
+    return {LEAN_CORE: core, **{name: _entry(name, row, table) for name, row in table.items()}}
+
+
+def _entry(name: str, row: dict[str, Any], table: dict[str, dict[str, Any]]) -> Entry:
+    """An entry of the manifest; a choice of another one has what it does not say itself from that one."""
+    values = {
+        key: value for key, value in table.get(row.get("of", ""), {}).items() if key not in _ITS_OWN
+    } | row
+    return Entry(name, **values | {"system": System(values["system"])})
 
 
 def find(entry: Entry, source: Path | None = None) -> Path:
@@ -112,8 +125,9 @@ def load(name: str, split: str | None = None, source: Path | None = None) -> Dat
     if name == LEAN_CORE:
         found = Dataset(known[name], None, _lean_core())
     elif name in known:
-        path = find(known[name], source)
-        found = Dataset(known[name], path, read_problems(path, known[name].system, known[name].header))
+        entry, path = known[name], find(known[name], source)
+        problems = read_problems(path, entry.system, entry.header)
+        found = Dataset(entry, path, _chosen(name, problems) if entry.of else problems)
     elif (own := Path(name)).exists():
         entry = Entry(own.stem, System.LEAN, own.name, str(own), "yours", "not said")
         found = Dataset(entry, own, read_problems(own, System.LEAN, ""))
@@ -185,7 +199,14 @@ def problem_with(entry: Entry, path: Path) -> str | None:
 
 def cached(entry: Entry) -> Path:
     """Where `stp data fetch` puts the entry's file."""
-    return install.cache_dir() / "datasets" / entry.name / entry.file
+    return install.cache_dir() / "datasets" / (entry.of or entry.name) / entry.file
+
+
+def _chosen(name: str, problems: list[Problem]) -> list[Problem]:
+    """Those that `data/NAME.toml` names, each behind the header that it gives them."""
+    parts = tomllib.loads((data_dir() / f"{name}.toml").read_text(encoding="utf-8")).values()
+    headers = {problem: part["header"] for part in parts for problem in part["problems"]}
+    return [behind(headers[problem.name], problem) for problem in problems if problem.name in headers]
 
 
 def _recorded(path: Path) -> str:

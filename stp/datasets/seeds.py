@@ -60,11 +60,11 @@ class Seed:
 
 
 def load() -> list[Seed]:
-    """The committed corpus, with the statements read from the installed Lean.
+    """The committed corpus, with the statements read from the embedded Lean.
 
     Raises:
         MachineryError: the corpus is missing or damaged.
-        ToolchainError: the installed library is another version.
+        ToolchainError: the library is another version.
     """
     theorems = lean_core.library()
     statements = {statement.key: statement for statement in lean_core.load("train")}
@@ -86,7 +86,7 @@ def build() -> Path:
     statements = lean_core.load("train")[:_STATEMENTS] + list(own_statements())
     by_key = {statement.key: statement for statement in statements}
     found: dict[str, list[tuple[str, CheckResult]]] = defaultdict(list)
-    with open_pool(VerifySettings(pool="local"), cache=default_cache()) as pool:
+    with open_pool(VerifySettings(pool="local", toolchain="embedded"), cache=default_cache()) as pool:
         _try(pool, ((s, p) for s in statements for p in PORTFOLIO), found, "portfolio")
         unsolved = [s for s in statements[:_TEMPLATED] if s.key not in found]
         _try(pool, ((s, p) for s in unsolved for p in templates(s)), found, "templates")

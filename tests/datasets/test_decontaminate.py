@@ -87,7 +87,7 @@ def benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
         {"name": f"of_{s}", "split": s, "header": "", "formal_statement": f"theorem of_{s} {text} := by"}
         for s, text in texts.items()
     ]
-    file = tmp_path / registry.entries()["minif2f-core"].file
+    file = tmp_path / registry.entries()["minif2f-goedel"].file
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     monkeypatch.setenv("STP_DATA_DIR", str(tmp_path))
     decontaminate.held_out.cache_clear()
@@ -102,12 +102,12 @@ def test_held_out_are_the_test_side_and_the_benchmarks_that_are_here_but_for_the
     held_out = decontaminate.held_out()
     tests = lean_core.load("test")
     assert held_out.sizes["lean-core"] == len(tests)
-    assert held_out.sizes["minif2f-core"] == 1
+    assert held_out.sizes["minif2f-goedel"] == 1
     assert "leanworkbook" in held_out.absent
     given = [SEEN[0], tests[0], statement("theorem n (n : Nat) : n * 0 = 0")]
     clean, copies = held_out.clean(given)
     assert clean == given[2:]
-    assert [copies[s.key].of for s in given[:2]] == ["minif2f-core/of_test", f"lean-core/{tests[0].name}"]
+    assert [copies[s.key].of for s in given[:2]] == ["minif2f-goedel/of_test", f"lean-core/{tests[0].name}"]
 
 
 @pytest.mark.lean

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import tarfile
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,12 +15,31 @@ import pytest
 
 from stp.datasets import registry
 from stp.datasets.fetch import fetch
+from stp.datasets.problems import read_problems
 from stp.errors import MachineryError, UsageError
 from stp.types import System
 
 BODY = b'{"name": "a", "formal_statement": "theorem a : 1 = 1 := by"}\n' * 5000
 DIGEST = hashlib.sha256(BODY).hexdigest()
 ENTRY = registry.Entry("served", System.LEAN, "served.jsonl", "here", "ours", "Lean", download_sha256=DIGEST)
+
+
+FILES = {
+    "Test/late": "import Mathlib\n\nopen Nat\n\ntheorem late (n : ℕ) :\n  n = n := by sorry",
+    "Valid/early": "import Mathlib\n\ntheorem early : 1 = 1 := by\n  sorry\n",
+    "Notes": "import Mathlib\n",
+}
+
+
+def archive(files: dict[str, str] = FILES) -> bytes:
+    """A repository as GitHub gives it: all below one folder."""
+    written = io.BytesIO()
+    with tarfile.open(fileobj=written, mode="w:gz") as tar:
+        for name, text in files.items():
+            member = tarfile.TarInfo(f"repository-commit/Problems/{name}.lean")
+            member.size = len(text.encode())
+            tar.addfile(member, io.BytesIO(text.encode()))
+    return written.getvalue()
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -29,17 +50,18 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         wanted = self.headers.get("Range", "")
         self.asked.append(wanted)
-        if self.path != "/served":
+        body = {"/served": BODY, "/archive": archive()}.get(self.path)
+        if body is None:
             self.send_error(404)
             return
         first = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted else 0
-        if first >= len(BODY):
+        if first >= len(body):
             self.send_error(416)
             return
         self.send_response(206 if wanted else 200)
-        self.send_header("Content-Length", str(len(BODY) - first))
+        self.send_header("Content-Length", str(len(body) - first))
         self.end_headers()
-        self.wfile.write(BODY[first:])
+        self.wfile.write(body[first:])
 
     def log_message(self, *_: object) -> None:
         pass
@@ -92,6 +114,32 @@ def test_a_file_changed_after_the_download_is_told(address: str) -> None:
     assert registry.problem_with(entry, path) is None
     path.write_bytes(BODY[:-1])
     assert "another version, or damaged" in str(registry.problem_with(entry, path))
+
+
+def test_the_lean_files_of_an_archive_become_one_file(address: str) -> None:
+    entry = replace(ENTRY, download_sha256="", members="Problems/*/*.lean")
+    entry = replace(entry, address=address.replace("/served", "/archive"))
+    path, found = fetch(entry)
+    assert {kept.name for kept in path.parent.iterdir()} == {"served.jsonl", "served.jsonl.sha256"}
+    assert registry.problem_with(entry, path) is None
+    problems = read_problems(path, System.LEAN, "")
+    assert [(p.name, p.split, p.text, p.hole) for p in problems] == [
+        ("late", "test", "theorem late (n : ℕ) :\n  n = n", " := by"),
+        ("early", "valid", "theorem early : 1 = 1", " := by"),
+    ]
+    assert problems[0].before == "import Mathlib\n\nopen Nat\n\n"
+    assert fetch(entry) == (path, found)
+
+
+def test_an_archive_that_is_none_or_of_something_else_is_not_kept(address: str) -> None:
+    entry = replace(ENTRY, download_sha256="", members="Problems/*/*.lean", address=address)
+    with pytest.raises(MachineryError, match="expected an archive of Lean files"):
+        fetch(entry)
+    assert [*registry.cached(entry).parent.iterdir()] == []
+    entry = replace(entry, address=address.replace("/served", "/archive"), members="Elsewhere/*.lean")
+    with pytest.raises(MachineryError, match="found none"):
+        fetch(entry)
+    assert not registry.cached(entry).exists()
 
 
 def test_what_cannot_be_downloaded_is_one_line(address: str) -> None:

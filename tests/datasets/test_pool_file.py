@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from stp.datasets import pool_file
+from stp.datasets.files import read_rows, write_rows
 from stp.errors import UsageError
 
 
@@ -25,3 +26,9 @@ def test_an_empty_or_unreadable_pool_is_one_line(tmp_path: Path, content: bytes 
     with pytest.raises(UsageError, match=r"data\.pool") as caught:
         pool_file.read(tmp_path / "pool")
     assert "\n" not in str(caught.value)
+
+
+def test_rows_come_back_whatever_stands_in_them(tmp_path: Path) -> None:
+    rows = [{"text": f"a{mark}b"} for mark in ("\u2028", "\x85", "\x0c", "\n")]
+    write_rows(tmp_path / "rows.jsonl.gz", rows)
+    assert read_rows(tmp_path / "rows.jsonl.gz") == rows

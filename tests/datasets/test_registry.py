@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from pathlib import Path
 
 import pytest
 
-from stp.datasets import registry
+from stp.datasets import lean_core, registry
+from stp.datasets.files import data_dir
 from stp.datasets.problems import read_problems
 from stp.errors import UsageError
-from stp.types import System
+from stp.settings import VerifySettings
+from stp.syntax.lean import statement_key
+from stp.types import Job, System
+from stp.verify.lean import toolchain
+from stp.verify.pool import open_pool
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 FILES = {name: entry for name, entry in registry.entries().items() if entry.file}
 COUNTS = {
-    "minif2f": 488, "minif2f-deepseek": 488, "minif2f-goedel": 244, "minif2f-core": 156,
+    "minif2f": 488, "minif2f-deepseek": 488, "minif2f-goedel": 244,
     "minif2f-isabelle": 488, "proofnet": 371, "proofnet-verified": 367, "putnambench": 672,
     "putnambench-isabelle": 640,
 }  # fmt: skip
@@ -58,8 +64,51 @@ def test_the_digest_of_a_file_and_the_names_of_bad_statements_are_the_manifest_s
     assert FILES[name].bad.keys() <= known
 
 
+def test_minif2f_core_is_a_choice_of_minif2f_behind_headers_of_its_own() -> None:
+    shared("minif2f-core")
+    dataset = registry.load("minif2f-core", source=SHARED)
+    assert dataset.path is not None
+    assert registry.problem_with(dataset.entry, dataset.path) is None
+    assert dataset.entry.bad.keys() <= {problem.name for problem in dataset.problems}
+    rows = map(json.loads, (SHARED / "minif2f_core_lean4.jsonl").read_text(encoding="utf-8").splitlines())
+    stated = {
+        (row["name"], row["split"], statement_key(row["formal_statement"]), row["tier"] == "A")
+        for row in rows
+    }
+    assert stated == {
+        (p.name, p.split, p.statement.key, "def" not in p.before) for p in dataset.problems if p.statement
+    }
+
+
+@pytest.mark.lean
+def test_the_headers_of_minif2f_core_define_what_mathlib_means() -> None:
+    parts = tomllib.loads((data_dir() / "minif2f-core.toml").read_text(encoding="utf-8"))
+    facts = {
+        "7! = 5040 ∧ Nat.factorial 0 = 1": "by decide",
+        "Nat.choose 7 3 = 35 ∧ Nat.choose 3 7 = 0 ∧ Nat.choose 5 0 = 1": "by decide",
+        "Nat.Prime 7 ∧ ¬ Nat.Prime 1 ∧ ¬ Nat.Prime 0 ∧ ¬ Nat.Prime 9": (
+            "by\n  refine ⟨⟨by decide, fun m h => ?_⟩, fun h => by have := h.1; omega,"
+            " fun h => by have := h.1; omega, fun h => by have := h.2 3 ⟨3, rfl⟩; omega⟩\n"
+            "  have : ∀ m < 8, m ∣ 7 → m = 1 ∨ m = 7 := by decide\n"
+            "  exact this m (Nat.lt_succ_of_le (Nat.le_of_dvd (by decide) h)) h"
+        ),
+        "Even (6 : ℤ) ∧ Odd (-3 : ℤ) ∧ ¬ Even (3 : ℕ)": ("⟨⟨3, rfl⟩, ⟨-2, rfl⟩, fun ⟨r, h⟩ => by omega⟩"),
+        "(12 ≡ 5 [MOD 7]) ∧ ¬ (12 ≡ 4 [MOD 7])": "by simp [Nat.ModEq]",
+        "abs (-3) = 3 ∧ abs 3 = 3 ∧ abs 0 = 0": "by decide",
+        "Nat.digits 10 123 = [3, 2, 1] ∧ Nat.digits 10 0 = [] ∧ Nat.ofDigits 10 [3, 2, 1] = 123": (
+            "by simp [Nat.digits, Nat.ofDigits]"
+        ),
+    }
+    jobs = [
+        Job(says, parts["defined"]["header"], f"theorem t : {says}", proof) for says, proof in facts.items()
+    ]
+    jobs.append(Job("plain", parts["plain"]["header"], "theorem t (n : ℕ) (z : ℤ) (q : ℚ) : n = n", "rfl"))
+    with open_pool(VerifySettings(pool="local", workers=1, toolchain="embedded", trusting=True)) as pool:
+        assert [(r.id, r.messages) for r in pool.check(jobs) if not r.proved] == []
+
+
 def test_another_file_is_told_by_its_digest(tmp_path: Path) -> None:
-    entry = FILES["minif2f-core"]
+    entry = FILES["minif2f"]
     (tmp_path / entry.file).write_text('{"name": "a", "formal_statement": "theorem a : 1 = 1 := by"}\n')
     said = registry.problem_with(entry, registry.find(entry, tmp_path))
     assert said is not None
@@ -132,3 +181,16 @@ def test_what_is_no_dataset_or_split_is_named() -> None:
     shared("minif2f-core")
     with pytest.raises(UsageError, match="test, valid"):
         registry.load("minif2f-core", "train", SHARED)
+
+
+@pytest.mark.lean
+def test_lean_core_is_the_embedded_lean_s_whatever_else_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, find = [], toolchain.find
+
+    def native_first(kind: toolchain.Kind = "auto", **_: object) -> toolchain.Toolchain:
+        asked.append(kind)
+        return find("embedded")
+
+    monkeypatch.setattr(toolchain, "find", native_first)
+    lean_core.library()
+    assert asked == ["embedded"]

@@ -37,13 +37,13 @@ def proved() -> set[str]:
 
 @pytest.fixture
 def benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """minif2f-core with one statement a side, and a second of the open one that copies the held-out one."""
+    """minif2f-goedel with one statement a side, and a second of the open one that copies the held-out one."""
     texts = [*TEXTS.items(), ("valid", COPY)]
     rows = [
         {"name": f"of_{i}", "split": split, "header": "", "formal_statement": f"theorem of_{i} {text} := by"}
         for i, (split, text) in enumerate(texts)
     ]
-    file = tmp_path / registry.entries()["minif2f-core"].file
+    file = tmp_path / registry.entries()["minif2f-goedel"].file
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     monkeypatch.setenv("STP_DATA_DIR", str(tmp_path))
     decontaminate.held_out.cache_clear()
@@ -55,16 +55,16 @@ def benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
 def test_a_pool_has_the_open_side_of_its_benchmarks_and_no_copy_of_the_other(
     tmp_path: Path, proved: set[str]
 ) -> None:
-    pool, copies = draw(DataSettings(statements=0, benchmarks=("minif2f-core",)), 0)
+    pool, copies = draw(DataSettings(statements=0, benchmarks=("minif2f-goedel",)), 0)
     assert [s.name for s in pool if s.origin is None] == ["of_1"]
     (copy,) = [copy for copy in copies.values() if copy.name == "of_2"]
-    assert (copy.of, copy.same_key) == ("minif2f-core/of_0", False)
+    assert (copy.of, copy.same_key) == ("minif2f-goedel/of_0", False)
     assert not {s.key for s in pool} & ({s.key for s in lean_core.load("test")} | proved)
 
     ours = next(s for s in pool if s.origin is None)
     copied = next(key for key, copy in copies.items() if copy.name == "of_2")
     (tmp_path / "pool.txt").write_text(f"{ours.key}\n{copied}\n")
-    chosen = DataSettings(pool=str(tmp_path / "pool.txt"), benchmarks=("minif2f-core",))
+    chosen = DataSettings(pool=str(tmp_path / "pool.txt"), benchmarks=("minif2f-goedel",))
     found, left_out = draw(chosen, 0)
     assert ([s.name for s in found], [copy.name for copy in left_out.values()]) == (["of_1"], ["of_2"])
     with pytest.raises(UsageError, match=r"data\.benchmarks"):
