@@ -8,7 +8,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,7 +24,7 @@ from stp.datasets import seeds
 from stp.datasets.seeds import Seed
 from stp.errors import MachineryError, ToolchainError
 from stp.settings import VerifySettings
-from stp.syntax.lean import split_theorem
+from stp.syntax.lean import named, split_theorem
 from stp.types import CheckResult, Job, Limits, Verdict
 from stp.verify.hostile import deadly, hostile
 from stp.verify.lean import toolchain
@@ -35,7 +35,7 @@ from stp.verify.pool import Pool, open_pool
 _REPEATS = 3
 #: Passes over a mix before the clock starts: V8 compiles what is used often once more, better.
 _WARMING = 3
-_HONEST, _HOSTILE = 1000, 98
+_HONEST, _HOSTILE, _PART = 1000, 98, 50
 _OVERHEAD_STATEMENTS, _OVERHEAD_PROOFS = 40, 8
 #: So many proofs of a statement are of the corpus.
 _DISTINCT = 6
@@ -217,41 +217,41 @@ def _file(jobs: Sequence[Job]) -> str:
     """The jobs' theorems in one file, under names of their own."""
     signatures = [split_theorem(job.statement).signature for job in jobs]
     return "\n\n".join(
-        f"theorem t{i}{'' if signature.startswith('.') else ' '}{signature} := {job.proof}"
+        f"{named(f't{i}', signature)} := {job.proof}"
         for i, (job, signature) in enumerate(zip(jobs, signatures, strict=True))
     )
 
 
 def hostility() -> dict[str, Any]:
-    """A thousand honest checks by one worker, alone and among a hundred hostile ones: honest checks a second,
-    restarts counted apart, and what was wrong or left behind. `ratio` leaves out the time of the hostile
-    checks themselves, which their limits set; `ratio_with_theirs` does not."""
+    """A thousand honest checks by one worker, and by another one the same among a hundred hostile ones, in
+    turns: honest checks a second, restarts counted apart, and what was wrong or left behind. `ratio` leaves
+    out the time of the hostile checks themselves, which their limits set; `ratio_with_theirs` does not."""
     ones = [replace(job, id=f"{n} {job.id}") for n in range(3) for job in mix()][:_HONEST]
     bad = hostile(_HOSTILE)
     mixed = [*ones, *(job for job, _ in bad), *deadly()]
     Random(0).shuffle(mixed)
     honest = {job.id for job in ones}
     ones = [job for job in mixed if job.id in honest]  # in the same order: one after its like is cheaper
+    due = dict.fromkeys(honest, frozenset({Verdict.PROVED})) | {job.id: verdicts for job, verdicts in bad}
     lean = toolchain.find()
     ratios, with_theirs, wrong, restarts, restarting_s = [], [], 0, 0, 0.0
     for _ in range(_REPEATS):
-        live_s, theirs_s = [], 0.0
-        for jobs in (ones, mixed):
-            worker = LeanWorker(lean, 4096)
-            worker.check(ones[::5])  # warms the compiled code
-            began, results = time.monotonic(), []
-            for first in range(0, len(jobs), 50):
-                results += worker.check(jobs[first : first + 50])
-            live_s.append(time.monotonic() - began - worker.restarting_s)
-            found = {result.id: result.verdict for result in results}
-            wrong += sum(found[job.id] is not Verdict.PROVED for job in ones)
-            if jobs is mixed:
-                wrong += sum(found[job.id] not in due for job, due in bad)
-                theirs_s = sum(sum(r.times_ms.values()) for r in results if r.id not in honest) / 1e3
-                restarts, restarting_s = worker.restarts, worker.restarting_s
-            worker.close()
-        ratios.append(live_s[0] / (live_s[1] - theirs_s))
-        with_theirs.append(live_s[0] / live_s[1])
+        with closing(LeanWorker(lean, 4096)) as calm, closing(LeanWorker(lean, 4096)) as beset:
+            for worker in (calm, beset):
+                worker.check(ones[::5])  # warms the compiled code
+            live_s, theirs_s = {calm: 0.0, beset: 0.0}, 0.0
+            for first in range(0, len(mixed), _PART):  # a machine is faster and slower by the minute
+                part = mixed[first : first + _PART]
+                for worker in (calm, beset) if first // _PART % 2 else (beset, calm):
+                    jobs = part if worker is beset else [job for job in part if job.id in honest]
+                    began, restarted_s = time.monotonic(), worker.restarting_s
+                    results = worker.check(jobs)
+                    live_s[worker] += time.monotonic() - began - (worker.restarting_s - restarted_s)
+                    wrong += sum(r.verdict not in due.get(r.id, frozenset({r.verdict})) for r in results)
+                    theirs_s += sum(sum(r.times_ms.values()) for r in results if r.id not in honest) / 1e3
+            restarts, restarting_s = beset.restarts, beset.restarting_s
+        ratios.append(live_s[calm] / (live_s[beset] - theirs_s))
+        with_theirs.append(live_s[calm] / live_s[beset])
     return {
         "ratio": median(ratios), "all": ratios, "ratio_with_theirs": median(with_theirs), "wrong": wrong,
         "restarts": restarts, "restarting_s": restarting_s,
