@@ -108,13 +108,13 @@ class AsyncClient:
                 failure = f"{self._http.base_url}: {error or type(error).__name__}"
             else:
                 if reply.is_success:
-                    value: dict[str, Any] = reply.json() if reply.content else {}
-                    return value
+                    return _value(reply)
                 failure = _sentence(reply)
                 if reply.status_code not in _BUSY or "retry-after" not in reply.headers:
                     kind = UsageError if reply.status_code < 500 else MachineryError
                     raise kind(f"{method} {path}: {failure}")
-                wait_s = max(wait_s, min(float(reply.headers["retry-after"]), _LONGEST_WAIT_S))
+                asked = reply.headers["retry-after"]  # a proxy may say a date
+                wait_s = max(wait_s, min(float(asked) if asked.isdecimal() else 0.0, _LONGEST_WAIT_S))
             await asyncio.sleep(wait_s)
         raise MachineryError(f"{method} {path}: {failure}; gave up after {_RETRIES} attempts")
 
@@ -165,6 +165,20 @@ class Client:
 
 async def _made(url: str, key: str | None) -> AsyncClient:
     return AsyncClient(url, key)
+
+
+def _value(reply: httpx.Response) -> dict[str, Any]:
+    """The object of an answer.
+
+    Raises:
+        MachineryError: it is none: somebody else answers at this address.
+    """
+    try:
+        return dict(reply.json()) if reply.content else {}
+    except (ValueError, TypeError):
+        raise MachineryError(
+            f"{reply.request.url}: expected JSON, found {reply.text[:80]!r}: is stp serve at this address?"
+        ) from None
 
 
 def _sentence(reply: httpx.Response) -> str:

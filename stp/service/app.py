@@ -115,6 +115,7 @@ def _add_batches(app: FastAPI, bounds: Bounds) -> None:
     async def send(body: BatchIn, request: Request) -> Response:
         """Accept a long batch: it survives restarts. Sending it again under the same `id` is harmless."""
         jobs = _jobs(request, body, bounds, bounds.jobs_per_batch)
+        request.state.jobs = len(jobs)
         batch = await request.app.state.batches.add(jobs, _client(request), body.priority, body.id)
         return JSONResponse(_batch(batch), 202)
 

@@ -10,6 +10,7 @@ import secrets
 import time
 from collections.abc import Sequence
 
+from stp.errors import StoreError
 from stp.service.bounds import Bounds
 from stp.service.keys import Client
 from stp.service.provers import Provers
@@ -21,6 +22,7 @@ from stp.verify.job import job_from_json, job_to_json, result_to_json
 _log = logging.getLogger(__name__)
 _AHEAD = 256
 _RETRY_S = 5.0
+_FORGET_S = 3600.0
 
 
 class Batches:
@@ -31,21 +33,23 @@ class Batches:
         self._provers = provers
         self._bounds = bounds
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._forgetting: asyncio.Task[None] | None = None
         self._adding = asyncio.Lock()
         """One batch sent twice at once is one batch."""
 
     async def start(self) -> None:
         """Goes on with what an earlier process left unanswered; forgets what is too old."""
-        await self._forget()
+        self._forgetting = asyncio.create_task(self._keep_forgetting())
         for batch in await asyncio.to_thread(self._store.batches):
             if batch.answered < batch.total:
                 self._run(batch)
 
     async def close(self) -> None:
         """Stops; what is unanswered stays for the next start."""
-        for task in self._tasks.values():
+        tasks = [*self._tasks.values(), *([self._forgetting] if self._forgetting else [])]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def add(self, jobs: Sequence[Job], client: Client, priority: int, id_: str | None) -> Batch:
         """Accepts a batch; one that was accepted under this id before is returned as it is.
@@ -57,7 +61,6 @@ class Batches:
             return await self._add(jobs, client, priority, id_)
 
     async def _add(self, jobs: Sequence[Job], client: Client, priority: int, id_: str | None) -> Batch:
-        await self._forget()
         texts = [json.dumps(job_to_json(job)) for job in jobs]
         digest = hashlib.sha256("\n".join([client.name, *texts]).encode()).hexdigest()
         batches = await asyncio.to_thread(self._store.batches)
@@ -96,8 +99,16 @@ class Batches:
             await asyncio.gather(task, return_exceptions=True)
         await asyncio.to_thread(self._store.drop_batch, batch.id)
 
+    async def _keep_forgetting(self) -> None:
+        """Takes back and drops what is too old, now and every hour."""
+        while True:
+            try:
+                await self._forget()
+            except StoreError as error:  # a full disk, say
+                _log.error("%s; old batches are tried again in an hour", error)
+            await asyncio.sleep(_FORGET_S)
+
     async def _forget(self) -> None:
-        """Takes back and drops what is too old."""
         before = time.time() - 86_400 * self._bounds.batch_days
         for batch in await asyncio.to_thread(self._store.batches):
             if batch.created < before:

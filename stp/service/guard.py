@@ -8,6 +8,7 @@ without keys; framing, sniffing and foreign scripts. Slow headers: `stp.service.
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import json
 import logging
 import re
@@ -37,7 +38,14 @@ _HEADERS = {
     "Cache-Control": "no-store",
 }
 _PORT = re.compile(r":\d+$")
-_LOCAL = frozenset({"127.0.0.1", "localhost", "[::1]"})
+
+
+def is_loopback(host: str) -> bool:
+    """Is it a name or address of this machine alone?"""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 class Guard:
@@ -75,7 +83,7 @@ class Guard:
             await send(message)
 
         try:
-            client = self._who(scope)
+            client = await self._who(scope)
             scope.setdefault("state", {})["client"] = client
             body = await self._body(scope, receive)
             if body is None:
@@ -98,17 +106,19 @@ class Guard:
                 "jobs": scope.get("state", {}).get("jobs", 0),
             }))  # fmt: skip
 
-    def _who(self, scope: Scope) -> Client:
+    async def _who(self, scope: Scope) -> Client:
         headers = Headers(scope=scope)
         path: str = scope["path"]
         if self._client_of is None:
             host = headers.get("host", "")
-            if _PORT.sub("", host).lower() not in _LOCAL:
+            if not is_loopback(_PORT.sub("", host).lower().strip("[]")):
                 raise RefusedError(403, f"host {host!r}: expected localhost: this service has no keys")
             peer = scope["client"][0] if scope.get("client") else "local"
             return self._local.setdefault(peer, Client(peer))
         scheme, _, key = headers.get("authorization", "").partition(" ")
-        client = self._client_of(key.strip()) if scheme.lower() == "bearer" else None
+        client = None
+        if scheme.lower() == "bearer":  # in a thread: the store may be at a long batch
+            client = await asyncio.to_thread(self._client_of, key.strip())
         if path in _OPEN:
             return client or Client("anyone", frozenset())
         if client is None:
@@ -120,7 +130,8 @@ class Guard:
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes | None:
         """The whole body; None: the client went away."""
-        most = self._bounds.body_bytes
+        # What needs no key takes no body: nobody is to fill the memory without one.
+        most = 0 if scope["path"] in _OPEN else self._bounds.body_bytes
         too_large = RefusedError(413, f"the body is too large: at most {most} bytes; send several requests")
         length = Headers(scope=scope).get("content-length", "0")
         if not length.isdecimal() or int(length) > most:

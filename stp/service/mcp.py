@@ -39,6 +39,8 @@ def make_mcp(provers: Provers) -> MCPServer:
         request = context.request_context.request
         client = request.state.client if request is not None else Client("stdio")
         await provers.settled.wait()
+        if request is not None:
+            request.state.jobs = len(jobs)
         try:
             return provers.submit(jobs, client)
         except StpError as error:

@@ -11,6 +11,7 @@ from stp.types import CheckResult, Verdict
 
 _SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300)
 _LATELY_S = 60.0
+_METHODS = frozenset({"GET", "HEAD", "POST", "DELETE", "OPTIONS"})
 
 
 class Metrics:
@@ -52,8 +53,8 @@ class Metrics:
             self._check_s.observe(result.elapsed_s)
 
     def answered(self, method: str, status: int) -> None:
-        """Counts a request."""
-        self._requests.labels(method, str(status)).inc()
+        """Counts a request. Methods that there are not count together: each would be kept for ever."""
+        self._requests.labels(method if method in _METHODS else "other", str(status)).inc()
 
     def checks_per_s(self) -> float:
         """Over the last minute."""

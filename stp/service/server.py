@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 import logging.handlers
 import os
@@ -19,6 +18,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from stp.errors import UsageError, WorkerError
 from stp.service.bounds import ServeSettings
+from stp.service.guard import is_loopback
 from stp.service.provers import Provers, opening
 from stp.types import System
 from stp.verify.pool import Pool
@@ -108,7 +108,7 @@ def serve(
         WorkerError: all checkers failed for good: whoever keeps the service up starts it again.
         UsageError: another address than this machine's own, without keys; or one that cannot be served at.
     """
-    if not settings.keys and not _is_loopback(host):
+    if not settings.keys and not is_loopback(host):
         raise UsageError(
             f"--host {host}: anybody could use it: add a key first (stp keys add NAME) and serve with --keys"
         )
@@ -146,13 +146,6 @@ def make_server(
         ssl_certfile=cert, ssl_keyfile=key,
     )  # fmt: skip
     return Server(config, app.state.provers)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _log_audit(path: Path) -> None:

@@ -133,7 +133,8 @@ def test_replies_say_nothing_of_the_host_and_forbid_foreign_scripts(live: Live) 
 def test_another_host_name_is_refused_where_there_are_no_keys(live: Live) -> None:
     with live() as client:
         assert client.get("/health", headers={"Host": "evil.example"}).status_code == 403
-        assert client.get("/health", headers={"Host": "localhost"}).status_code == 200
+        for host in ("localhost", "127.0.0.2:8000", "[::1]:8000"):
+            assert client.get("/health", headers={"Host": host}).status_code == 200
 
 
 def test_a_client_that_goes_away_takes_its_jobs_back(live: Live, host: ScriptedHost) -> None:
@@ -150,3 +151,12 @@ def test_a_client_that_goes_away_takes_its_jobs_back(live: Live, host: ScriptedH
         time.sleep(0.5)
         assert client.get("/v1/pool").json()["waiting"] == 0
         assert len(host.checked) < 60
+
+
+def test_methods_that_there_are_not_count_together(live: Live) -> None:
+    with live() as client:
+        for i in range(3):
+            client.request(f"BREW{i}", "/health")
+        text = client.get("/metrics").text
+    assert "BREW" not in text
+    assert 'stp_requests_total{method="other",status="405"} 3.0' in text

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import Counter
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from stp.client import Client
-from stp.errors import StoreError, UsageError
+from stp.errors import MachineryError, StoreError, UsageError
 from stp.store.service import ServiceStore
 from stp.types import Job
 from tests.service.conftest import Live, ScriptedHost, job
@@ -82,3 +84,36 @@ def test_the_client_waits_for_a_busy_service(live: Live) -> None:
     with live(queued_jobs=60) as client, Client(str(client.base_url)) as ours:
         made = [Job(str(i), "", "theorem foo : True", "wait 0.004") for i in range(200)]
         assert len(ours.verify(made)) == 200
+
+
+def test_old_batches_are_forgotten_while_the_service_runs(
+    live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stp.service.batches._FORGET_S", 0.05)
+    with live(batch_days=0.5 / 86_400) as client:
+        assert client.post("/v1/jobs", json={"id": "a", "jobs": [job("proved")]}).status_code == 202
+        assert client.get("/v1/jobs/a").status_code == 200
+        end = time.monotonic() + 20
+        while client.get("/v1/jobs/a").status_code == 200:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+
+
+def test_whoever_else_answers_is_no_service(tmp_path: Path) -> None:
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"<html>a router's page</html>")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with (
+            Client(f"http://127.0.0.1:{server.server_address[1]}") as ours,
+            pytest.raises(MachineryError, match="is stp serve at this address"),
+        ):
+            list(ours.results("a"))
+        server.shutdown()

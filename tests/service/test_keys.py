@@ -32,6 +32,7 @@ def test_only_keys_with_the_scope_are_served_and_revoking_works_at_once(
     with live(keys=True) as client:
         assert client.get("/health").status_code == 200
         assert client.get("/").status_code == 200
+        assert client.post("/health", content=b"x" * 1000).status_code == 413, "read without a key"
         for headers in ({}, bearer("x"), bearer(alice[:-1] + "!"), bearer("stp_nobody_" + alice[-43:])):
             reply = client.post("/v1/verify", json=BODY, headers=headers)
             assert reply.status_code == 401
