@@ -24,7 +24,7 @@ $(STAMP): pyproject.toml constraints.txt
 	.venv/bin/pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
-selfplay: setup  ## Play ROUNDS rounds of self-play in RUN with CONFIG
+selfplay: setup  ## Play self-play in RUN with CONFIG until it has ROUNDS rounds
 	$(STP) selfplay --rounds $(ROUNDS) --config "$(CONFIG)" --run "$(RUN)"
 
 test: setup  ## The tests, with the real Lean
@@ -41,7 +41,7 @@ test-slow: setup  ## The tests that take minutes
 test-isabelle: setup  ## The Isabelle corpora, on the Isabelle of PATH or ISABELLE_HOME
 	$(PYTEST) -m isabelle -rs
 
-lean: setup  ## Install the native Lean and its Mathlib (elan, 6 GB), and check a proof with them
+lean: setup  ## Install the native Lean and its Mathlib (needs elan; 6 GB), and check a proof with them
 	@lean_project/setup.sh
 	$(STP) verify --toolchain native --header 'import Mathlib' \
 	  --statement 'theorem smoke (a b : ℝ) : a * b = b * a' --proof 'by ring'

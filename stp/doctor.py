@@ -17,8 +17,8 @@ from stp.errors import ToolchainError
 from stp.verify.isabelle import toolchain as isabelle
 from stp.verify.isabelle.worker import IsabelleWorker
 from stp.verify.lean import install, machine_code, toolchain
+from stp.verify.pool import SPARE_MB, WORKER_MB
 
-_WORKER_MB = 2800
 _GPUS = Path("/proc/driver/nvidia/gpus")
 
 
@@ -54,8 +54,10 @@ def _package(name: str) -> Finding:
 
 def _cores_and_memory() -> Finding:
     cores, free_mb = os.cpu_count() or 1, psutil.virtual_memory().available >> 20
-    text = f"{cores} cores, {free_mb} MB free; one Lean worker takes about {_WORKER_MB} MB"
-    return Finding("machine", "ok" if free_mb > 2 * _WORKER_MB else "bad", text)
+    text = (
+        f"{cores} cores, {free_mb} MB free; a run takes {SPARE_MB} MB and {WORKER_MB} MB for each Lean worker"
+    )
+    return Finding("machine", "ok" if free_mb >= SPARE_MB + WORKER_MB else "bad", text)
 
 
 def _disk() -> Finding:
@@ -111,7 +113,7 @@ def _isabelle() -> Finding:
     """A worker's start tests the heap: theorems of the library must rest on no oracle."""
     try:
         found = isabelle.find()
-        IsabelleWorker(found, memory_mb=_WORKER_MB).close()
+        IsabelleWorker(found, memory_mb=WORKER_MB).close()
     except ToolchainError as error:
         return Finding("Isabelle", "note", str(error))
     return Finding("Isabelle", "ok", f"{found.version}, {found.program}; no oracles in its heap")

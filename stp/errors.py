@@ -10,7 +10,7 @@
         └── StoreError           the run's folder or database cannot be used    exit 3
 
 A bad proof is never an error: it is a `Verdict`. The command line turns an `StpError` into its one
-line and its exit code in one place (`stp.cli.main`); nothing else catches the root.
+line and its exit code in one place (`stp.cli.main`).
 """
 
 

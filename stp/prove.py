@@ -199,6 +199,12 @@ class FileProver:
         self._path, self._names, self._budget, self._temperature = path, names, budget, temperature
         self._pool: Pool | None = None
         self._strategy: Strategy | None = None
+        self._sampling: Sampling | None = None
+
+    @property
+    def has_lost_model(self) -> bool:
+        """Did the model's server go away, so that the search went on without it?"""
+        return self._sampling is not None and bool(self._sampling.lost)
 
     def read(self) -> str:
         """The file's text.
@@ -243,7 +249,7 @@ class FileProver:
         pool = self._open()
         if self._strategy is None:
             sampling = open_sampling(self._names, self._settings, self._temperature, pool)
-            self._strategy = make_strategy(self._names, sampling)
+            self._strategy, self._sampling = make_strategy(self._names, sampling), sampling
         return Searcher(pool, self._strategy, self._budget, self._settings.verify.limits)
 
     def close(self) -> None:

@@ -84,6 +84,8 @@ def test_the_version_is_the_package_s() -> None:
         (["verify", "My.lean", "--against", "Spec.lean"], "--theorem"),
         (["verify", "--statement", STATEMENT, "--proof", "by simp", "--toolchain", "coq"], "toolchain"),
         (["verify", "--jsonl", "nowhere.jsonl"], "nowhere.jsonl"),
+        (["verify", "My.lean", "--header", "import Std"], "--header"),
+        (["verify", "--statement", STATEMENT, "--proof", "by simp", "--theorem", "foo"], "--theorem"),
         (["toolchain", "install", "coq"], "coq"),
         (["data", "build", "mathlib"], "mathlib"),
         (["bench", "nothing"], "nothing"),

@@ -33,7 +33,7 @@ def prove(
     split: Annotated[str | None, typer.Option(help="One side of it, such as test; else all.")] = None,
     k: Annotated[int, typer.Option("-k", help="Tries for each statement or hole, at most.")] = 32,
     strategy: Annotated[
-        str, typer.Option(help="sample, portfolio, repair or tree; a+b: b where a has nothing left.")
+        str, typer.Option(help="sample, portfolio, repair or tree; a+b: eight tries of a, then half each.")
     ] = "portfolio+sample",
     model: Annotated[str | None, typer.Option(help="tiny, or the folder of a model.")] = None,
     out: Annotated[Path, typer.Option(help="The run's folder; the same command goes on there.")] = Path(
@@ -112,6 +112,8 @@ def _file(
             while not file.exists() or file.stat().st_mtime_ns == saved:
                 time.sleep(_LOOK_S)
         is_filled = _fill(prover, file)
+    if not is_filled and prover.has_lost_model:
+        raise typer.Exit(ModelServerError.exit_code)
     raise typer.Exit(0 if is_filled else 1)
 
 

@@ -85,6 +85,10 @@ def verify(
                 # ASCII: a text may hold what the terminal's encoding does not.
                 print(json.dumps(result_to_json(result)), flush=True)
         return
+    if file is not None and (header or proof):
+        raise UsageError("FILE: its text has header and proof; leave out --header and --proof")
+    if statement is not None and (theorem or against):
+        raise UsageError("--statement: --theorem and --against go with FILE; leave them out")
     value: dict[str, object] = {"premises": premises, "strict": strict}
     if file is not None and (theorem or not against):
         spec = _read(against) if against else ""

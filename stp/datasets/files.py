@@ -34,8 +34,8 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
         MachineryError: it is missing or damaged.
     """
     try:
-        lines = gzip.decompress(path.read_bytes()).decode().splitlines()
-        return [json.loads(line) for line in lines]
+        lines = gzip.decompress(path.read_bytes()).decode().split("\n")
+        return [json.loads(line) for line in lines if line]
     except (OSError, EOFError, ValueError) as error:
         raise MachineryError(
             f"{path}: expected gzipped JSON lines, found {error}; build or fetch it again"

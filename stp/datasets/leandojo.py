@@ -55,7 +55,7 @@ def read(folder: Path) -> list[list[Seed]]:
         files[path].append(row)
     found = []
     for path, rows in sorted(files.items()):
-        lines = _source(folder / "source" / path).splitlines(keepends=True)
+        lines = [line + "\n" for line in _source(folder / "source" / path).split("\n")]
         ordered = sorted(rows, key=lambda row: tuple(row["start"]))
         seeds = [seed for row in ordered if (seed := _seed(row, lines, premises))]
         if seeds:
@@ -142,7 +142,7 @@ def _seed(row: Row, lines: list[str], premises: dict[str, Premise]) -> Seed | No
 def _premises(corpus: Path) -> dict[str, Premise]:
     """The corpus's theorems by name, as the conjecturer is shown a lemma: name and signature."""
     found = {}
-    for line in _source(corpus).splitlines():
+    for line in filter(None, _source(corpus).split("\n")):
         file = _json(corpus, line)
         module = file["path"].removesuffix(".lean").replace("/", ".")
         for premise in file["premises"]:

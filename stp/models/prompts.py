@@ -20,7 +20,7 @@ from string import Formatter
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from stp.errors import UsageError
-from stp.syntax.lean import split_theorem
+from stp.syntax.lean import named, split_theorem
 from stp.syntax.lean_file import preamble_end, theorems
 from stp.types import System
 
@@ -244,9 +244,7 @@ def signature_of(statement: str) -> str:
 
 def statement_of(signature: str, name: str) -> str:
     """`theorem NAME SIGNATURE` of what the conjecturer wrote; the inverse of `signature_of`."""
-    signature = signature.strip()
-    blank = "" if signature.startswith(".{") else " "  # universe names belong to the name: `foo.{u}`
-    return f"theorem {name}{blank}{signature}"
+    return named(name, signature.strip())
 
 
 def check_tokenizer(tokenizer: PreTrainedTokenizerFast, style: PromptFormat, where: str) -> None:

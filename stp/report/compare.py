@@ -127,11 +127,13 @@ def _held_out_differences(ours: list[RunData], theirs: list[RunData]) -> dict[st
     found = {}
     for dataset in sorted(set.intersection(*(set(run.held_out) for run in ours + theirs)) if ours else ()):
         k = min(n for run in ours + theirs for n, _ in run.held_out[dataset])
+        if not k:  # a statement whose attempts all ended with the checker says nothing
+            continue
         rates = [
             [np.array([pass_at_k(n, c, k) for n, c in run.held_out[dataset]]) for run in runs]
             for runs in (ours, theirs)
         ]
-        if k and [len(rate) for rate in rates[0]] == [len(rate) for rate in rates[1]]:
+        if [len(rate) for rate in rates[0]] == [len(rate) for rate in rates[1]]:
             found[dataset] = _difference(*rates)
     return found
 

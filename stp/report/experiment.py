@@ -21,7 +21,7 @@ from stp.report.report import write_file
 from stp.settings import PLACEMENT, with_later_keys
 from stp.store.rows import Conjecture, Outcome
 from stp.store.store import Store
-from stp.syntax.conclusion import disjunctions, split_conclusion
+from stp.syntax.dialect import DIALECTS
 from stp.types import Source
 
 #: What a comparison can be held against: cumulative costs of a run.
@@ -218,14 +218,16 @@ def fewest_steps(store: Store, first: int, last: int) -> dict[str, int]:
 def _conjectures(store: Store, round: int, in_band: int | None) -> dict[str, float]:
     rows = store.conjectures(round)
     kept = [row for row in rows if row.outcome is Outcome.KEPT]
-    texts = {s.key: s.text for s in store.statements(source=Source.CONJECTURE, round=round)}
-    statements = [texts[row.statement] for row in kept if row.statement]
+    by_key = {s.key: s for s in store.statements(source=Source.CONJECTURE, round=round)}
+    statements = [
+        (DIALECTS[s.system], s.text) for row in kept if row.statement and (s := by_key[row.statement])
+    ]
     parsed = len(rows) - _count(rows, Outcome.UNPARSED)
     return {
         "in_band_share": (in_band or 0) / max(1, len(kept)),
         "lemmas": float(len({row.lemma_name for row in kept if row.lemma_name})),
-        "conclusion_chars": fmean(len(split_conclusion(text)[1]) for text in statements) if kept else 0.0,
-        "disjunction_share": sum(disjunctions(text) > 0 for text in statements) / max(1, len(kept)),
+        "conclusion_chars": fmean(len(d.conclusion(text)) for d, text in statements) if kept else 0.0,
+        "disjunction_share": sum(d.disjunctions(text) > 0 for d, text in statements) / max(1, len(kept)),
         "duplicate_share": _count(rows, Outcome.DUPLICATE) / max(1, parsed),
         "vacuous_share": _count(rows, Outcome.VACUOUS) / max(1, parsed),
     }

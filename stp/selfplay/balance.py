@@ -29,6 +29,6 @@ def next_temperature(history: Sequence[tuple[float, float]], start: float, step:
         return start
     direction = 1.0
     for (before, low), (after, high) in pairwise(history):
-        moved = 1.0 if after > before else -1.0
+        moved = direction if after == before else 1.0 if after > before else -1.0  # at a bound it stays
         direction = moved if high >= low else -moved
     return round(min(_HOTTEST, max(_COLDEST, history[-1][0] + direction * step)), 6)

@@ -26,6 +26,7 @@ from stp.models.prompts import prompt_format
 from stp.report.cards import Origin, dataset_card, model_card
 from stp.report.record import RoundRecord, read_run
 from stp.selfplay.disprove import disproved
+from stp.selfplay.folder import model_dir
 from stp.selfplay.learn import conjecturer_example, prover_example
 from stp.settings import Settings, validate
 from stp.store.rows import CorrectProof, proof_key
@@ -199,7 +200,7 @@ def _last_model(run: Path, origin: Origin) -> RoundRecord | None:
 
 
 def _model(run: Path, origin: Origin, record: RoundRecord) -> Path:
-    return run / "models" / f"round-{record.round if origin.settings.train.enabled else 0}"
+    return model_dir(run, record.round, origin.settings.train.enabled)
 
 
 def _link_weights(source: str, target: str) -> str:

@@ -26,6 +26,11 @@ def make_folder(folder: Path) -> None:
         ) from None
 
 
+def model_dir(folder: Path, number: int, is_trained: bool) -> Path:
+    """The folder of the model that a round ended with; a run that never trains has the seed model alone."""
+    return folder / "models" / f"round-{number if is_trained else 0}"
+
+
 def settle(store: Store, folder: Path, settings: Settings) -> None:
     """Writes the settings of a new run; refuses to go on with others, but for where its work is done.
 

@@ -30,7 +30,7 @@ from stp.selfplay import seeds
 from stp.selfplay.balance import balance_score, next_temperature
 from stp.selfplay.conjecture import conjecture
 from stp.selfplay.disprove import disprove, disproved
-from stp.selfplay.folder import make_folder, settle
+from stp.selfplay.folder import make_folder, model_dir, settle
 from stp.selfplay.gates import gate
 from stp.selfplay.learn import Readers, choose_examples, train_final, train_round
 from stp.selfplay.logs import check_logs, log_round
@@ -273,7 +273,7 @@ class Play:
 
     def model_dir(self, number: int) -> Path:
         """The folder of the model that a round ended with."""
-        return self.folder / "models" / f"round-{number if self.settings.train.enabled else 0}"
+        return model_dir(self.folder, number, self.settings.train.enabled)
 
     def stream(self, number: int, purpose: str) -> int:
         """The seed of one random stream."""

@@ -23,6 +23,8 @@ from stp.types import CheckResult, Job, Message, Premise, Verdict
 _log = logging.getLogger(__name__)
 #: Part of every key: a new form of the values makes the old ones unknown.
 _FORM = 2
+#: Results kept, some 4 GB; what was put in first goes first.
+_MOST = 4_000_000
 _DAMAGED = {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}
 
 
@@ -73,6 +75,9 @@ class ResultCache:
                 if self._db is not None and rows:
                     with self._db.conn as transaction:
                         transaction.executemany("INSERT OR REPLACE INTO results VALUES (?, ?)", rows)
+                        transaction.execute(
+                            "DELETE FROM results WHERE rowid <= (SELECT max(rowid) FROM results) - ?", [_MOST]
+                        )
             except sqlite3.Error as error:
                 self._give_up(error)
 

@@ -5,7 +5,7 @@ For guards and gates only: what is made of the parts is checked like anything el
 
 from __future__ import annotations
 
-from stp.syntax.lean import split_theorem
+from stp.syntax.lean import named, split_theorem
 from stp.syntax.lean_tokens import closes, opens, tokens
 
 
@@ -24,14 +24,18 @@ def split_conclusion(statement: str) -> tuple[str, str]:
     return "", signature
 
 
+def conclusion(statement: str) -> str:
+    """What the theorem says of its binders."""
+    return split_conclusion(statement)[1]
+
+
 def contradiction(statement: str) -> str | None:
     """`theorem contradiction BINDERS : False`, provable where the hypotheses cannot all hold; None where
     there is nothing to contradict."""
     binders, _ = split_conclusion(statement)
     if not binders:
         return None
-    blank = "" if binders.startswith(".{") else " "
-    return f"theorem contradiction{blank}{binders} : False"
+    return named("contradiction", f"{binders} : False")
 
 
 def disjunctions(statement: str) -> int:

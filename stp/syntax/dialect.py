@@ -16,6 +16,7 @@ class Dialect:
     make_statement: Callable[..., Statement]
     cut_conjecture: Callable[[str], str | None]
     """What stands behind `theorem NAME ` in a statement, of what a model wrote."""
+    conclusion: Callable[[str], str]
     contradiction: Callable[[str], str | None]
     disjunctions: Callable[[str], int]
     refutation: Callable[[str], tuple[str, str] | None]
@@ -29,11 +30,11 @@ class Dialect:
 #: Isabelle's screening refuses `sorry` before any statement is read, so its hole is a method that fails.
 DIALECTS = {
     System.LEAN: Dialect(
-        lean.make_statement, lean.cut_conjecture, conclusion.contradiction, conclusion.disjunctions,
-        refute.refutation, "by sorry", Verdict.INCOMPLETE,
+        lean.make_statement, lean.cut_conjecture, conclusion.conclusion, conclusion.contradiction,
+        conclusion.disjunctions, refute.refutation, "by sorry", Verdict.INCOMPLETE,
     ),
     System.ISABELLE: Dialect(
-        isabelle.make_statement, isabelle.cut_conjecture, isabelle.contradiction, isabelle.disjunctions,
-        isabelle_refute.refutation, "by fail", Verdict.REJECTED,
+        isabelle.make_statement, isabelle.cut_conjecture, isabelle.conclusion, isabelle.contradiction,
+        isabelle.disjunctions, isabelle_refute.refutation, "by fail", Verdict.REJECTED,
     ),
 }  # fmt: skip

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from stp.syntax.lean import split_theorem
+from stp.syntax.lean import named, split_theorem
 from stp.syntax.lean_tokens import Token, closes, opens, tokens
 
 _HYPOTHESIS = re.compile(r"(?P<names>[^:⊢]+?)\s+:\s+(?P<type>.+)", re.DOTALL)
@@ -45,7 +45,7 @@ class Goal:
     @property
     def statement(self) -> str:
         """`theorem goal (a b : Nat) (h : a = b) : b = a`."""
-        return f"theorem goal{'' if self.signature.startswith('.') else ' '}{self.signature}"
+        return named("goal", self.signature)
 
 
 def goals_in(text: str) -> list[Goal]:

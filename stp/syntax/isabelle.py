@@ -182,6 +182,23 @@ def contradiction(statement: str) -> str | None:
     return None
 
 
+def conclusion(statement: str) -> str:
+    """What the theorem says where its assumptions hold: what stands behind `shows` or `obtains`, or behind
+    the last `⟹` of the only proposition.
+
+    Raises:
+        UsageError: no theorem.
+    """
+    signature = split_theorem(statement).signature
+    stream = [*tokens(signature)]
+    shows = next((token for token in stream if token.text in ("shows", "obtains")), None)
+    if shows is not None:
+        return signature[shows.end :].strip()
+    if len(stream) == 1:
+        return stream[0].inner[_last_arrow(stream[0].inner) :].strip()
+    return signature
+
+
 def disjunctions(statement: str) -> int:
     """How many `∨` the statement has, assumptions included.
 

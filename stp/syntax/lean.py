@@ -93,7 +93,11 @@ def normalise(signature: str) -> str:
 
 def statement_text(name: str, signature: str) -> str:
     """`theorem NAME SIGNATURE`, normalised and without `:=`: the form of `Statement.text`."""
-    signature = normalise(signature)
+    return named(name, normalise(signature))
+
+
+def named(name: str, signature: str) -> str:
+    """`theorem NAME SIGNATURE`; universe names belong to the name: `foo.{u}`."""
     return f"theorem {name}{'' if signature.startswith('.{') else ' '}{signature}"
 
 

@@ -43,8 +43,8 @@ _LATE_S = 5.0
 _MAX_BATCH = 64
 _FEEDERS = 2
 _REVIVALS = 2
-_EMBEDDED_MB, _SPARE_MB = 1500, 3500
-_CACHE_ROWS = 256
+#: What one worker and all the rest of a run are reckoned to take.
+WORKER_MB, SPARE_MB = 1500, 3500
 
 Entry = tuple[Job, Future[CheckResult], float]
 """A job, what waits for its result, and when it was queued."""
@@ -238,7 +238,7 @@ class Pool(Checkers):
             reason = f"a {job.system} job, but {self.system} checks here"
             future.set_result(CheckResult(job.id, Verdict.BAD_STATEMENT, reason))
             return future
-        found = self._cached([job])[0]
+        found = self._cached(job)
         if found is not None:
             future.set_result(found)
             return future
@@ -272,6 +272,9 @@ class Pool(Checkers):
             self._fail(error)
             return
         self._hosts.append(host)
+        if self._closing:
+            host.close()
+            return
         others = [threading.Thread(target=self._feed, args=(host,), daemon=True) for _ in range(_FEEDERS - 1)]
         for thread in others:
             thread.start()
@@ -345,15 +348,12 @@ class Pool(Checkers):
             if future.set_running_or_notify_cancel():
                 future.set_exception(error)
 
-    def _cached(self, jobs: Sequence[Job]) -> list[CheckResult | None]:
+    def _cached(self, job: Job) -> CheckResult | None:
         if self._cache is None:
-            return [None] * len(jobs)
-        keys = [cache_key(self.digest, job) for job in jobs]
-        found = self._cache.get_many(keys)
-        return [
-            replace(found[key], id=job.id) if key in found else None
-            for key, job in zip(keys, jobs, strict=True)
-        ]
+            return None
+        key = cache_key(self.digest, job)
+        found = self._cache.get_many([key]).get(key)
+        return replace(found, id=job.id) if found else None
 
     def _remember(self, jobs: Sequence[Job], results: Sequence[CheckResult]) -> None:
         if self._cache is not None:
@@ -373,7 +373,7 @@ def worker_count(settings: VerifySettings) -> int:
         resources: dict[str, float] = ray.cluster_resources()
         return int(resources["CPU"])
     free_mb = psutil.virtual_memory().available >> 20
-    return max(1, min(os.cpu_count() or 1, (free_mb - _SPARE_MB) // _EMBEDDED_MB))
+    return max(1, min(os.cpu_count() or 1, (free_mb - SPARE_MB) // WORKER_MB))
 
 
 def find_prover(settings: VerifySettings) -> Prover:

@@ -188,3 +188,14 @@ def test_rounds_of_different_numbers_are_compared_by_their_means() -> None:
 )
 def test_tactic_steps(proof: str, steps: int) -> None:
     assert tactic_steps(proof) == steps
+
+
+def test_a_held_out_statement_whose_checks_all_failed_is_left_out(tmp_path: Path) -> None:
+    folders = [
+        Made((5,), 1000, mode=m).write(tmp_path / name) for name, m in (("stp", "solved"), ("ei", "off"))
+    ]
+    with Store(folders[0] / "stp.sqlite") as store:
+        store._write("UPDATE evaluations SET samples = 0, proved = 0 WHERE dataset = 'core'", [()])
+    write_comparison(folders, tmp_path / "out", "ei")
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert results["arms"]["stp"]["held_out_differences"] == {}

@@ -79,6 +79,9 @@ def test_the_temperature_climbs_goes_on_and_turns_back() -> None:
     assert next_temperature([(1.0, 0.2), (1.1, 0.3)], 1.0, 0.1) == 1.2
     assert next_temperature([(1.0, 0.2), (1.1, 0.1)], 1.0, 0.1) == 1.0
     assert next_temperature([(1.1, 0.2), (1.0, 0.3)], 1.0, 0.1) == 0.9
+    at_the_top = [(1.9, 0.1), (2.0, 0.3)]
+    assert next_temperature([*at_the_top, (2.0, 0.4)], 1.0, 0.1) == 2.0
+    assert next_temperature([*at_the_top, (2.0, 0.2)], 1.0, 0.1) == 1.9
 
 
 @given(st.lists(st.tuples(st.floats(0.4, 2.0), st.floats(0, 1)), min_size=1, max_size=9), st.floats(0.01, 1))

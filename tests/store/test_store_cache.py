@@ -118,3 +118,10 @@ for i in range(100):
     writers = [subprocess.Popen([sys.executable, "-c", code, cache.path, name]) for name in "pq"]
     assert [writer.wait() for writer in writers] == [0, 0]
     assert len(cache.get_many([f"{name}-{i}" for name in "pq" for i in range(100)])) == 200
+
+
+def test_the_oldest_results_make_room(cache: ResultCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stp.store.cache._MOST", 10)
+    for i in range(25):
+        cache.put_many({str(i): _RESULT})
+    assert set(cache.get_many([str(i) for i in range(25)])) == {str(i) for i in range(15, 25)}

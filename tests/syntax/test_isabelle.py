@@ -193,3 +193,15 @@ def test_any_text_is_cut_or_refused_and_nothing_of_it_is_lost(text: str) -> None
         return
     assert words(without_comments(text)) == [token.text for token in found]
     assert all(text[token.start : token.end] == token.text for token in found)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('lemma fixes x :: nat assumes "x > 0" shows "x = 1 ∨ x > 1"', '"x = 1 ∨ x > 1"'),
+        ('lemma "a > 0 ⟹ b > 0 ⟹ a * b > 0"', "a * b > 0"),
+        ('lemma "x = x"', "x = x"),
+    ],
+)
+def test_a_conclusion_is_what_is_said_behind_the_assumptions(text: str, said: str) -> None:
+    assert isabelle.conclusion(text) == said

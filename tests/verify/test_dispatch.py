@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -18,6 +19,7 @@ class GatedHost:
 
     def __init__(self) -> None:
         self.gate, self.entered, self.seen = threading.Event(), threading.Event(), list[str]()
+        self.closed = False
 
     def check(self, jobs: Sequence[Job]) -> list[CheckResult]:
         self.seen += [job.id for job in jobs]
@@ -26,6 +28,7 @@ class GatedHost:
         return [CheckResult(job.id, Verdict.PROVED) for job in jobs]
 
     def close(self) -> None:
+        self.closed = True
         self.gate.set()
 
 
@@ -74,3 +77,20 @@ def test_what_nobody_waits_for_is_not_checked() -> None:
         host.gate.set()
         assert all(future.result(timeout=10).proved for future in [first, *others[:100]])
     assert len(host.seen) == len(set(host.seen)) <= 300 - len(cancelled)
+
+
+def test_a_worker_that_is_ready_behind_the_end_is_closed() -> None:
+    made, ready = GatedHost(), threading.Event()
+
+    def make() -> GatedHost:
+        ready.wait(10)
+        return made
+
+    pool = Pool([make], "digest", None)
+    closing = threading.Thread(target=pool.close)
+    closing.start()
+    while not pool._closing:
+        time.sleep(0.01)
+    ready.set()
+    closing.join(20)
+    assert made.closed

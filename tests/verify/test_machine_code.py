@@ -6,9 +6,11 @@ import logging
 import shutil
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from stp.doctor import _embedded
@@ -117,3 +119,17 @@ def test_the_doctor_says_where_there_is_none(tmp_path: Path, monkeypatch: pytest
     found = _embedded()
     assert found.state == "note"
     assert "checkers start slower: to try again delete" in found.text
+
+
+def test_a_checker_that_is_left_at_work_does_not_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(machine_code, "tqdm", stopped)
+    before = psutil.Process().children()
+    with pytest.raises(KeyboardInterrupt):
+        machine_code.keep(tmp_path, ["sleep", "100"], tmp_path)
+    assert psutil.Process().children() == before
+    assert not [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]

