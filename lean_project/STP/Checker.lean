@@ -846,25 +846,25 @@ where
     | [], _ => false
     | _ :: _, [] => true
 
-/-- Runs a command and looks at what it has done; what Lean says, or that something is not done, and what its examples
-declare: each is declared once more, under a name, of which nothing is kept. -/
+/-- Runs a command and looks at what it has done; what Lean says, or that something is not done. -/
 def runLooked (base : Environment) (input : Parser.InputContext) (code : Bool)
-    (before : Elab.Command.State) (stx : Syntax) : IO (Elab.Command.State × List Said × List Found) := do
+    (before : Elab.Command.State) (stx : Syntax) : IO (Elab.Command.State × List Said) := do
   let before := { before with infoState := { enabled := true } }
-  let (after, said) ← run before code stx
+  let after ← runGuarded base code input before stx
+  let said ← saidIn after.messages.toList
+  match errorsAmong said with
+  | [] => match ← undone base input before after stx with
+    | some error => return (after, error :: said)
+    | none => return (after, said)
+  | _ => return (after, said)
+
+/-- The same, and what the command's examples declare: each is declared once more, under a name, of which nothing is kept. -/
+def runReported (base : Environment) (input : Parser.InputContext)
+    (before : Elab.Command.State) (stx : Syntax) : IO (Elab.Command.State × List Said × List Found) := do
+  let (after, said) ← runLooked base input false before stx
   if !(holdsExample stx) || !(errorsAmong said matches []) then return (after, said, [])
-  let (there, more) ← run before false (named stx)
+  let (there, more) ← runLooked base input false before (named stx)
   return (after, together (errorsAmong more) said, [declaredBy before.env there.env])
-where
-  /-- Runs it; what there is to say. -/
-  run (before : Elab.Command.State) (code : Bool) (stx : Syntax) : IO (Elab.Command.State × List Said) := do
-    let after ← runGuarded base code input before stx
-    let said ← saidIn after.messages.toList
-    match errorsAmong said with
-    | [] => match ← undone base input before after stx with
-      | some error => return (after, error :: said)
-      | none => return (after, said)
-    | _ => return (after, said)
 
 /-! ## Headers -/
 
@@ -913,7 +913,7 @@ partial def runHeader (base : Environment) (code : Bool) (input : Parser.InputCo
     match refusedIn code stx with
     | some rule => return .error (plain rule)
     | none =>
-      let (after, said, _) ← runLooked base input code state stx
+      let (after, said) ← runLooked base input code state stx
       match errorsAmong said with
       | e :: _ => return .error e
       | [] => runHeader base code input after next
@@ -1973,11 +1973,21 @@ def isOneOf (stx : Syntax) : List Syntax → Bool
   | [] => false
   | s :: rest => if s.structEq stx then true else isOneOf stx rest
 
-/-- Is the command given: one of a spec, which the file is where no commands are `allowed`? -/
-def isGiven (allowed : Option (List Syntax)) (stx : Syntax) : Bool :=
-  match allowed with
-  | none => true
-  | some commands => isOneOf stx commands
+/-- What a file is sent for. -/
+inductive Role where
+  /-- It says what is meant. -/
+  | spec
+  /-- It is to prove what a spec of these commands means, the last first. -/
+  | submission (commands : List Syntax)
+  /-- It is to be reported on. -/
+  | report
+
+/-- Is the command given: one of a spec? -/
+def isGiven (role : Role) (stx : Syntax) : Bool :=
+  match role with
+  | .spec => true
+  | .submission commands => isOneOf stx commands
+  | .report => false
 
 /-- What running a file's commands has given so far, the latest first. -/
 structure Done where
@@ -1992,9 +2002,9 @@ structure Done where
 
 /-- May the code of a file's next command run, and what of the spec comes behind it? A spec's own may; a file's while all
 that came before was the spec's: else the words of a command may mean something else. -/
-def mayRun (allowed : Option (List Syntax)) (ahead : List Syntax) (stx : Syntax) : Bool × List Syntax :=
-  match allowed, ahead with
-  | none, _ => (true, [])
+def mayRun (role : Role) (ahead : List Syntax) (stx : Syntax) : Bool × List Syntax :=
+  match role, ahead with
+  | .spec, _ => (true, [])
   | _, next :: rest => if next.structEq stx then (true, rest) else (false, [])
   | _, [] => (false, [])
 
@@ -2057,9 +2067,8 @@ where
     | [] => acc
     | name :: rest => listed (acc ++ ", " ++ name.toString false) rest
 
-/-- Runs the commands of a file one after the other; an error or a refusal ends it. With `looked` it is looked at what
-each has done. -/
-partial def runFile (allowed : Option (List Syntax)) (looked : Bool) (wanted : Wanted) (input : Parser.InputContext)
+/-- Runs the commands of a file one after the other; an error or a refusal ends it. -/
+partial def runFile (role : Role) (wanted : Wanted) (input : Parser.InputContext)
     (header : Header) (code : Bool) (done : Done)
     (state : Elab.Command.State) (at_ : Parser.ModuleParserState) : IO Ran := do
   let (stx, next, log) := parseNext input state at_ {}
@@ -2068,35 +2077,38 @@ partial def runFile (allowed : Option (List Syntax)) (looked : Bool) (wanted : W
   | _ :: _ => return .errors (together done.said unread)
   | [] =>
     if stx.isOfKind ``Parser.Command.eoi then return .whole state { done with said := reversed [] done.said }
-    let given := isGiven allowed stx
+    let given := isGiven role stx
     match if given then refusedIn code stx else forbidden fileRules stx with
     | some rule => return .refused rule
     | none =>
-      let (runs, ahead) := mayRun allowed done.ahead stx
+      let (runs, ahead) := mayRun role done.ahead stx
       let (after, new, examples) ←
         if stx.isOfKind ``Parser.Command.printAxioms then pure (state, [← axiomsSaid header input state stx], [])
         else do
           let state := withBudget state wanted.heartbeats wanted.quick
           let stx := withinBudget wanted.heartbeats stx
-          let code := code && runs
-          if looked then runLooked header.base input code state stx
-          else
-            let after ← runGuarded header.base code input state stx
+          match role with
+          | .spec =>
+            let (after, said) ← runLooked header.base input code state stx
+            pure (after, said, [])
+          | .submission _ =>
+            let after ← runGuarded header.base (code && runs) input state stx
             pure (after, ← saidIn after.messages.toList, [])
+          | .report => runReported header.base input state stx
       let said := together new done.said
       match errorsAmong new with
       | [] =>
         let done := { commands := stx :: done.commands, said, examples := together examples done.examples, ahead }
-        runFile allowed looked wanted input header code done after next
+        runFile role wanted input header code done after next
       | _ => return .errors (reversed [] said)
 
 /-- Runs a file behind its header. -/
-def runCommands (allowed : Option (List Syntax)) (looked : Bool) (wanted : Wanted) (input : Parser.InputContext)
-    (header : Header) (at_ : Parser.ModuleParserState) : IO Ran := do
-  let ahead := match allowed with
-    | some commands => reversed [] commands
-    | none => []
-  runFile allowed looked wanted input header header.trusting { ahead } header.state at_
+def runCommands (role : Role) (wanted : Wanted) (input : Parser.InputContext) (header : Header)
+    (at_ : Parser.ModuleParserState) : IO Ran := do
+  let ahead := match role with
+    | .submission commands => reversed [] commands
+    | _ => []
+  runFile role wanted input header header.trusting { ahead } header.state at_
 
 /-- The first of some names that is not among the others. -/
 def missingFrom (allowed : List Name) : List Name → Option Name
@@ -2119,7 +2131,7 @@ def elabSpec (header : Header) (text : String) (name : Name) : IO (Except Said S
   | .error e => return .error e
   | .ok (imports, at_) =>
     let wanted : Wanted := { heartbeats := 0, quick := false, premises := false, exported := false }
-    match ← runCommands none true wanted input header at_ with
+    match ← runCommands .spec wanted input header at_ with
     | .refused rule => return .error (plain rule)
     | .errors said => match errorsAmong said with
       | e :: _ => return .error e
@@ -2142,7 +2154,7 @@ def checkFile (header : Header) (spec : Spec) (file : String) (wanted : Wanted) 
   | .ok (imports, at_) => match missingFrom spec.imports imports with
     | some name => return { verdict := "cheated", reason := s!"it imports {name.toString false}, which the spec does not" }
     | none =>
-      quickly wanted fun wanted => timed (runCommands (some spec.commands) false wanted input header at_) fun
+      quickly wanted fun wanted => timed (runCommands (.submission spec.commands) wanted input header at_) fun
         | .refused rule => return { verdict := "cheated", reason := rule }
         | .errors said => judgeOr said (return { verdict := "rejected", reason := "it does not elaborate" })
         | .whole state done => judgeOr done.said (judge header spec.trusted state.env wanted)
@@ -2162,7 +2174,7 @@ def reportFile (header : Header) (file : String) (name : Name) (wanted : Wanted)
   match ← importsOf input with
   | .error e => return { verdict := "rejected", reason := "it does not parse", messages := [e] }
   | .ok (_, at_) =>
-    quickly wanted fun wanted => timed (runCommands (some []) true wanted input header at_) fun
+    quickly wanted fun wanted => timed (runCommands .report wanted input header at_) fun
       | .refused rule => return { verdict := "cheated", reason := rule }
       | .errors said => judgeOr said (return { verdict := "rejected", reason := "it does not elaborate" })
       | .whole state done => do

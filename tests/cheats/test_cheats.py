@@ -299,13 +299,17 @@ MUTANTS: dict[str, tuple[dict[str, str], str, str]] = {  # of "file" and "report
     ),
     "header: what Lean drops": (
         {
-            "let (after, said, _) ← runLooked base input code state stx":
+            "let (after, said) ← runLooked base input code state stx":
             "let after ← runGuarded base code input state stx\n      let said ← saidIn after.messages.toList",
         },
         "theorem foo : p", "trivial",
     ),
     "file: what Lean drops from its spec": (
-        {"match ← runCommands none true wanted": "match ← runCommands none false wanted"},
+        {
+            "let (after, said) ← runLooked header.base input code state stx":
+            "let after ← runGuarded header.base code input state stx\n"
+            "            let said ← saidIn after.messages.toList",
+        },
         cases("whole-file")[-1].statement, cases("whole-file")[-1].proof,
     ),
     "report: everything": (
