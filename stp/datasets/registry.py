@@ -203,12 +203,11 @@ def cached(entry: Entry) -> Path:
 
 
 def _chosen(name: str, problems: list[Problem]) -> list[Problem]:
-    """Those that `data/NAME.toml` names, each behind the header that it gives them, by name: what is drawn of them
-    does not depend on the order of a file."""
+    """Those that `data/NAME.toml` names, in its order, each behind the header that it gives them."""
     parts = tomllib.loads((data_dir() / f"{name}.toml").read_text(encoding="utf-8")).values()
     headers = {problem: part["header"] for part in parts for problem in part["problems"]}
-    chosen = sorted((p for p in problems if p.name in headers), key=lambda problem: problem.name)
-    return [behind(headers[problem.name], problem) for problem in chosen]
+    known = {problem.name: problem for problem in problems}
+    return [behind(header, known[name]) for name, header in headers.items() if name in known]
 
 
 def _recorded(path: Path) -> str:

@@ -71,13 +71,10 @@ def test_minif2f_core_is_a_choice_of_minif2f_behind_headers_of_its_own() -> None
     assert registry.problem_with(dataset.entry, dataset.path) is None
     assert dataset.entry.bad.keys() <= {problem.name for problem in dataset.problems}
     rows = map(json.loads, (SHARED / "minif2f_core_lean4.jsonl").read_text(encoding="utf-8").splitlines())
-    stated = {
+    assert [
         (row["name"], row["split"], statement_key(row["formal_statement"]), row["tier"] == "A")
         for row in rows
-    }
-    assert stated == {
-        (p.name, p.split, p.statement.key, "def" not in p.before) for p in dataset.problems if p.statement
-    }
+    ] == [(p.name, p.split, p.statement.key, "def" not in p.before) for p in dataset.problems if p.statement]
 
 
 @pytest.mark.lean
