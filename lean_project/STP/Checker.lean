@@ -100,8 +100,9 @@ def boolField (j : Json) (key : String) : Bool :=
 
 /-! ## Parsing and elaborating one command -/
 
-/-- What a parser needs of a text. -/
+/-- What a parser needs of a text, which Lean reads with the ends of lines that it has here. -/
 def inputOf (text : String) : Parser.InputContext :=
+  let text := text.crlfToLf
   { inputString := text, fileName := "<input>", fileMap := FileMap.ofString text,
     endPos := text.rawEndPos, endPos_valid := by simp }
 
@@ -119,13 +120,13 @@ def parseNext (input : Parser.InputContext) (state : Elab.Command.State) (at_ : 
     { env := state.env, options := scope.opts, currNamespace := scope.currNamespace,
       openDecls := scope.openDecls } at_ log
 
-/-- Runs one command in a state; the new state holds the command's messages only. -/
-def runCommand (input : Parser.InputContext) (state : Elab.Command.State) (stx : Syntax) :
+/-- Runs what elaborates a command in a state; the new state holds the command's messages only. -/
+def runCommand (input : Parser.InputContext) (state : Elab.Command.State) (act : Elab.Command.CommandElabM Unit) :
     IO Elab.Command.State := do
   let context : Elab.Command.Context :=
     { fileName := input.fileName, fileMap := input.fileMap, snap? := none, cancelTk? := none }
   let ref ← IO.mkRef { state with messages := {}, scopes := atOnce state.scopes }
-  let outcome ← (Elab.Command.elabCommandTopLevel stx context ref).toBaseIO
+  let outcome ← (act context ref).toBaseIO
   match outcome with
   | .ok _ => ref.get
   | .error e => do
@@ -518,17 +519,21 @@ def joinAll (set : NameSet) : List Name → NameSet
   | [] => set
   | name :: rest => joinAll (set.insert name) rest
 
-/-- Runs a command. Where its code may not run, nothing of it is compiled but plain settings and plain tactics. What cannot be
-compiled (the embedded library lacks some functions' code) is left without code. `base` is what is imported. -/
+/-- Runs a command. Where its code may not run, nothing of it is compiled but plain settings and plain tactics. What a command
+that runs nothing declares is left without code where it cannot be compiled: the embedded library lacks some functions'.
+`base` is what is imported. -/
 def runGuarded (base : Environment) (code : Bool) (input : Parser.InputContext)
-    (state : Elab.Command.State) (stx : Syntax) : IO Elab.Command.State := do
+    (state : Elab.Command.State) (stx : Syntax) (act : Elab.Command.CommandElabM Unit := fun context ref => Elab.Command.elabCommandTopLevel stx context ref) :
+    IO Elab.Command.State := do
   let compile ← compileDeclsRef.get
+  let runsNothing := (forbidden givenRules stx) matches none
   compileDeclsRef.set fun names => do
     let env ← getEnv
-    if code || mayCompile base env stx names.toList then
+    if code && runsNothing then
       try compile names
       catch _ => setEnv env
-  let after ← runCommand input state stx -- which catches what the command throws
+    else if code || mayCompile base env stx names.toList then compile names
+  let after ← runCommand input state act -- which catches what the command throws
   compileDeclsRef.set compile
   return after
 
@@ -572,10 +577,9 @@ partial def named : Syntax → Syntax
     | parts => .node info kind (nodesOf #[] parts)
   | stx => stx
 where
-  /-- A name made of where a word stands. -/
+  /-- The name that Lean gives it: what it says may be made of that. -/
   nameAt (word : Syntax) : Syntax :=
-    let name := Name.mkSimple ("_example_at_" ++ toString (word.getPos?.getD 0).byteIdx)
-    .node .none ``Parser.Command.declId (nodesOf #[] [mkIdentFrom word name, mkNullNode])
+    .node .none ``Parser.Command.declId (nodesOf #[] [mkIdentFrom word `_example, mkNullNode])
 
 /-- The same of a list. -/
 partial def allNamed : List Syntax → List Syntax
@@ -800,13 +804,14 @@ where
      ``Parser.Command.omit, ``Parser.Command.include, ``Parser.Command.namespace, ``Parser.Command.section, ``Parser.Command.end]
   /-- Is a node one whose effect is looked at? -/
   isScope (kind : Name) (_ : List Syntax) : Bool := memName kind [``Parser.Command.omit, ``Parser.Command.variable]
-  /-- Do the variables in force elaborate? `#check Type` says something then; else it says nothing, as `deriving` does nothing. -/
+  /-- Do the variables in force elaborate? Where they do not, Lean may say nothing, and `deriving` does nothing. The elaborator
+  of `#check Type` throws then; what is thrown becomes an error where no command hides it. -/
   areFine (state : Elab.Command.State) : IO Bool := do
     if (scopeOf state).varDecls.size == 0 then return true
     let type := .node .none ``Parser.Term.type (nodesOf #[] [.atom .none "Type", mkNullNode])
     let check := .node .none ``Parser.Command.check (nodesOf #[] [.atom .none "#check", type])
-    let after ← runGuarded base false input state check
-    return !((← saidIn after.messages.toList) matches [])
+    let after ← runGuarded base false input state check fun context ref => Elab.Command.elabCheck check context ref
+    return errorsAmong (← saidIn after.messages.toList) matches []
   /-- What a command, and what stands before `in` in it, has not done to its scope. -/
   unscoped (before : Elab.Command.State) (after : Option Elab.Command.State) (stx : Syntax) : IO (Option String) := do
     if !(← areFine before) then return some "the variables do not elaborate here, and Lean does not say why"
@@ -954,10 +959,14 @@ where
     | [] => true
     | c :: rest => (c.isAlphanum || c == '_' || c == '-' || c == '\'' || c.toNat > 127) && areLetters rest
 
-/-- The first name that is no module's. -/
-def noModule : List Name → Option Name
+/-- Why something cannot be imported: it is no module's name, or a module of Lean's own tests, whose tactics begin what does not
+end with them. -/
+def notImported : List Name → Option String
   | [] => none
-  | n :: rest => if isModule n then noModule rest else some n
+  | n :: rest =>
+    if !(isModule n) then some s!"{n.toString false} is no module's name"
+    else if (`Lean.Server.Test).isPrefixOf n then some s!"{n.toString false} is for Lean's own tests: leave it out"
+    else notImported rest
 
 /-- The modules that a text imports, and where its commands begin. -/
 def importsOf (input : Parser.InputContext) : IO (Except Said (List Name × Parser.ModuleParserState)) := do
@@ -967,8 +976,8 @@ def importsOf (input : Parser.InputContext) : IO (Except Said (List Name × Pars
   | e :: _ => return .error e
   | [] =>
     let modules := modulesOf [] (Elab.headerToImports headerStx).toList
-    match noModule modules with
-    | some name => return .error (plain s!"{name.toString false} is no module's name")
+    match notImported modules with
+    | some reason => return .error (plain reason)
     | none => return .ok (modules, at_)
 where
   /-- Their names, each once: Lean puts `Init` in front, also where a text names it. -/
@@ -1021,9 +1030,13 @@ def elabStatement (header : Header) (text : String) (origin : Option Name) : IO 
       else (scopeOf header.state).currNamespace ++ name
     if (header.state.env.find? full).isSome then
       return .error (plain s!"the name {full.toString false} is taken")
-    let after ← runGuarded header.base false input header.state stx
-    let errors ← errorsOf after.messages
-    match errors with
+    -- To look costs half as much again; without variables only the asker's own words can be what does not elaborate.
+    let (after, told) ←
+      if (scopeOf header.state).varDecls.size == 0 then do
+        let after ← runGuarded header.base false input header.state stx
+        pure (after, ← saidIn after.messages.toList)
+      else runLooked header.base input false header.state stx
+    match errorsAmong told with
     | e :: _ => return .error e
     | [] => match after.env.find? full with
       | some (.thmInfo info) =>

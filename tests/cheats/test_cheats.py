@@ -128,6 +128,7 @@ HONEST = [
     ("theorem foo (a b c : Nat) (h₁ : a ≤ b) (h₂ : b ≤ c) : a ≤ c", "calc a ≤ b := h₁\n  _ ≤ c := h₂"),
     ("theorem foo : True ∧ True", "⟨by trivial, by first | fail | trivial⟩"),
     ("theorem foo (x y : Nat) (h : x = y) : y = x", "by\n  set_option maxRecDepth 2000 in\n  exact h.symm"),
+    ('theorem foo :\r\n  "a\r\nb".length = 3', "by\r\n  skip\r\n  decide"),
 ]
 
 
@@ -312,6 +313,32 @@ MUTANTS: dict[str, tuple[dict[str, str], str, str]] = {  # of "file" and "report
         },
         cases("whole-file")[-1].statement, cases("whole-file")[-1].proof,
     ),
+    "what Lean drops from the statement": (
+        {"if (scopeOf header.state).varDecls.size == 0 then do": "if true then do"},
+        cases("header")[-2].statement, cases("header")[-2].proof,
+    ),
+    "ends of lines": (
+        {"let text := text.crlfToLf\n": "let text := text\n"},
+        cases("unicode")[-1].statement, cases("unicode")[-1].proof,
+    ),
+    "report: names of examples": (
+        {"[mkIdentFrom word `_example, mkNullNode]": "[mkIdentFrom word `_other, mkNullNode]"},
+        "", proofs("whole-file", "match decl_name% with")[0],
+    ),
+    "report: variables that throw": (
+        {
+            "let after ← runGuarded base false input state check fun context ref => "
+            "Elab.Command.elabCheck check context ref\n"
+            "    return errorsAmong (← saidIn after.messages.toList) matches []":
+            "let after ← runGuarded base false input state check\n"
+            "    return !((← saidIn after.messages.toList) matches [])",
+        },
+        "", proofs("whole-file", 'trace "Type : Type 1"')[0],
+    ),
+    "report: Lean's own tests": (
+        {"else if (`Lean.Server.Test).isPrefixOf n then": "else if false then"},
+        "", proofs("whole-file", "import Lean.Server.Test.Cancel")[0],
+    ),
     "report: everything": (
         {"reportOn header (all :: done.examples) []": "reportOn header [] []"},
         "", "def f : True :=\n  have := Lean.trustCompiler\n  trivial",
@@ -372,7 +399,7 @@ MUTANTS: dict[str, tuple[dict[str, str], str, str]] = {  # of "file" and "report
         "", "theorem target : True := trivial in\ntheorem u : True := trivial",
     ),
     "report: names of modules": (
-        {"match noModule modules with": "match (none : Option Name) with"},
+        {"match notImported modules with": "match (none : Option String) with"},
         "", "import «Std/Data/HashMap»\ntheorem target : True := trivial",
     ),
     "report: types in domains": (
@@ -542,6 +569,7 @@ HEADERS = {
     "header: kernel": cases("header")[0].header,
     "header: prelude": cases("header")[4].header,
     "header: what Lean drops": cases("header")[-1].header,
+    "what Lean drops from the statement": cases("header")[-2].header,
     "what Lean remembers": "import Lean.LibrarySuggestions.Default",
 }
 
@@ -640,6 +668,11 @@ LAYERED = (
     "#guard (Tree.node .leaf .leaf).size == 2 && Tree.leaf ≠ .node .leaf .leaf\n"
     "#guard Point.mk 1 2 = ⟨1, 2⟩ && at_ == 0"
 )
+#: The library has no code for what this calls; without its own `2 + 2` is another number.
+UNCOMPILED = (
+    "import Lean\nopen Lean\nmacro_rules | `($a + $b) => do\n"
+    '  if "aXb".replace "X" "Y" == "aYb" then `(HAdd.hAdd $a (Nat.succ $b)) else Macro.throwUnsupported'
+)
 SEARCHED = "theorem foo (l₁ l₂ : List Nat) (h : List.Sublist l₁ l₂) (h2 : l₂.Nodup) : l₁.Nodup"
 POISON = (
     "import «Lean\nrun_cmd (liftM (IO.Process.exit 9 : IO Unit) : Lean.Elab.Command.CommandElabM Unit)»\n"
@@ -655,6 +688,8 @@ def test_a_trusted_header_s_code_runs_and_no_submission_steers_it() -> None:
         Job("steered", "", STEERED, STEERING, theorem="foo"),
         Job("recursive", RECURSIVE, "theorem foo : six = 6", "rfl"),
         Job("layered", LAYERED, "theorem foo : Point.mk 1 2 ≠ ⟨2, 1⟩", "by decide"),
+        Job("uncompiled", UNCOMPILED, "theorem foo : 2 + 2 = 4", "rfl"),
+        Job("guard", 'import Lean\n#guard ("a".replace "a" "b") == "c"', "theorem foo : True", "trivial"),
         Job("wrong", RECURSIVE.replace("== 6", "== 7"), "theorem foo : True", "trivial"),
         Job("poison", "", "", POISON, theorem=EVERYTHING),
         Job("panic", "", "theorem foo : Nat.shiftLeft 1 4294967296 = 1", "rfl"),  # is not asked again
@@ -663,19 +698,34 @@ def test_a_trusted_header_s_code_runs_and_no_submission_steers_it() -> None:
     restarts = worker.restarts
     worker.close()
     assert found == {
-        "search": "proved", "own": "proved", "steered": "proved", "recursive": "proved",
-        "layered": "proved", "wrong": "bad_statement", "poison": "bad_statement", "panic": "crashed",
+        "search": "proved", "own": "proved", "steered": "proved", "recursive": "proved", "layered": "proved",
+        "uncompiled": "bad_statement", "guard": "bad_statement", "wrong": "bad_statement",
+        "poison": "bad_statement", "panic": "crashed",
     }  # fmt: skip
     assert restarts == 0
 
 
 @pytest.mark.slow
-def test_a_file_that_leaves_its_spec_runs_no_more_code_of_it(tmp_path: Path) -> None:
-    changes = {"if next.structEq stx then (true, rest) else (false, [])": "(true, next :: rest)"}
-    mutant = LeanWorker(replace(changed_checker(tmp_path, changes), trusting=True), 4096)
-    [result] = mutant.check([Job("steered", "", STEERED, STEERING, theorem="foo")])
+@pytest.mark.parametrize(
+    ("guard", "without", "job", "verdict"),
+    [
+        (
+            "if next.structEq stx then (true, rest) else (false, [])", "(true, next :: rest)",
+            Job("steered", "", STEERED, STEERING, theorem="foo"), Verdict.CRASHED,
+        ),
+        (
+            "if code && runsNothing then", "if code then",
+            Job("uncompiled", UNCOMPILED, "theorem foo : 2 + 2 = 4", "rfl"), Verdict.PROVED,
+        ),
+    ],
+)  # fmt: skip
+def test_every_guard_of_code_that_runs_is_needed(
+    tmp_path: Path, guard: str, without: str, job: Job, verdict: Verdict
+) -> None:
+    mutant = LeanWorker(replace(changed_checker(tmp_path, {guard: without}), trusting=True), 4096)
+    [result] = mutant.check([job])
     mutant.close()
-    assert result.verdict is Verdict.CRASHED
+    assert result.verdict is verdict
 
 
 def checked_by(checker: toolchain.Toolchain, job: Job) -> CheckResult:
