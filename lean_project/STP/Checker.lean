@@ -815,6 +815,8 @@ where
   /-- What a command, and what stands before `in` in it, has not done to its scope. -/
   unscoped (before : Elab.Command.State) (after : Option Elab.Command.State) (stx : Syntax) : IO (Option String) := do
     if !(← areFine before) then return some "the variables do not elaborate here, and Lean does not say why"
+    if stx.isOfKind ``Parser.Command.deriving && (scopeOf before).varDecls.size != 0 then
+      return some "`deriving instance` under variables, which its first instances may break: write it where there are none"
     if stx.isOfKind ``Parser.Command.in then
       let first := stx.getArg 0
       let behind ← runGuarded base false input before first

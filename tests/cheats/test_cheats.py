@@ -335,6 +335,13 @@ MUTANTS: dict[str, tuple[dict[str, str], str, str]] = {  # of "file" and "report
         },
         "", proofs("whole-file", 'trace "Type : Type 1"')[0],
     ),
+    "report: deriving under variables": (
+        {
+            "if stx.isOfKind ``Parser.Command.deriving && (scopeOf before).varDecls.size != 0 then":
+            "if false then"
+        },
+        "", proofs("whole-file", "(have := @A.W.ofNat; exact Nat)")[0],
+    ),
     "report: Lean's own tests": (
         {"else if (`Lean.Server.Test).isPrefixOf n then": "else if false then"},
         "", proofs("whole-file", "import Lean.Server.Test.Cancel")[0],
@@ -576,6 +583,8 @@ HEADERS = {
 
 #: Two witnesses of the same: each refuses where the other is switched off.
 BESIDE = {
+    "report: variables in force": "report: deriving under variables",
+    "report: variables that throw": "report: deriving under variables",
     "report: variables": "report: what Lean hides",
     "report: variables inside": "report: what Lean hides",
 }
