@@ -521,15 +521,15 @@ def joinAll (set : NameSet) : List Name → NameSet
 
 /-- Runs a command. Where its code may not run, nothing of it is compiled but plain settings and plain tactics. What a command
 that runs nothing declares is left without code where it cannot be compiled: the embedded library lacks some functions'.
-`base` is what is imported. -/
+`base` is what is imported; `act` is what elaborates the command. -/
 def runGuarded (base : Environment) (code : Bool) (input : Parser.InputContext)
-    (state : Elab.Command.State) (stx : Syntax) (act : Elab.Command.CommandElabM Unit := fun context ref => Elab.Command.elabCommandTopLevel stx context ref) :
+    (state : Elab.Command.State) (stx : Syntax)
+    (act : Elab.Command.CommandElabM Unit := fun context ref => Elab.Command.elabCommandTopLevel stx context ref) :
     IO Elab.Command.State := do
   let compile ← compileDeclsRef.get
-  let runsNothing := (forbidden givenRules stx) matches none
   compileDeclsRef.set fun names => do
     let env ← getEnv
-    if code && runsNothing then
+    if code && (forbidden givenRules stx) matches none then
       try compile names
       catch _ => setEnv env
     else if code || mayCompile base env stx names.toList then compile names

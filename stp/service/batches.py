@@ -39,6 +39,7 @@ class Batches:
 
     async def start(self) -> None:
         """Goes on with what an earlier process left unanswered; forgets what is too old."""
+        await self._forget()  # before any of them goes on
         self._forgetting = asyncio.create_task(self._keep_forgetting())
         for batch in await asyncio.to_thread(self._store.batches):
             if batch.answered < batch.total:
@@ -100,15 +101,15 @@ class Batches:
         await asyncio.to_thread(self._store.drop_batch, batch.id)
 
     async def _keep_forgetting(self) -> None:
-        """Takes back and drops what is too old, now and every hour."""
         while True:
+            await asyncio.sleep(_FORGET_S)
             try:
                 await self._forget()
             except StoreError as error:  # a full disk, say
                 _log.error("%s; old batches are tried again in an hour", error)
-            await asyncio.sleep(_FORGET_S)
 
     async def _forget(self) -> None:
+        """Takes back and drops what is too old."""
         before = time.time() - 86_400 * self._bounds.batch_days
         for batch in await asyncio.to_thread(self._store.batches):
             if batch.created < before:

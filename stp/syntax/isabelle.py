@@ -171,9 +171,7 @@ def contradiction(statement: str) -> str | None:
     Raises:
         UsageError: no theorem.
     """
-    signature = split_theorem(statement).signature
-    stream = [*tokens(signature)]
-    shows = next((token for token in stream if token.text in ("shows", "obtains")), None)
+    signature, stream, shows = _parts(statement)
     if shows is not None:
         assumed = any(token.text == "assumes" for token in stream)
         return f'theorem contradiction: {signature[: shows.start]}shows "False"' if assumed else None
@@ -189,9 +187,7 @@ def conclusion(statement: str) -> str:
     Raises:
         UsageError: no theorem.
     """
-    signature = split_theorem(statement).signature
-    stream = [*tokens(signature)]
-    shows = next((token for token in stream if token.text in ("shows", "obtains")), None)
+    signature, stream, shows = _parts(statement)
     if shows is not None:
         return signature[shows.end :].strip()
     if len(stream) == 1:
@@ -206,6 +202,13 @@ def disjunctions(statement: str) -> int:
         UsageError: no theorem.
     """
     return sum(part in ("∨", "|") for part in _canonical([*tokens(split_theorem(statement).signature)]))
+
+
+def _parts(statement: str) -> tuple[str, list[Token], Token | None]:
+    """The signature, its tokens, and the one that its conclusion stands behind, if it says where."""
+    signature = split_theorem(statement).signature
+    stream = [*tokens(signature)]
+    return signature, stream, next((t for t in stream if t.text in ("shows", "obtains")), None)
 
 
 def _last_arrow(proposition: str) -> int:

@@ -723,7 +723,7 @@ def test_a_trusted_header_s_code_runs_and_no_submission_steers_it() -> None:
             Job("steered", "", STEERED, STEERING, theorem="foo"), Verdict.CRASHED,
         ),
         (
-            "if code && runsNothing then", "if code then",
+            "if code && (forbidden givenRules stx) matches none then", "if code then",
             Job("uncompiled", UNCOMPILED, "theorem foo : 2 + 2 = 4", "rfl"), Verdict.PROVED,
         ),
     ],
