@@ -537,6 +537,12 @@ def runGuarded (base : Environment) (code : Bool) (input : Parser.InputContext)
   compileDeclsRef.set compile
   return after
 
+/-- The same with what Lean says. -/
+def runSaid (base : Environment) (code : Bool) (input : Parser.InputContext)
+    (state : Elab.Command.State) (stx : Syntax) : IO (Elab.Command.State × List Said) := do
+  let after ← runGuarded base code input state stx
+  return (after, ← saidIn after.messages.toList)
+
 /-! ## What a command has done -/
 
 /-- The trees in an array. -/
@@ -653,12 +659,15 @@ where
     | stx :: rest =>
       fields (if stx.isIdent then { owner with part := stx.getId ++ `_default } :: acc else acc) rest
 
+/-- Is a node a quotation? -/
+def isQuotation (kind : Name) : Bool := memString (splitLast kind).2 ["quot", "quotSeq", "dynamicQuot"]
+
 mutual
 /-- What a command declares, of an owner if that has a name: what has a name, instances without, the helpers of `where` and
 `let rec`, the defaults of fields. An `example` leaves nothing; what is quoted is not declared. -/
 partial def claims (owner : Option Claim) (acc : List Claim) : Syntax → List Claim
   | .node _ kind args =>
-    if kind == ``Parser.Command.example || memString (splitLast kind).2 ["quot", "quotSeq", "dynamicQuot"] then acc
+    if kind == ``Parser.Command.example || isQuotation kind then acc
     else match claimAmong kind args.toList, owner with
     | some claim, _ => claimsIn (some claim) (claim :: acc) args.toList
     | none, some claim =>
@@ -761,15 +770,33 @@ where
   /-- Does it stand in a term? -/
   holdsSorry (term : Expr) : Bool := (instantiateExprMVarsImp known term).2.hasSyntheticSorry
 
+/-- Is a node a class behind `deriving`? -/
+def isDerived (kind : Name) (_ : List Syntax) : Bool := (splitLast kind).2 == "derivingClass"
+
 /-- Does a command derive an instance of a class that is not given by its name alone? -/
 def derivesTerm : Syntax → Bool :=
-  holds fun kind parts => (splitLast kind).2 == "derivingClass" && !(endsInName parts)
+  holds fun kind parts => isDerived kind parts && !(endsInName parts)
 where
   /-- Is the last of some trees a name? -/
   endsInName : List Syntax → Bool
     | [] => false
     | [stx] => stx.isIdent
     | _ :: rest => endsInName rest
+
+/-- Does a quotation hold a `let rec`? What stands behind `$` in it is no part of what is quoted. -/
+def quotesLetRec : Syntax → Bool :=
+  holds fun kind parts => isQuotation kind && anyHolds (fun inner _ => inner == ``Parser.Term.letRecDecl) parts
+
+/-- Are all of some variables types, and said to be in so many words? That elaborates alike whatever was declared. -/
+def areTypes : List (TSyntax ``Parser.Term.bracketedBinder) → Bool
+  | [] => true
+  | binder :: rest =>
+    memName binder.raw.getKind [``Parser.Term.explicitBinder, ``Parser.Term.implicitBinder] &&
+      memName ((binder.raw.getArg 2).getArg 1).getKind sorts && !(hasToken (binder.raw.getArg 3) && hasToken (binder.raw.getArg 4))
+      && areTypes rest
+where
+  /-- `Type`, `Prop` and `Sort`, and Mathlib's `Type*`. -/
+  sorts : List Name := [``Parser.Term.type, ``Parser.Term.prop, ``Parser.Term.sort, `«termType*»]
 
 /-- Is a part of the name Lean's word for the default of a field? -/
 def likeDefault : Name → Bool
@@ -786,6 +813,7 @@ partial def undone (base : Environment) (input : Parser.InputContext) (before af
   if mentionsName likeDefault stx then return some (plain "`_default` is Lean's name for the default of a field")
   if stx.isOfKind ``Parser.Command.mutual && holds isScope stx then
     return some (plain "`omit` and `variable` are not taken in `mutual`")
+  if quotesLetRec stx then return some (plain "`let rec` is not taken in a quotation")
   match ← unscoped before (some after) stx with
   | some reason => return some (plain reason)
   | none =>
@@ -802,6 +830,8 @@ where
   scoping : List Name :=
     [``Parser.Command.open, ``Parser.Command.variable, ``Parser.Command.universe, ``Parser.Command.set_option,
      ``Parser.Command.omit, ``Parser.Command.include, ``Parser.Command.namespace, ``Parser.Command.section, ``Parser.Command.end]
+  /-- Is a node an attribute to be taken away, as long as the scope lasts? -/
+  isErased (kind : Name) (_ : List Syntax) : Bool := kind == ``Parser.Command.eraseAttr
   /-- Is a node one whose effect is looked at? -/
   isScope (kind : Name) (_ : List Syntax) : Bool := memName kind [``Parser.Command.omit, ``Parser.Command.variable]
   /-- Do the variables in force elaborate? Where they do not, Lean may say nothing, and `deriving` does nothing. The elaborator
@@ -815,8 +845,8 @@ where
   /-- What a command, and what stands before `in` in it, has not done to its scope. -/
   unscoped (before : Elab.Command.State) (after : Option Elab.Command.State) (stx : Syntax) : IO (Option String) := do
     if !(← areFine before) then return some "the variables do not elaborate here, and Lean does not say why"
-    if stx.isOfKind ``Parser.Command.deriving && (scopeOf before).varDecls.size != 0 then
-      return some "`deriving instance` under variables, which its first instances may break: write it where there are none"
+    if holds isDerived stx && !(areTypes (scopeOf before).varDecls.toList) then
+      return some "`deriving` under variables that are no types: its first instances may break them for the next ones"
     if stx.isOfKind ``Parser.Command.in then
       let first := stx.getArg 0
       let behind ← runGuarded base false input before first
@@ -825,7 +855,7 @@ where
       | none => unscoped behind none (stx.getArg 2)
     else match after with
     | none =>
-      if !(memName stx.getKind scoping) then return none
+      if !(memName stx.getKind scoping || holds isErased stx) then return none
       return some "what stands last behind `in` here has no effect: write it on its own"
     | some after =>
       if stx.isOfKind ``Parser.Command.omit && !(← allOmitted before stx (stx.getArg 1).getArgs.toList) then
@@ -857,8 +887,7 @@ where
 def runLooked (base : Environment) (input : Parser.InputContext) (code : Bool)
     (before : Elab.Command.State) (stx : Syntax) : IO (Elab.Command.State × List Said) := do
   let before := { before with infoState := { enabled := true } }
-  let after ← runGuarded base code input before stx
-  let said ← saidIn after.messages.toList
+  let (after, said) ← runSaid base code input before stx
   match errorsAmong said with
   | [] => match ← undone base input before after stx with
     | some error => return (after, error :: said)
@@ -1034,9 +1063,7 @@ def elabStatement (header : Header) (text : String) (origin : Option Name) : IO 
       return .error (plain s!"the name {full.toString false} is taken")
     -- To look costs half as much again; without variables only the asker's own words can be what does not elaborate.
     let (after, told) ←
-      if (scopeOf header.state).varDecls.size == 0 then do
-        let after ← runGuarded header.base false input header.state stx
-        pure (after, ← saidIn after.messages.toList)
+      if (scopeOf header.state).varDecls.size == 0 then runSaid header.base false input header.state stx
       else runLooked header.base input false header.state stx
     match errorsAmong told with
     | e :: _ => return .error e
@@ -2107,8 +2134,8 @@ partial def runFile (role : Role) (wanted : Wanted) (input : Parser.InputContext
             let (after, said) ← runLooked header.base input code state stx
             pure (after, said, [])
           | .submission _ =>
-            let after ← runGuarded header.base (code && runs) input state stx
-            pure (after, ← saidIn after.messages.toList, [])
+            let (after, said) ← runSaid header.base (code && runs) input state stx
+            pure (after, said, [])
           | .report => runReported header.base input state stx
       let said := together new done.said
       match errorsAmong new with
@@ -2274,39 +2301,61 @@ structure Library where
   /-- See `Header`. -/
   searched : IO.Ref Bool
 
+/-- Values by key. Hashes are in order, so it needs no balance. -/
+inductive Texts (α : Type) where
+  | empty
+  | node (key : Name) (value : α) (less more : Texts α)
+
+/-- The value of a key. -/
+def Texts.find? (key : Name) : Texts α → Option α
+  | .empty => none
+  | .node k value less more => if k == key then some value else if key.quickLt k then less.find? key else more.find? key
+
+/-- With a key that was not in it. -/
+def Texts.insert (key : Name) (value : α) : Texts α → Texts α
+  | .empty => .node key value .empty .empty
+  | .node k v less more =>
+    if key.quickLt k then .node k v (less.insert key value) more else .node k v less (more.insert key value)
+
+/-- What was made of texts. Where there is too much of it, what nobody asked for lately is forgotten. -/
+structure Recent (α : Type) where
+  /-- Asked for lately. -/
+  young : Texts α := .empty
+  /-- How many those are. -/
+  count : Nat := 0
+  /-- Asked for before them. -/
+  old : Texts α := .empty
+
+/-- The key of some texts. -/
+def keyOf (key : Name) : List String → Name
+  | [] => key
+  | text :: rest => keyOf (.str key text) rest
+
+/-- What was made of the key's texts. -/
+def Recent.find? (recent : Recent α) (key : Name) : Option α :=
+  match recent.young.find? key with
+  | some found => some found
+  | none => recent.old.find? key
+
+/-- The same where something was asked for now. -/
+def Recent.keep (recent : Recent α) (most : Nat) (key : Name) (value : α) : Recent α :=
+  if (recent.young.find? key).isSome then recent
+  else if recent.count < most then
+    { recent with young := recent.young.insert key value, count := recent.count + 1 }
+  else { young := Texts.empty.insert key value, count := 1, old := recent.young }
+
 /-- What the process keeps between jobs: nothing of a submission. -/
 structure Memory where
   /-- May headers and specs run code? -/
   trusting : Bool
   /-- All that was imported, once each: Lean never gives back the memory of it. -/
   libraries : List Library := []
-  /-- Headers, latest used first. -/
-  headers : List Header := []
-  /-- Statements, latest first. -/
-  statements : List Trusted := []
-
-/-- The first so many of a list. -/
-def firstOf : Nat → List α → List α
-  | 0, _ => []
-  | _, [] => []
-  | n + 1, x :: xs => x :: firstOf n xs
-
-/-- A header by its text, or by its file's modules where it has none. -/
-def findHeader (text : Option String) (modules : List Name) : List Header → Option Header
-  | [] => none
-  | h :: rest => if h.text == text && h.modules == modules then some h else findHeader text modules rest
-
-/-- The other headers. -/
-def without (text : Option String) (modules : List Name) : List Header → List Header
-  | [] => []
-  | h :: rest => if h.text == text && h.modules == modules then rest else h :: without text modules rest
-
-/-- A statement by header, text and origin. -/
-def findStatement (header : Option String) (text : String) (origin : Option Name) : List Trusted → Option Trusted
-  | [] => none
-  | t :: rest =>
-    if t.text == text && t.header == header && t.origin == origin then some t
-    else findStatement header text origin rest
+  /-- Headers by their text, or by the modules that a file imports. -/
+  headers : Recent Header := {}
+  /-- Statements by header, text and origin. -/
+  statements : Recent Trusted := {}
+  /-- Specs by their text and the theorem asked for. -/
+  specs : Recent Spec := {}
 
 /-- A statement that cannot be used, and why. -/
 def bad (reason : String) (message : Said) : Reply := { verdict := "bad_statement", reason, messages := [message] }
@@ -2332,12 +2381,20 @@ def libraryFor (memory : Memory) (modules : List Name) : IO (Memory × Except Sa
       return ({ memory with libraries := library :: memory.libraries }, .ok library)
     catch e => return (memory, .error (plain e.toString))
 
+/-- Names as text. -/
+def shownNames : List Name → List String
+  | [] => []
+  | name :: rest => name.toString false :: shownNames rest
+
 /-- The header of a text or of a file's modules, from memory or made now: of what is imported, and the commands behind that. -/
 def headerBy (memory : Memory) (text : Option String) (modules : List Name)
     (read : IO (Except Said (List Name × Parser.InputContext × Parser.ModuleParserState))) :
     IO (Memory × Except Said Header) := do
-  match findHeader text modules memory.headers with
-  | some header => return ({ memory with headers := header :: without text modules memory.headers }, .ok header)
+  let key := match text with
+    | some text => keyOf `text [text]
+    | none => keyOf `modules (shownNames modules)
+  match memory.headers.find? key with
+  | some header => return ({ memory with headers := memory.headers.keep 32 key header }, .ok header)
   | none => match ← read with
     | .error e => return (memory, .error e)
     | .ok (imports, input, at_) =>
@@ -2347,7 +2404,7 @@ def headerBy (memory : Memory) (text : Option String) (modules : List Name)
       | (memory, .ok library) =>
         match ← makeHeader library.env modules library.searched memory.trusting text input at_ with
         | .error e => return (memory, .error e)
-        | .ok header => return ({ memory with headers := firstOf 4 (header :: memory.headers) }, .ok header)
+        | .ok header => return ({ memory with headers := memory.headers.keep 32 key header }, .ok header)
 
 /-- The header that a text is: it is read where it is not known yet. -/
 def headerFor (memory : Memory) (text : String) : IO (Memory × Except Said Header) :=
@@ -2369,18 +2426,15 @@ def answerProof (memory : Memory) (request : Json) (wanted : Wanted) : IO (Memor
   match ← headerFor memory headerText with
   | (memory, .error e) => return (memory, bad "the header does not elaborate" e, 0)
   | (memory, .ok header) =>
-    let origin := match strField request "origin" "" with
-      | "" => none
-      | name => some name.toName
-    let elaborated ← match findStatement (some headerText) statementText origin memory.statements with
+    let originText := strField request "origin" ""
+    let key := keyOf .anonymous [headerText, statementText, originText]
+    let elaborated ← match memory.statements.find? key with
       | some t => pure (.ok t)
-      | none => elabStatement header statementText origin
+      | none => elabStatement header statementText (if originText == "" then none else some originText.toName)
     match elaborated with
     | .error e => return (memory, bad "the statement does not elaborate" e, (← IO.monoNanosNow) - begin_)
     | .ok trusted =>
-      let memory := match findStatement (some headerText) statementText origin memory.statements with
-        | some _ => memory
-        | none => { memory with statements := firstOf 8 (trusted :: memory.statements) }
+      let memory := { memory with statements := memory.statements.keep 256 key trusted }
       let statementNs := (← IO.monoNanosNow) - begin_
       let reply ← match request.getObjVal? "exported" with
         | .ok exported => recheck header trusted exported wanted
@@ -2403,9 +2457,14 @@ def answerFile (memory : Memory) (request : Json) (name : Name) (wanted : Wanted
     | (memory, .ok header) =>
       if wanted.searches then beforeSearch header
       if spec == "" then return (memory, ← reportFile header file name wanted, 0)
-      match ← elabSpec header spec name with
+      let key := keyOf name [spec]
+      let elaborated ← match memory.specs.find? key with
+        | some elaborated => pure (.ok elaborated)
+        | none => elabSpec header spec name
+      match elaborated with
       | .error e => return (memory, bad "the spec does not elaborate" e, (← IO.monoNanosNow) - begin_)
       | .ok elaborated =>
+        let memory := { memory with specs := memory.specs.keep 32 key elaborated }
         let statementNs := (← IO.monoNanosNow) - begin_
         let reply ← match request.getObjVal? "exported" with
           | .ok exported => recheck header elaborated.trusted exported wanted
@@ -2422,6 +2481,12 @@ def answer (memory : Memory) (request : Json) : IO (Memory × Reply × Nat) :=
   | "" => answerProof memory request wanted
   | "*" => answerFile memory request everything wanted
   | name => answerFile memory request name.toName wanted
+
+/-- The first so many of a list. -/
+def firstOf : Nat → List α → List α
+  | 0, _ => []
+  | _, [] => []
+  | n + 1, x :: xs => x :: firstOf n xs
 
 /-- The first fifty messages, and in front of them the first error where none of them is one. -/
 def shown (said : List Said) : List Said :=

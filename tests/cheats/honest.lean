@@ -170,3 +170,13 @@ def lit : Nat := Id.run do
   let rec go (n : Nat) : Nat := match n with | 0 => 0 | n+1 => go n
   for i in [0:3] do x := x + go i
   return x
+
+section
+variable {α : Type} (β : Type _) (p : Prop)
+
+inductive Twig where
+  | leaf (y : β)
+  | node (l r : Twig) (x : α)
+deriving Repr, DecidableEq
+
+end

@@ -301,20 +301,19 @@ MUTANTS: dict[str, tuple[dict[str, str], str, str]] = {  # of "file" and "report
     "header: what Lean drops": (
         {
             "let (after, said) ← runLooked base input code state stx":
-            "let after ← runGuarded base code input state stx\n      let said ← saidIn after.messages.toList",
+            "let (after, said) ← runSaid base code input state stx",
         },
         "theorem foo : p", "trivial",
     ),
     "file: what Lean drops from its spec": (
         {
             "let (after, said) ← runLooked header.base input code state stx":
-            "let after ← runGuarded header.base code input state stx\n"
-            "            let said ← saidIn after.messages.toList",
+            "let (after, said) ← runSaid header.base code input state stx",
         },
         cases("whole-file")[-1].statement, cases("whole-file")[-1].proof,
     ),
     "what Lean drops from the statement": (
-        {"if (scopeOf header.state).varDecls.size == 0 then do": "if true then do"},
+        {"if (scopeOf header.state).varDecls.size == 0 then runSaid": "if true then runSaid"},
         cases("header")[-2].statement, cases("header")[-2].proof,
     ),
     "ends of lines": (
@@ -336,11 +335,19 @@ MUTANTS: dict[str, tuple[dict[str, str], str, str]] = {  # of "file" and "report
         "", proofs("whole-file", 'trace "Type : Type 1"')[0],
     ),
     "report: deriving under variables": (
-        {
-            "if stx.isOfKind ``Parser.Command.deriving && (scopeOf before).varDecls.size != 0 then":
-            "if false then"
-        },
+        {"if holds isDerived stx && !(areTypes (scopeOf before).varDecls.toList) then": "if false then"},
         "", proofs("whole-file", "(have := @A.W.ofNat; exact Nat)")[0],
+    ),
+    "report: deriving with a type": (
+        {"if holds isDerived stx && !(areTypes": "if stx.isOfKind ``Parser.Command.deriving && !(areTypes"},
+        "", proofs("whole-file", "deriving Hashable, DecidableEq, SizeOf")[0],
+    ),
+    "report: attributes taken away": (
+        {" || holds isErased stx) then return none": ") then return none"},
+        "", proofs("whole-file", "attribute [-instance] bad")[0],
+    ),
+    "report: quotations": (
+        {"if quotesLetRec stx then": "if false then"}, "", proofs("whole-file", "Lean.mkIdent `x))")[0],
     ),
     "report: Lean's own tests": (
         {"else if (`Lean.Server.Test).isPrefixOf n then": "else if false then"},
@@ -395,7 +402,7 @@ MUTANTS: dict[str, tuple[dict[str, str], str, str]] = {  # of "file" and "report
         "", proofs("whole-file", "open A B in\nomit")[0],
     ),
     "report: without effect": (
-        {"if !(memName stx.getKind scoping) then return none": "if true then return none"},
+        {"if !(memName stx.getKind scoping || holds isErased stx) then": "if true then"},
         "", proofs("whole-file", "open Nat in\nopen A")[0],
     ),
     "report: what is derived": (

@@ -139,6 +139,32 @@ def test_nothing_leaks_from_one_job_to_the_next(lean_pool: Pool) -> None:
     assert check(lean_pool, "theorem foo (a : ℕ) : a = a", "rfl").verdict is Verdict.BAD_STATEMENT
 
 
+def test_what_is_remembered_is_of_the_same_texts(lean_pool: Pool) -> None:
+    """Statements, headers and specs that were elaborated are kept by their texts; of more than are kept the
+    older ones are elaborated again."""
+    one, two = "def c : Nat := 1\n", "def c : Nat := 2\n"
+
+    def look(round_: int) -> None:
+        assert check(lean_pool, "theorem foo : c = 1", "rfl", header=one).proved
+        assert check(lean_pool, "theorem foo : c = 1", "rfl", header=two).verdict is Verdict.REJECTED
+        assert check(lean_pool, "theorem foo : c = 2", "rfl", header=two).proved
+        for spec, name, verdict in (
+            (one, "foo", Verdict.PROVED), (one, "bar", Verdict.CHEATED), (two, "foo", Verdict.REJECTED),
+        ):  # fmt: skip
+            stated = f"{spec}theorem foo : c = 1 := sorry\ntheorem bar : c = 2 := sorry\n"
+            job = Job(f"{round_}", "", stated, f"{spec}theorem {name} : c = 1 := rfl", theorem=name)
+            [result] = lean_pool.check([job])
+            assert result.verdict is verdict, (spec, name, result)
+        assert check(lean_pool, COMM, "Nat.add_comm a b").proved
+        assert not check(lean_pool, COMM, "Nat.add_comm a b", origin="Nat.add_comm").proved
+
+    look(0)
+    look(1)
+    others = [Job(f"{i}", "", f"theorem foo : {i} = {i}", "rfl") for i in range(600)]
+    assert {result.verdict for result in lean_pool.check(others)} == {Verdict.PROVED}
+    look(2)
+
+
 def test_headers_share_what_they_import() -> None:
     """An import takes 80 MB that Lean never gives back: of 2 GiB, some twenty headers' worth. Then it would
     end, and be started again."""
