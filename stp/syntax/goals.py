@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 
 from stp.syntax.lean import named, split_theorem
-from stp.syntax.lean_tokens import Token, closes, opens, tokens
+from stp.syntax.lean_tokens import closing, tokens
 
 _HYPOTHESIS = re.compile(r"(?P<names>[^:⊢]+?)\s+:\s+(?P<type>.+)", re.DOTALL)
 _UNIVERSE = re.compile(r"\bu_\d+\b")
@@ -64,7 +64,7 @@ def goal_of(statement: str) -> Goal:
     hypotheses: list[tuple[str, str]] = []
     at = 0
     while at < len(parts) and parts[at].text != ":":
-        end = _closing(parts, at)
+        end = closing(parts, at)
         group = parts[at + 1 : end]
         colon = next((token for token in group if token.text == ":"), None)
         if parts[at].text in ("(", "{", "⦃") and colon is not None:
@@ -73,15 +73,6 @@ def goal_of(statement: str) -> Goal:
         at = end + 1
     target = signature[parts[at].end :] if at < len(parts) else signature
     return Goal(tuple(hypotheses), " ".join(target.split()))
-
-
-def _closing(parts: list[Token], at: int) -> int:
-    depth = 0
-    for i in range(at, len(parts)):
-        depth += opens(parts[i]) - closes(parts[i])
-        if depth == 0:
-            return i
-    return len(parts) - 1
 
 
 def _goal(text: str) -> Goal | None:

@@ -18,7 +18,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from stp.errors import UsageError
-from stp.syntax.isabelle_tokens import Kind, Token, place, tokens
+from stp.syntax.isabelle_tokens import Kind, Token, tokens
+from stp.syntax.place import place
 from stp.types import Source, Statement, System
 
 COMMANDS = frozenset({"theorem", "lemma", "corollary", "proposition"})

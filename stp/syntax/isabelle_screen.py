@@ -16,7 +16,8 @@ from itertools import pairwise
 
 from stp.errors import UsageError
 from stp.syntax.isabelle import COMMANDS, HOLES, PROOF_COMMANDS
-from stp.syntax.isabelle_tokens import Kind, Token, place, tokens
+from stp.syntax.isabelle_tokens import Kind, Token, tokens
+from stp.syntax.place import place
 from stp.types import Verdict
 
 #: Commands of a submission: proofs, and lemmas beside the theorem.
@@ -70,7 +71,9 @@ OPTIONS = frozenset(
     """simproc linarith_split_limit linarith_neq_limit unify_search_bound unify_trace_bound
     blast_depth_limit smt_timeout metis_lambda_trans""".split()  # noqa: SIM905
 )
-_ML_METHODS = frozenset({"tactic", "raw_tactic"})
+#: The last two are those of HOL-ex, whose argument, or all of which, is a cartouche of ML.
+_ML_METHODS = frozenset({"tactic", "raw_tactic", "ml_tactic", "cartouche"})
+_METHOD_COMMANDS = frozenset({"by", "apply", "proof", "qed"})
 _IMPORT = re.compile(r"[A-Za-z][A-Za-z0-9_'-]*(?:\.[A-Za-z][A-Za-z0-9_']*)?")
 
 Finding = tuple[Verdict, str]
@@ -85,7 +88,7 @@ def screen(text: str, allowed: Set[str] = ALLOWED, commands: Set[str] = KNOWN) -
         stream = [*tokens(text)]
     except UsageError as error:
         return Verdict.REJECTED, str(error)
-    if method := next((token for token in stream if _runs_ml(token)), None):
+    if method := next((token for token in stream if _runs_ml(token)), None) or next(_bare(stream), None):
         return Verdict.CHEATED, f"method `{method.text}` runs ML, at {place(text, method.start)}"
     holes = [token for token in stream if token.text in HOLES]
     for token in stream:
@@ -132,8 +135,22 @@ def parse_header(header: str) -> tuple[tuple[str, ...], str]:
 
 def _runs_ml(token: Token) -> bool:
     """Methods may be named in quotes and with the theory that they come from."""
-    name = token.inner.strip() if token.kind is Kind.STRING else token.text
+    name = token.inner.strip() if token.kind in (Kind.STRING, Kind.CARTOUCHE) else token.text
     return name.rpartition(".")[2] in _ML_METHODS
+
+
+def _bare(stream: list[Token]) -> Iterator[Token]:
+    """Cartouches in the place of a method: such a method may be declared to be ML."""
+    methods: list[bool] = []  # of each bracket that is open, whether methods stand in it
+    for before, token in pairwise([Token(Kind.SYMBOL, "", 0), *stream]):
+        inside = bool(methods) and methods[-1] and before.text in ("(", ",", ";", "|")
+        is_method = inside or before.text in _METHOD_COMMANDS
+        if is_method and token.kind is Kind.CARTOUCHE:
+            yield token
+        if token.text in ("(", "[", "{"):
+            methods.append(is_method and token.text == "(")
+        elif token.text in (")", "]", "}") and methods:
+            methods.pop()
 
 
 def _imported(token: Token) -> str | None:

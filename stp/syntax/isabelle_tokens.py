@@ -19,6 +19,7 @@ from enum import Enum, auto
 from typing import NamedTuple
 
 from stp.errors import UsageError
+from stp.syntax.place import place
 
 
 class Kind(Enum):
@@ -106,11 +107,6 @@ def without_comments(text: str) -> str:
         pieces += [_gap(text[end : token.start]), token.text]
         end = token.end
     return "".join(pieces) + _gap(text[end:])
-
-
-def place(text: str, at: int) -> str:
-    """Line and column of a position, both counted from 1, for messages."""
-    return f"line {text.count(chr(10), 0, at) + 1} column {at - text.rfind(chr(10), 0, at)}"
 
 
 def _gap(between: str) -> str:

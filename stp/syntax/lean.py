@@ -18,7 +18,8 @@ from math import inf
 
 from stp.errors import UsageError
 from stp.syntax.lean_key import LAYOUT, LETS, key_of
-from stp.syntax.lean_tokens import Kind, Token, closes, fits, opens, place, tokens
+from stp.syntax.lean_tokens import Kind, Token, closes, fits, opens, tokens
+from stp.syntax.place import place
 from stp.types import Source, Statement, System
 
 COMMANDS = frozenset({"theorem", "lemma", "example"})

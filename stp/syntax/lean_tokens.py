@@ -12,11 +12,12 @@ Not covered: syntax whose tokens a header changes (a notation that makes a keywo
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import Enum, auto
 from typing import NamedTuple
 
 from stp.errors import UsageError
+from stp.syntax.place import place
 
 
 class Kind(Enum):
@@ -112,11 +113,6 @@ def tokens(text: str) -> Iterator[Token]:
         yield before
 
 
-def place(text: str, at: int) -> str:
-    """Line and column of a position, both counted from 1, for messages."""
-    return f"line {text.count(chr(10), 0, at) + 1} column {at - text.rfind(chr(10), 0, at)}"
-
-
 def opens(token: Token) -> bool:
     """Whether a bracket, or a hole of an interpolated string, begins here."""
     return token.text in OPENERS or (token.kind is Kind.STRING and token.text[-1] == "{")
@@ -125,6 +121,16 @@ def opens(token: Token) -> bool:
 def closes(token: Token) -> bool:
     """Is it a closing bracket?"""
     return token.text in CLOSERS or (token.kind is Kind.STRING and token.text[0] == "}")
+
+
+def closing(parts: Sequence[Token], at: int) -> int:
+    """Where the bracket closes that opens at `at`; the last place if none does."""
+    depth = 0
+    for i in range(at, len(parts)):
+        depth += opens(parts[i]) - closes(parts[i])
+        if depth == 0:
+            return i
+    return len(parts) - 1
 
 
 def fits(opener: Token, closer: Token) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from random import Random
 
 from stp.syntax.lean import split_theorem
-from stp.syntax.lean_tokens import Token, closes, opens, tokens
+from stp.syntax.lean_tokens import Token, closing, tokens
 
 _TRIES = 16
 _DECIDE = "(by decide +kernel)"
@@ -67,7 +67,7 @@ def _read(signature: str) -> tuple[list[tuple[str, str]], str]:
     types: set[str] = set()
     at = 0
     while at < len(parts) and parts[at].text != ":":
-        end = _closing(parts, at)
+        end = closing(parts, at)
         group, opener = parts[at + 1 : end], parts[at].text
         at = end + 1
         if opener in ("(", "{", "⦃"):
@@ -79,15 +79,6 @@ def _read(signature: str) -> tuple[list[tuple[str, str]], str]:
                 binders += [(name, type_) for name in names]
     chosen = [(name, _text(type_, types)) for name, type_ in binders]
     return chosen, _text(parts[at + 1 :], types)
-
-
-def _closing(parts: list[Token], at: int) -> int:
-    depth = 0
-    for i in range(at, len(parts)):
-        depth += opens(parts[i]) - closes(parts[i])
-        if depth == 0:
-            return i
-    return len(parts)
 
 
 def _text(parts: list[Token], types: set[str]) -> str:

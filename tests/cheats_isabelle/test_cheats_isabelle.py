@@ -7,11 +7,13 @@ what is honest, is tested anywhere; what the audit must see needs a real Isabell
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
+from stp.errors import UsageError
+from stp.syntax.isabelle_screen import KNOWN
 from stp.types import Job, Limits, System, Verdict
 from stp.verify.isabelle.theories import Submission, make_header, prepare
 from stp.verify.isabelle.worker import IsabelleWorker
@@ -57,6 +59,29 @@ def test_the_screening_sees_its_cheats_and_leaves_the_rest_to_the_audit() -> Non
         elif isinstance(found, Submission) or found[0] != case.verdict or case.reason not in found[1]:
             wrong.append((case, found))
     assert wrong == []
+
+
+@pytest.mark.parametrize(
+    "header",
+    ['imports "HOL-ex.Cartouche_Examples"', 'imports "Tools.Code_Generator"', "imports STP_Audit"],
+)
+def test_a_header_imports_of_known_sessions_alone(header: str) -> None:
+    """The server would find the theories of any session that its installation has."""
+    with pytest.raises(UsageError, match="expected imports of the session HOL or of HOL, HOL-Algebra"):
+        make_header(header)
+
+
+def test_a_header_imports_of_the_session_that_was_chosen() -> None:
+    assert make_header('imports "My-Session.Theory"', "My-Session").imports == ("My-Session.Theory",)
+    assert make_header('imports Complex_Main "HOL-Library.Multiset"').imports[0] == "Complex_Main"
+
+
+@pytest.mark.parametrize("name", ["ML", "begin", "sorry", "new_command"])
+def test_no_theorem_has_the_name_of_a_command(name: str) -> None:
+    header = replace(make_header(""), commands=KNOWN | {"new_command"})
+    found = prepare(Job("1", "", f'theorem {name}: "True"', "by simp", System.ISABELLE), header)
+    assert not isinstance(found, Submission)
+    assert found[0] is Verdict.BAD_STATEMENT
 
 
 def test_the_screening_refuses_nothing_honest() -> None:

@@ -32,7 +32,7 @@ def test_tokens_are_those_of_the_outer_syntax() -> None:
     ("text", "command"),
     [
         ("by simp.ML", None), ("by simp..ML", "ML"), ("by 1ML", "ML"), ("by x'ML", None), ("by 'ML", None),
-        ("by ?ML", None), ("by (a)ML", "ML"), ("by \"ML\"", None), ("by ‹ML›", None), ("by -ML", "ML"),
+        ("by ?ML", None), ("by (a)ML", "ML"), ("by \"ML\"", None), ("from ‹ML›", None), ("by -ML", "ML"),
         ("by αML", None), ("by x⇩ML", None), ("by (*ML*)", None), ("by _ML", "ML"),
         ("by \"a\"ML\"b\"", "ML"), ("by `ML`", None), ("by x\nML", "ML"),
     ],

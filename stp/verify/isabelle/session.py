@@ -21,7 +21,7 @@ _CHECK_DELAY_S = 0.02
 #: where nothing else runs).
 _IDLE_S = 0.3
 #: Sessions whose theories a header may import although they are not in the heap.
-_INCLUDED = ("HOL-Library", "HOL-Computational_Algebra", "HOL-Number_Theory")
+INCLUDED = ("HOL-Library", "HOL-Computational_Algebra", "HOL-Number_Theory")
 
 
 class Session:
@@ -44,7 +44,7 @@ class Session:
         argument = {
             "session": toolchain.session,
             "options": toolchain.options,
-            "include_sessions": list(_INCLUDED),
+            "include_sessions": list(INCLUDED),
         }
         try:
             started = await self._client.task("session_start", argument, timeout_s=_SESSION_S)

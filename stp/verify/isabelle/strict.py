@@ -16,6 +16,7 @@ from stp.syntax.isabelle_screen import Finding
 from stp.types import Job, Verdict
 from stp.verify.child import bounded
 from stp.verify.isabelle.server import kill_tree, make_folder, private_environment
+from stp.verify.isabelle.session import INCLUDED
 from stp.verify.isabelle.theories import (
     AUDIT,
     Submission,
@@ -36,7 +37,7 @@ _ENDS = {0: Verdict.REJECTED, 1: Verdict.REJECTED, 142: Verdict.TIMED_OUT}
 def confirm(toolchain: IsabelleToolchain, jobs: Sequence[Job]) -> list[Finding]:
     """What a fresh build says of jobs with one header, PROVED among it; all in one build, and each in its own
     where that does not prove all."""
-    header = make_header(jobs[0].header)
+    header = make_header(jobs[0].header, toolchain.session)
     prepared = [prepare(job, header) for job in jobs]
     ready = [[one] for one in prepared if isinstance(one, Submission)]
     together = _build(toolchain, TheoryBatch(header, ready)) if len(ready) == len(jobs) > 1 else []
@@ -50,10 +51,11 @@ def confirm(toolchain: IsabelleToolchain, jobs: Sequence[Job]) -> list[Finding]:
 
 def root(session: str, parent: str, batch: TheoryBatch, timeout_s: float) -> str:
     """The ROOT of the build: only the theory that states the goal may use `sorry`."""
+    sessions = " ".join(f'"{name}"' for name in INCLUDED)
     return (
         f"session {session} = {parent} +\n"
         f"  options [document = false, quick_and_dirty = false, timeout = {timeout_s:.0f}]\n"
-        '  sessions "HOL-Library" "HOL-Computational_Algebra" "HOL-Number_Theory"\n'
+        f"  sessions {sessions}\n"
         f"  theories {AUDIT} {batch.header.name}\n"
         f"  theories [quick_and_dirty] {batch.spec}\n"
         f"  theories {' '.join(batch.proofs)} {batch.check}\n"

@@ -34,6 +34,12 @@ LIBRARY = (
     "Suc_inject", "append_assoc", "rev_rev_ident", "map_map", "finite_induct", "order.trans", "wf_induct",
     "div_mult_mod_eq",
 )  # fmt: skip
+#: Sessions whose theories a header may import. The server would find those of any other too, and methods of
+#: theirs may run ML: HOL-ex has such.
+SESSIONS = frozenset(
+    """HOL HOL-Algebra HOL-Analysis HOL-Cardinals HOL-Combinatorics HOL-Complex_Analysis
+    HOL-Computational_Algebra HOL-Library HOL-Number_Theory HOL-Probability""".split()  # noqa: SIM905
+)
 _SKIPPED = "skip_proof"
 _UNTOLD = "an error in the submission"
 _UNSTATED = Verdict.BAD_STATEMENT, "the statement does not elaborate"
@@ -168,6 +174,8 @@ def prepare(job: Job, header: Header) -> Submission | Finding:
     fact = theorem.name or UNNAMED
     if not _FACT.fullmatch(fact):
         return Verdict.BAD_STATEMENT, f"expected a name of plain letters and digits, found {fact!r}"
+    if fact in KNOWN | header.commands | {"begin"}:
+        return Verdict.BAD_STATEMENT, f"expected a name that is no command, found {fact!r}"
     if finding := screen(theorem.signature, frozenset(), header.commands):
         return Verdict.BAD_STATEMENT, f"statement: {finding[1]}"
     if finding := screen(job.proof, commands=header.commands):
@@ -191,13 +199,21 @@ def _names_nothing(signature: str) -> bool:
     return single and last.kind is Kind.STRING and not _LEAVES_MORE & {token.text for token in before}
 
 
-def make_header(header: str) -> Header:
-    """The theory of a header.
+def make_header(header: str, session: str = "HOL") -> Header:
+    """The theory of a header, for that session's heap.
 
     Raises:
-        UsageError: no such header, or a command in it that no header may use.
+        UsageError: no such header, or a command in it that no header may use, or a theory of a session that
+            is not known to bring no method that runs ML.
     """
     imports, declarations = parse_header(header)
+    for name in imports:
+        of = name.rpartition(".")[0]
+        if name == AUDIT or (of and of not in SESSIONS | {session}):
+            raise UsageError(
+                f"header: expected imports of the session {session} or of {', '.join(sorted(SESSIONS))}, "
+                f"found {name}; another session can be verify.session"
+            )
     return Header(f"H{uuid.uuid4().hex}", imports, without_comments(declarations))
 
 

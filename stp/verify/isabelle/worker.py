@@ -246,7 +246,7 @@ class _Checker:
                 await self.running()
             for _ in range(2):  # twice, since an error here is the verdict on all jobs with this header
                 try:
-                    header = make_header(text)
+                    header = make_header(text, self._toolchain.session)
                 except UsageError as error:
                     return Header("", (), "", error=str(error))
                 if refused := await self._refused(header):
