@@ -100,7 +100,9 @@ class AsyncClient:
         await self._ask("DELETE", f"/v1/jobs/{batch}")
 
     async def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        wait_s = 0.0
         for attempt in range(_RETRIES):
+            await asyncio.sleep(wait_s)
             wait_s = min(2.0**attempt / 4, _LONGEST_WAIT_S)
             try:
                 reply = await self._http.request(method, path, json=body)
@@ -115,7 +117,6 @@ class AsyncClient:
                     raise kind(f"{method} {path}: {failure}")
                 asked = reply.headers["retry-after"]  # a proxy may say a date
                 wait_s = max(wait_s, min(float(asked) if asked.isdecimal() else 0.0, _LONGEST_WAIT_S))
-            await asyncio.sleep(wait_s)
         raise MachineryError(f"{method} {path}: {failure}; gave up after {_RETRIES} attempts")
 
 

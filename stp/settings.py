@@ -36,7 +36,7 @@ class VerifySettings(Section):
     system: System = System.LEAN
     toolchain: Literal["auto", "embedded", "native"] = "auto"
     pool: Literal["ray", "local"] = "ray"
-    workers: int = Field(0, ge=0)
+    workers: int = Field(0, ge=0, le=4096)
     """Checker processes; 0: as many as cores and memory allow."""
     wall_s: float = Field(30.0, gt=0)
     heartbeats: int = Field(60_000, gt=0)
@@ -412,7 +412,7 @@ def _apply(values: dict[str, Any], override: str) -> None:
         raise SettingsError(f"--set {override!r}: expected section.key=value")
     try:
         value = json.loads(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         value = text
     *sections, key = dotted.split(".")
     for section in sections:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -96,6 +97,8 @@ def test_the_version_is_the_package_s() -> None:
         (["prove", "theory.thy"], "theory.thy"),
         (["data", "fetch", "minif3f"], "minif3f"),
         (["sft", "nowhere", "out"], "nowhere"),
+        (["selfplay", "--set", f"verify.workers={10**20}"], "verify.workers"),
+        (["serve", "--tls-cert", "nosuch", "--tls-key", "nosuch"], "--tls-cert nosuch"),
     ],
 )
 def test_what_cannot_be_done_as_asked_is_one_line_and_exit_code_2(arguments: list[str], named: str) -> None:
@@ -279,6 +282,22 @@ def test_who_sends_a_line_and_waits_gets_the_answer() -> None:
             assert json.loads(child.stdout.readline())["verdict"] == verdict
         child.stdin.close()
         assert child.wait(timeout=60) == 0
+
+
+@pytest.mark.lean
+def test_a_stream_ends_at_ctrl_c_while_more_could_come() -> None:
+    command = [sys.executable, "-m", "stp", "verify", "--jsonl", "-"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        child.stdin.write(json.dumps({"statement": STATEMENT, "proof": "by omega"}) + "\n")
+        child.stdin.flush()
+        assert json.loads(child.stdout.readline())["verdict"] == "proved"
+        child.send_signal(signal.SIGINT)
+        try:
+            assert child.wait(timeout=60) == 130
+        finally:
+            child.kill()
 
 
 @pytest.mark.lean

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -41,6 +42,9 @@ def serve(
 
     if (tls_cert is None) != (tls_key is None):
         raise UsageError("expected --tls-cert and --tls-key together, found one of them")
+    for option, pem in (("--tls-cert", tls_cert), ("--tls-key", tls_key)):
+        if pem and not os.access(pem, os.R_OK):
+            raise UsageError(f"{option} {pem}: expected a readable file")
     verify = _verify(
         "stp serve", pool=pool, workers=workers, toolchain=toolchain, require_sandbox=require_sandbox
     )
@@ -78,7 +82,7 @@ def add(
     scope: Annotated[
         list[str] | None, typer.Option(help="verify, jobs or metrics; several times; by default all.")
     ] = None,
-    jobs_per_minute: Annotated[int, typer.Option(min=0, help="Quota; 0: none.")] = 0,
+    jobs_per_minute: Annotated[int, typer.Option(min=0, max=1_000_000_000, help="Quota; 0: none.")] = 0,
     state: State = None,
 ) -> None:
     """Make a key and print it: it is shown this once."""

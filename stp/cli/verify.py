@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -80,7 +81,8 @@ def verify(
             raise UsageError(
                 "--jsonl: each line has its own header, proof and theorem; leave out the options"
             )
-        with _open(jsonl) as lines, open_pool(settings) as pool:
+        lines = _open(jsonl)
+        with open_pool(settings) as pool:
             for result in _stream(pool, lines, premises, strict):
                 # ASCII: a text may hold what the terminal's encoding does not.
                 print(json.dumps(result_to_json(result)), flush=True)
@@ -125,8 +127,9 @@ def _read(path: Path) -> str:
 
 
 def _open(path: str) -> BinaryIO:
+    """The lines, never to be closed: that would wait for the thread that waits for the next line."""
     try:
-        return sys.stdin.buffer if path == "-" else Path(path).open("rb")
+        return os.fdopen(os.dup(0), "rb") if path == "-" else Path(path).open("rb")
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
 

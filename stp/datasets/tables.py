@@ -46,7 +46,7 @@ def json_rows(path: Path, text: str) -> Iterable[tuple[str, Row]]:
     """
     try:
         values = list(enumerate(json.loads(text), 1)) if text.lstrip().startswith("[") else None
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{path}: expected a JSON list: {error}") from None
     if values is None:
         values = []
@@ -54,7 +54,7 @@ def json_rows(path: Path, text: str) -> Iterable[tuple[str, Row]]:
             if line.strip():
                 try:
                     values.append((number, json.loads(line)))
-                except json.JSONDecodeError as error:
+                except (ValueError, RecursionError) as error:
                     raise UsageError(f"{path}:{number}: expected one JSON object: {error}") from None
     for number, value in values:
         if not isinstance(value, dict):

@@ -121,6 +121,16 @@ class Batches:
         task.add_done_callback(lambda _: self._tasks.pop(batch.id))
 
     async def _check(self, batch: Batch) -> None:
+        """Checks what is unanswered, again where a disk is full or a prover fails meanwhile."""
+        while True:
+            try:
+                await self._answer(batch)
+                return
+            except Exception as error:
+                _log.error("batch %s goes on in %g s: %s", batch.id, _RETRY_S, error)
+            await asyncio.sleep(_RETRY_S)
+
+    async def _answer(self, batch: Batch) -> None:
         """Checks what is unanswered. A prover that is away is waited for."""
         last, pending = -1, dict[asyncio.Future[CheckResult], int]()
         try:
@@ -135,11 +145,13 @@ class Batches:
                     return
                 done, _ = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
                 results = [
-                    (pending.pop(future), json.dumps(result_to_json(future.result()))) for future in done
+                    (pending.pop(future), json.dumps(result_to_json(future.result())))
+                    for future in done
+                    if not future.exception()
                 ]
                 await asyncio.to_thread(self._store.answer, batch.id, results)
-        except Exception as error:
-            _log.error("batch %s stops until the next start: %s", batch.id, error)
+                for future in done & pending.keys():
+                    future.result()  # raises what went wrong
         finally:
             for future in pending:
                 future.cancel()

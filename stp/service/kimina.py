@@ -44,7 +44,6 @@ class CheckIn(_Body):
     snippets: list[SnippetIn] = Field(min_length=1)
     timeout: float = Field(30.0, ge=0)
     debug: bool = False
-    reuse: bool = True
     infotree: str | None = None
 
 
@@ -62,7 +61,6 @@ class LegacyIn(_Body):
     codes: list[CodeIn] = Field(min_length=1)
     timeout: float = Field(300.0, ge=0)
     infotree_type: str | None = None
-    disable_cache: bool = False
 
 
 def jobs_of(body: CheckIn | LegacyIn, bounds: Bounds) -> list[Job]:
@@ -75,10 +73,10 @@ def jobs_of(body: CheckIn | LegacyIn, bounds: Bounds) -> list[Job]:
         tree, pairs = body.infotree, [(snippet.id, snippet.code) for snippet in body.snippets]
     else:
         tree = body.infotree_type
-        pairs = [
-            (str(code.custom_id), code.proof if code.proof is not None else code.code or "")
-            for code in body.codes
-        ]
+        texts = [code.code if code.proof is None else code.proof for code in body.codes]
+        if None in texts:
+            raise RefusedError(422, f"codes.{texts.index(None)}: expected `proof` or `code`, found neither")
+        pairs = [(str(code.custom_id), text or "") for code, text in zip(body.codes, texts, strict=True)]
     if tree is not None:
         raise RefusedError(422, "infotree: this service makes no information trees: leave it out")
     try:

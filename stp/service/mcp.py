@@ -12,7 +12,7 @@ from mcp.server.transport_security import TransportSecuritySettings
 from starlette.applications import Starlette
 
 from stp import __version__
-from stp.datasets.seeds import PORTFOLIO
+from stp.datasets.seeds import FIXED_TACTICS
 from stp.errors import StpError
 from stp.service.keys import Client
 from stp.service.provers import Provers
@@ -21,6 +21,7 @@ from stp.syntax.lean_file import imports_of
 from stp.types import CheckResult, Job, Limits, Verdict
 from stp.verify.job import result_to_json
 from stp.verify.lean.library import Found, search, theorems
+from stp.verify.lean.process import ProcessDiedError
 
 _INSTRUCTIONS = (
     "Checks Lean 4 proofs. A statement is `theorem NAME SIGNATURE`, without `:=`; a proof is the term after "
@@ -28,6 +29,7 @@ _INSTRUCTIONS = (
 )
 _PROVE_LIMITS = Limits(wall_s=10.0, heartbeats=20_000)
 _MOST = 50
+_MOST_IMPORTS = 4000
 
 
 def make_mcp(provers: Provers) -> MCPServer:
@@ -35,14 +37,16 @@ def make_mcp(provers: Provers) -> MCPServer:
     mcp = MCPServer("stp", version=__version__, instructions=_INSTRUCTIONS, log_level="WARNING")
     listing = asyncio.Lock()
 
-    async def check(context: Context[Any], jobs: list[Job]) -> list[asyncio.Future[CheckResult]]:
+    def client_of(context: Context[Any]) -> Client:
         request = context.request_context.request
-        client = request.state.client if request is not None else Client("stdio")
+        return Client("stdio") if request is None else request.state.client
+
+    async def check(context: Context[Any], jobs: list[Job]) -> list[asyncio.Future[CheckResult]]:
         await provers.settled.wait()
-        if request is not None:
+        if (request := context.request_context.request) is not None:
             request.state.jobs = len(jobs)
         try:
-            return provers.submit(jobs, client)
+            return provers.submit(jobs, client_of(context))
         except StpError as error:
             raise ToolError(str(error)) from None
 
@@ -73,9 +77,15 @@ def make_mcp(provers: Provers) -> MCPServer:
         """Find theorems of the library that a header imports, by words and constant names, such as
         `List.reverse length` or `Nat mul distrib`. All words must occur in a theorem's name or among the
         constants that its statement mentions. The first search under new imports takes a while."""
+        imports = " ".join(imports_of(header).split())  # one library, however spelled
+        if len(imports) > _MOST_IMPORTS:
+            raise ToolError(f"header: expected imports of at most {_MOST_IMPORTS} characters")
         try:
+            client_of(context).spend(1)  # a Lean of its own, where the library is new
             async with listing:
-                lines = await asyncio.to_thread(theorems, provers.toolchain, imports_of(header))
+                lines = await asyncio.to_thread(theorems, provers.toolchain, imports)
+        except ProcessDiedError:
+            raise ToolError("Lean ended while it read the library of these imports") from None
         except StpError as error:
             raise ToolError(without_paths(str(error))) from None
         found = await asyncio.to_thread(search, lines, query, max(1, min(limit, _MOST)))
@@ -89,7 +99,7 @@ def make_mcp(provers: Provers) -> MCPServer:
     @mcp.tool()
     async def prove(statement: str, context: Context[Any], header: str = "") -> dict[str, Any]:
         """Try a dozen tactics on a statement, with a small budget: a proof, or how far each came."""
-        jobs = [Job(proof, header, statement, proof, limits=_PROVE_LIMITS) for proof in PORTFOLIO]
+        jobs = [Job(proof, header, statement, proof, limits=_PROVE_LIMITS) for proof in FIXED_TACTICS]
         futures = await check(context, jobs)
         tried = []
         try:

@@ -63,9 +63,11 @@ class _Joining:
 
 class PatientProtocol(H11Protocol):
     """Closes a connection whose next request has not begun `_HEADERS_S` after the one before: uvicorn's own
-    clock stops with the first byte, so that a client sending one a minute would hold it for ever."""
+    clock stops with the first byte, so that a client sending one a minute would hold it for ever. One whose
+    client has read nothing for so long of what is written is ended."""
 
     _clock: asyncio.TimerHandle | None = None
+    _unread = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Starts the clock."""
@@ -80,11 +82,16 @@ class PatientProtocol(H11Protocol):
     def _watch(self) -> None:
         if self._clock:
             self._clock.cancel()
-        self._clock = self.loop.call_later(_HEADERS_S, self._close_unless_busy)
+        self._clock = self.loop.call_later(_HEADERS_S, self._look)
 
-    def _close_unless_busy(self) -> None:
-        if self.cycle is None or self.cycle.response_complete:
+    def _look(self) -> None:
+        before, self._unread = self._unread, self.transport.get_write_buffer_size()
+        if self._unread and self._unread == before:
+            self.transport.abort()
+        elif not self._unread and (self.cycle is None or self.cycle.response_complete):
             self.transport.close()
+        else:
+            self._watch()
 
 
 class Server(uvicorn.Server):

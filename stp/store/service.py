@@ -135,8 +135,10 @@ class ServiceStore:
         return [KeyRow(n, salt, hash_, frozenset(s.split()), q, at) for n, salt, hash_, s, q, at in rows]
 
     def drop_key(self, name: str) -> bool:
-        """Revokes a key at once; False where there is none of that name."""
+        """Revokes a key at once, and forgets its batches: another may get a key of that name. False where
+        there is none of that name."""
         with self._explained(), self._transaction():
+            self._db.execute("DELETE FROM batches WHERE client = ?", [name])
             return bool(self._db.execute("DELETE FROM keys WHERE name = ?", [name]).rowcount)
 
     # Batches

@@ -21,6 +21,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import SimpleQueue
+from statistics import mean
 from typing import Any, Protocol, Self
 
 import psutil
@@ -51,7 +52,7 @@ Entry = tuple[Job, Future[CheckResult], float]
 
 
 #: What a worker is made of. Picklable.
-Prover = Toolchain | IsabelleToolchain
+AnyToolchain = Toolchain | IsabelleToolchain
 
 
 class Host(Protocol):
@@ -64,9 +65,9 @@ class Host(Protocol):
 class LocalHost:
     """A worker in this process."""
 
-    def __init__(self, prover: Prover, memory_mb: int) -> None:
+    def __init__(self, found: AnyToolchain, memory_mb: int) -> None:
         self._one_at_a_time = threading.Lock()
-        self._worker: Host = _worker_class(prover)(prover, memory_mb)
+        self._worker: Host = _worker_class(found)(found, memory_mb)
 
     def check(self, jobs: Sequence[Job]) -> list[CheckResult]:
         with self._one_at_a_time:
@@ -120,10 +121,10 @@ class RayHost:
 class NodeWorker:
     """A worker on whatever node its actor is on; the first batch's sender is told what is wrong there."""
 
-    def __init__(self, prover: Prover, memory_mb: int) -> None:
+    def __init__(self, found: AnyToolchain, memory_mb: int) -> None:
         self._worker: Host | None = None
         try:
-            self._worker = _worker_class(prover)(_same_here(prover), memory_mb)
+            self._worker = _worker_class(found)(_same_here(found), memory_mb)
         except StpError as error:
             self._failure = error
 
@@ -284,9 +285,8 @@ class Pool(Checkers):
 
     def _feed(self, host: Host) -> None:
         while batch := self._next_batch(host):
-            jobs = [job for job, _, _ in batch.entries]
             try:
-                results = host.check(jobs)
+                self._answer(batch, host)
             except Exception as error:
                 for _, future, _ in batch.entries:
                     with suppress(InvalidStateError):
@@ -294,20 +294,23 @@ class Pool(Checkers):
                 if not self._closing:
                     self._fail(error)
                 return
-            finally:
-                with self._changed:
-                    self._under_way.remove(batch)
-            self._mean_s += 0.2 * (
-                sum(r.times_ms.get("proof", 0) for r in results) / 1e3 / len(results) - self._mean_s
-            )
-            results = [
-                replace(result, times_ms={**result.times_ms, "queue": 1e3 * (batch.since - queued)})
-                for result, (_, _, queued) in zip(results, batch.entries, strict=True)
-            ]
-            for (_, future, _), result in zip(batch.entries, results, strict=True):
-                with suppress(InvalidStateError):  # cancelled, or another worker was faster
-                    future.set_result(result)
-            self._remember(jobs, results)  # last: nobody waits for the disk
+
+    def _answer(self, batch: _Batch, host: Host) -> None:
+        jobs = [job for job, _, _ in batch.entries]
+        try:
+            results = host.check(jobs)
+        finally:
+            with self._changed:
+                self._under_way.remove(batch)
+        self._mean_s += 0.2 * (mean(result.elapsed_s for result in results) - self._mean_s)
+        results = [
+            replace(result, times_ms={**result.times_ms, "queue": 1e3 * (batch.since - queued)})
+            for result, (_, _, queued) in zip(results, batch.entries, strict=True)
+        ]
+        for (_, future, _), result in zip(batch.entries, results, strict=True):
+            with suppress(InvalidStateError):  # cancelled, or another worker was faster
+                future.set_result(result)
+        self._remember(jobs, results)  # last: nobody waits for the disk
 
     def _next_batch(self, host: Host) -> _Batch | None:
         with self._changed:
@@ -376,23 +379,23 @@ def worker_count(settings: VerifySettings) -> int:
     return max(1, min(os.cpu_count() or 1, (free_mb - SPARE_MB) // WORKER_MB))
 
 
-def find_prover(settings: VerifySettings) -> Prover:
+def find_toolchain(settings: VerifySettings) -> AnyToolchain:
     """The prover that the settings say. Starts nothing.
 
     Raises:
         ToolchainError: there is none to use, or none in the sandbox that the settings require.
     """
-    prover: Prover
+    found: AnyToolchain
     if settings.system is System.ISABELLE:
-        prover = isabelle.find(settings.session, allow_tainted_heap=settings.allow_tainted_heap)
+        found = isabelle.find(settings.session, allow_tainted_heap=settings.allow_tainted_heap)
     else:
-        prover = toolchain.find(settings.toolchain, trusting=settings.trusting)
-    if settings.require_sandbox and not prover.sandbox:
+        found = toolchain.find(settings.toolchain, trusting=settings.trusting)
+    if settings.require_sandbox and not found.sandbox:
         raise ToolchainError(
-            f"verify.require_sandbox: {settings.system} ({prover.kind}) runs without one; install bubblewrap "
-            "or take Lean with --toolchain embedded"
+            f"verify.require_sandbox: {settings.system} ({found.kind}) runs without one; install bubblewrap "
+            "or take the embedded Lean (verify.toolchain=embedded, --toolchain embedded)"
         )
-    return prover
+    return found
 
 
 def open_pool(settings: VerifySettings, *, cache: Path | None = None) -> Pool:
@@ -401,60 +404,60 @@ def open_pool(settings: VerifySettings, *, cache: Path | None = None) -> Pool:
     `cache` is the file of the result cache; None: no cache.
 
     Raises:
-        ToolchainError: see `find_prover`.
+        ToolchainError: see `find_toolchain`.
     """
-    prover = find_prover(settings)
+    found = find_toolchain(settings)
     if settings.pool == "ray":
         start_ray()
 
     def host() -> Host:
         if settings.pool == "ray":
-            return RayHost(NodeWorker, prover, settings.memory_mb)
-        return LocalHost(prover, settings.memory_mb)
+            return RayHost(NodeWorker, found, settings.memory_mb)
+        return LocalHost(found, settings.memory_mb)
 
     hosts = [host] * worker_count(settings)
-    return Pool(hosts, prover.digest, ResultCache(cache) if cache else None, settings.system)
+    return Pool(hosts, found.digest, ResultCache(cache) if cache else None, settings.system)
 
 
 def open_pools(settings: VerifySettings, systems: Sequence[System], *, cache: Path | None = None) -> Checkers:
     """A pool for each of the systems behind one door; they share the workers that the settings say.
 
     Raises:
-        ToolchainError: see `find_prover`.
+        ToolchainError: see `find_toolchain`.
     """
     each = max(1, worker_count(settings) // len(systems))
     chosen = [settings.model_copy(update={"system": system, "workers": each}) for system in systems]
     for one in chosen:
-        find_prover(one)  # before any of them has started
+        find_toolchain(one)  # before any of them has started
     pools = [open_pool(one, cache=cache) for one in chosen]
     return pools[0] if len(pools) == 1 else Systems(pools)
 
 
-def _same_here(prover: Prover) -> Prover:
+def _same_here(found: AnyToolchain) -> AnyToolchain:
     """That prover, as this node has it.
 
     Raises:
         ToolchainError: there is none here, or another version.
     """
-    here: Prover
-    if isinstance(prover, IsabelleToolchain):
+    here: AnyToolchain
+    if isinstance(found, IsabelleToolchain):
         # Its place is part of its digest; the environment that told it stays with the driver.
         here = isabelle.find(
-            prover.session, allow_tainted_heap=prover.allow_tainted_heap, program=prover.program
+            found.session, allow_tainted_heap=found.allow_tainted_heap, program=found.program
         )
     else:
-        here = toolchain.find(prover.kind, trusting=prover.trusting)
-    if here.digest != prover.digest:
+        here = toolchain.find(found.kind, trusting=found.trusting)
+    if here.digest != found.digest:
         raise ToolchainError(
-            f"node {socket.gethostname()}: expected the {prover.kind} prover and checker {prover.digest}, "
+            f"node {socket.gethostname()}: expected the {found.kind} prover and checker {found.digest}, "
             f"found {here.digest}: install the same STP there and, where Lean is native, run make lean; of "
             "Isabelle copy the session's heap too"
         )
     return here
 
 
-def _worker_class(prover: Prover) -> Callable[[Any, int], Any]:
-    return IsabelleWorker if isinstance(prover, IsabelleToolchain) else LeanWorker
+def _worker_class(found: AnyToolchain) -> Callable[[Any, int], Any]:
+    return IsabelleWorker if isinstance(found, IsabelleToolchain) else LeanWorker
 
 
 def default_cache() -> Path:

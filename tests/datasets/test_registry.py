@@ -161,6 +161,8 @@ def test_published_forms_and_own_files_are_read(tmp_path: Path) -> None:
     [
         ("", "found none"),
         ("{", ":1: expected one JSON object"),
+        ("[" * 100_000, "expected a JSON list"),
+        (f'{{"statement": {"9" * 5000}}}', ":1: expected one JSON object"),
         ("[1]", ":1: expected an object"),
         ('{"name": "a"}', "formal_statement"),
     ],

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -97,6 +98,25 @@ def test_old_batches_are_forgotten_while_the_service_runs(
         while client.get("/v1/jobs/a").status_code == 200:
             assert time.monotonic() < end
             time.sleep(0.05)
+
+
+def test_a_batch_goes_on_when_the_disk_takes_its_answers_again(
+    live: Live, host: ScriptedHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stp.service.batches._RETRY_S", 0.05)
+    full = iter([True] * 3)
+    answer = ServiceStore.answer
+
+    def answer_or_fail(store: ServiceStore, id_: str, results: Any) -> None:
+        if next(full, False):
+            raise StoreError("disk full")
+        answer(store, id_, results)
+
+    monkeypatch.setattr(ServiceStore, "answer", answer_or_fail)
+    with live() as client, Client(str(client.base_url)) as ours:
+        batch = ours.send([Job(str(i), "", "theorem foo : True", "proved") for i in range(200)])
+        assert Counter(r.id for r in ours.results(batch)) == Counter(str(i) for i in range(200))
+    assert next(full, None) is None
 
 
 def test_whoever_else_answers_is_no_service(tmp_path: Path) -> None:

@@ -48,6 +48,21 @@ def test_only_keys_with_the_scope_are_served_and_revoking_works_at_once(
     assert capsys.readouterr().out.split()[0::100] == ["bob"]
 
 
+def test_who_gets_a_key_of_the_same_name_gets_nothing_of_the_last_one(
+    live: Live, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    commands.add("bob", state=tmp_path)
+    with live(keys=True) as client:
+        first = bearer(capsys.readouterr().out.strip())
+        body = {"id": "secret", "jobs": [job("proved")]}
+        assert client.post("/v1/jobs", json=body, headers=first).status_code == 202
+        commands.revoke("bob", state=tmp_path)
+        commands.add("bob", state=tmp_path)
+        second = bearer(capsys.readouterr().out.splitlines()[-1].strip())
+        assert client.get("/v1/jobs/secret", headers=second).status_code == 404
+        assert client.post("/v1/jobs", json=body, headers=second).status_code == 202
+
+
 def test_the_store_holds_no_key_and_is_for_its_owner_only(tmp_path: Path) -> None:
     store = ServiceStore(tmp_path / "s" / "service.sqlite")
     key = Keys(store).add("alice", frozenset({"verify"}), 0)

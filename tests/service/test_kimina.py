@@ -14,7 +14,7 @@ import pytest
 
 from stp.service.provers import opening
 from stp.settings import VerifySettings
-from stp.verify.lean.process import LeanProcess
+from stp.verify.lean.process import LeanProcess, ReplyTimeoutError
 from stp.verify.lean.toolchain import Toolchain
 from tests.cheats.test_cheats import cases
 from tests.service.conftest import Live
@@ -148,6 +148,37 @@ def test_a_checker_that_floods_its_standard_error_goes_on_answering(tmp_path: Pa
             assert process.receive(time.monotonic() + 30) == i
     finally:
         process.kill()
+
+
+@dataclass(frozen=True, slots=True)
+class Babbling(Toolchain):
+    """A checker that is ready and then writes what is no reply, for ever."""
+
+    def command(self, program: str) -> list[str]:
+        said = "n = input(); print('STP1', n, '{\"ready\": \"1\"}', flush=True)\nwhile True: print('x')"
+        return [sys.executable, "-c", said]
+
+
+@pytest.mark.programs
+def test_a_checker_that_babbles_does_not_hold_up_the_clock(tmp_path: Path) -> None:
+    process = LeanProcess(Babbling("native", tmp_path, tmp_path, ""), "Checker")
+    began = time.monotonic()
+    try:
+        with pytest.raises(ReplyTimeoutError):
+            process.receive(began + 1)
+    finally:
+        process.kill()
+    assert time.monotonic() - began < 60
+
+
+@pytest.mark.programs
+def test_a_code_without_text_is_no_code(live: Live) -> None:
+    with live() as client:
+        for path in ("/verify", "/one_pass_verify_batch"):
+            body = {"codes": [{"custom_id": "a", "code": "x"}, {"custom_id": "b", "formal_proof": "x"}]}
+            reply = client.post(path, json=body)
+            assert reply.status_code == 422
+            assert "codes.1: expected `proof` or `code`" in reply.json()["detail"]
 
 
 @pytest.mark.lean

@@ -17,7 +17,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.service.conftest import job
+from tests.service.conftest import Live, job
 
 pytestmark = pytest.mark.programs
 
@@ -76,6 +76,23 @@ def test_what_is_in_flight_is_answered_before_the_end(tmp_path: Path) -> None:
     audit = (tmp_path / "audit.jsonl").read_text()
     assert '"path": "/v1/verify", "status": 200' in audit
     assert '"jobs": 1' in audit
+
+
+def test_who_never_reads_is_let_go(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stp.service.server._HEADERS_S", 0.3)
+    asked = 400
+    with live() as client, socket.socket() as slow:
+        size = len(client.get("/openapi.json").content)
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        slow.connect((client.base_url.host, client.base_url.port))
+        slow.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" * asked)
+        time.sleep(3)
+        slow.settimeout(30)
+        read = 0
+        with suppress(ConnectionResetError):
+            while chunk := slow.recv(1 << 20):
+                read += len(chunk)
+    assert read < asked * size / 2
 
 
 def test_a_kill_loses_no_accepted_job(tmp_path: Path) -> None:

@@ -66,6 +66,20 @@ def test_a_pool_that_is_closed_settles_what_is_under_way() -> None:
         future.result(timeout=10)
 
 
+class TalkativeHost(GatedHost):
+    """Answers once more than it was asked."""
+
+    def check(self, jobs: Sequence[Job]) -> list[CheckResult]:
+        return [CheckResult(job.id, Verdict.PROVED) for job in (*jobs, jobs[0])]
+
+
+def test_a_host_that_answers_otherwise_than_asked_fails_the_pool() -> None:
+    with Pool([TalkativeHost], "digest", None) as pool:
+        with pytest.raises(ValueError, match="zip"):
+            pool.submit(job("1")).result(timeout=30)
+        assert isinstance(pool.failure, ValueError)
+
+
 def test_what_nobody_waits_for_is_not_checked() -> None:
     host = GatedHost()
     with Pool([lambda: host], "digest", None) as pool:

@@ -137,6 +137,8 @@ class LeanProcess:
             if line is not None:
                 if not line.startswith(self._frame):
                     self._stray.append(line[-500:])
+                    if time.monotonic() >= deadline:
+                        raise ReplyTimeoutError("no answer in time")
                     continue
                 try:
                     return json.loads(line[len(self._frame) :].decode())

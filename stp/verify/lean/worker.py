@@ -60,10 +60,7 @@ class LeanWorker:
         results = self._run(jobs)
         for index, (job, result) in enumerate(zip(jobs, results, strict=True)):
             if _deserves_retry(result):
-                again = self._run([job])[0]
-                times = Counter(result.times_ms)
-                times.update(again.times_ms)
-                results[index] = replace(again, times_ms=dict(times))
+                results[index] = _also_took(self._run([job])[0], result)
         return results
 
     def close(self) -> None:
@@ -89,7 +86,7 @@ class LeanWorker:
                 reply = _reply(process, head)
                 result = self._result(head, reply)
                 if head.strict and result.proved:
-                    result = self._confirm(head, reply["exported"], result)
+                    result = self._confirm(head, reply.get("exported"), result)
                 results[piped.popleft()] = result
             except (ReplyTimeoutError, ProcessDiedError) as error:
                 if piped:  # else the pipe broke before anything was in it
@@ -142,12 +139,12 @@ class LeanWorker:
             second = self._result(job, _reply(self._second, job))
         except (ReplyTimeoutError, ProcessDiedError) as error:
             self._drop_second()
-            return self._failure(job, error)
+            return _also_took(self._failure(job, error), result)
         if second.proved and second.axioms == result.axioms:
-            return result
-        if second.proved:
-            return replace(second, verdict=Verdict.CHEATED, reason="strict: the axioms differ")
-        return replace(second, reason=f"strict: {second.reason}")
+            return _also_took(result, second)
+        reason = "the axioms differ" if second.proved else second.reason
+        verdict = Verdict.CHEATED if second.proved else second.verdict
+        return _also_took(replace(second, verdict=verdict, reason=f"strict: {reason}"), result)
 
     def _drop_second(self) -> None:
         process, self._second = self._second, None
@@ -208,6 +205,8 @@ def _reply(process: LeanProcess, job: Job) -> dict[str, Any]:
             if (found := process.memory_mb()) > job.limits.memory_mb:
                 limit = job.limits.memory_mb
                 raise ProcessDiedError(f"out of memory: {found} MB, allowed {limit} MB") from None
+    if not isinstance(reply, dict):
+        raise ProcessDiedError(f"a reply that is no object: {str(reply)[:80]}")
     if reply.get("id") != job.id:
         raise ProcessDiedError(f"a reply for {reply.get('id')!r} where {job.id!r} was due")
     return reply
@@ -227,11 +226,16 @@ def refuse(job: Job) -> CheckResult | None:
     return CheckResult(job.id, Verdict.REJECTED, reason)
 
 
+def _also_took(result: CheckResult, other: CheckResult) -> CheckResult:
+    """The result with the time that another check of the same job took on top."""
+    times = Counter(result.times_ms)
+    times.update(other.times_ms)
+    return replace(result, times_ms=dict(times))
+
+
 def _deserves_retry(result: CheckResult) -> bool:
-    """Void verdicts, and a wall clock that ran out before the heartbeats did (a busy machine)."""
-    if result.verdict in (Verdict.CRASHED, Verdict.OUT_OF_MEMORY):
-        return _PANIC not in result.reason
-    return result.verdict is Verdict.TIMED_OUT and result.heartbeats == 0
+    """What another machine, or this one in another hour, may decide otherwise."""
+    return not result.repeatable and _PANIC not in result.reason
 
 
 def _request(job: Job) -> dict[str, object]:
