@@ -253,7 +253,9 @@ class FileProver:
         return Searcher(pool, self._strategy, self._budget, self._settings.verify.limits)
 
     def close(self) -> None:
-        """Ends the checkers."""
+        """Ends checkers and model."""
+        if self._sampling:
+            self._sampling.close()
         if self._pool:
             self._pool.close()
 
@@ -332,6 +334,8 @@ def _search(
     try:
         search.run()
     finally:
+        if sampling:
+            sampling.close()
         store.set_meta("lost", sampling.lost if sampling else "")
     store.set_meta("spent_ms", {name: round(spent) for name, spent in search.spent_ms.items()})
 

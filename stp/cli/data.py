@@ -51,7 +51,7 @@ def model(
 @app.command("pool")
 def pool(
     file: Annotated[Path, typer.Argument(help="The pool's file; where it exists it is only described.")],
-    candidates: Annotated[int, typer.Option(min=0, help="Statements of lean-core to try; 0: all.")] = 0,
+    candidates: Annotated[int, typer.Option(min=0, help="Statements of `data.dataset` to try; 0: all.")] = 0,
     config: Annotated[str, typer.Option(help="A preset or a TOML file.")] = "tiny",
     set_: Annotated[list[str] | None, typer.Option("--set", help="section.key=value")] = None,
 ) -> None:

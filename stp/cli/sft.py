@@ -14,7 +14,7 @@ def sft(
     config: Annotated[str, typer.Option(help="A preset or a TOML file; model and train count.")] = "gpu",
     data: Annotated[
         list[Path] | None,
-        typer.Option(help="Seeds of `stp data trace`, instead of those that come with STP."),
+        typer.Option(help="Seeds of `stp data trace` or a published corpus, instead of what comes with STP."),
     ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="section.key=value")] = None,
 ) -> None:

@@ -10,7 +10,6 @@ called; statements of equal key count once.
 from __future__ import annotations
 
 import hashlib
-import time
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -24,7 +23,7 @@ from stp.settings import VerifySettings
 from stp.syntax.lean import make_statement
 from stp.types import Job, Limits, Source, Statement, Verdict
 from stp.verify.lean import install, toolchain
-from stp.verify.lean.process import LeanProcess
+from stp.verify.lean.library import ask
 from stp.verify.pool import Pool, default_cache, open_pool
 
 INDEX = "lean-core/index.jsonl.gz"
@@ -51,7 +50,6 @@ _GENERATED = frozenset(
 )  # fmt: skip
 #: What a printed statement may not contain: elided proofs, unnameable variables, Lean's own helpers.
 _UNWANTED = ("⋯", "✝", "._")
-_READ_TIMEOUT_S = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,19 +168,17 @@ def _is_wanted(theorem: LibraryTheorem) -> bool:
     return len(theorem.signature) <= _MAX_CHARS and not any(part in theorem.signature for part in _UNWANTED)
 
 
+def _is_read(module: str) -> bool:
+    return module in MODULES or module.startswith(tuple(f"{part}." for part in MODULES))
+
+
 def _read_library(lean: toolchain.Toolchain) -> list[LibraryTheorem]:
-    process = LeanProcess(lean, "Library")
-    try:
-        process.send({"imports": ""})
-        names = process.receive(time.monotonic() + _READ_TIMEOUT_S)
-        modules = [m for m in names if m in MODULES or m.startswith(tuple(f"{p}." for p in MODULES))]
-        theorems = []
-        for module in tqdm(modules, desc="reading Lean's library", unit="module"):
-            process.send({"statements": module})
-            for name, text in process.receive(time.monotonic() + _READ_TIMEOUT_S):
-                theorems.append(LibraryTheorem(name, module, text.removeprefix(name).strip()))
-    finally:
-        process.kill()
+    modules = tqdm(ask(lean, "", "statements", _is_read), desc="reading Lean's library", unit="module")
+    theorems = [
+        LibraryTheorem(name, module, text.removeprefix(name).strip())
+        for module, found in modules
+        for name, text in found
+    ]
     if not theorems:
         raise MachineryError(f"expected theorems in {MODULES[0]} and others, found none in this Lean")
     return theorems

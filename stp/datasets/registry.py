@@ -132,9 +132,7 @@ def load(name: str, split: str | None = None, source: Path | None = None) -> Dat
         entry = Entry(own.stem, System.LEAN, own.name, str(own), "yours", "not said")
         found = Dataset(entry, own, read_problems(own, System.LEAN, ""))
     else:
-        raise UsageError(
-            f"--dataset {name!r}: expected one of {', '.join(known)}, or a file or folder of your own"
-        )
+        raise UsageError(f"no dataset {name!r}: expected {', '.join(known)}, or a file or folder of your own")
     splits = sorted({problem.split for problem in found.problems})
     if split is not None and split not in splits:
         raise UsageError(f"--split {split!r}: {found.entry.name} has {', '.join(splits)}")
@@ -154,7 +152,9 @@ def sides(name: str) -> tuple[list[Statement], list[Statement]]:
         return lean_core.load("train"), lean_core.load("test")
     dataset = load(name)
     if dataset.entry.system is not System.LEAN:
-        raise UsageError(f"data.dataset: {name} is {dataset.entry.system.title()}'s: the models write Lean")
+        raise UsageError(
+            f"data.dataset: {name} is {dataset.entry.system.title()}'s: of that system take isabelle-main"
+        )
     has_test = any(problem.split == "test" for problem in dataset.problems)
     train: dict[str, Statement] = {}
     held_out: dict[str, Statement] = {}

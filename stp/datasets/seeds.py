@@ -25,7 +25,7 @@ from stp.types import CheckResult, Job, Limits, Premise, Source, Statement
 from stp.verify.pool import Pool, default_cache, open_pool
 
 CORPUS = "seeds/lean-core.jsonl.gz"
-PORTFOLIO = (
+FIXED_TACTICS = (
     "by grind", "by simp_all", "by omega", "by simp", "by rfl", "by ext <;> grind",
     "by constructor <;> simp_all", "by ext <;> simp", "by intros; rfl", "by constructor <;> grind",
     "by decide", "by split <;> simp_all",
@@ -87,7 +87,7 @@ def build() -> Path:
     by_key = {statement.key: statement for statement in statements}
     found: dict[str, list[tuple[str, CheckResult]]] = defaultdict(list)
     with open_pool(VerifySettings(pool="local", toolchain="embedded"), cache=default_cache()) as pool:
-        _try(pool, ((s, p) for s in statements for p in PORTFOLIO), found, "portfolio")
+        _try(pool, ((s, p) for s in statements for p in FIXED_TACTICS), found, "portfolio")
         unsolved = [s for s in statements[:_TEMPLATED] if s.key not in found]
         _try(pool, ((s, p) for s in unsolved for p in templates(s)), found, "templates")
         unsolved = [s for s in unsolved if s.key not in found]

@@ -20,7 +20,7 @@ from string import Formatter
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from stp.errors import UsageError
-from stp.syntax.lean import named, split_theorem
+from stp.syntax.lean import split_theorem
 from stp.syntax.lean_file import preamble_end, theorems
 from stp.types import System
 
@@ -240,11 +240,6 @@ def signature_of(statement: str) -> str:
     if match is None:
         raise UsageError(f"expected a statement `theorem NAME SIGNATURE`, found {statement[:60]!r}")
     return statement[match.end() :].strip()
-
-
-def statement_of(signature: str, name: str) -> str:
-    """`theorem NAME SIGNATURE` of what the conjecturer wrote; the inverse of `signature_of`."""
-    return named(name, signature.strip())
 
 
 def check_tokenizer(tokenizer: PreTrainedTokenizerFast, style: PromptFormat, where: str) -> None:

@@ -41,7 +41,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenize
     """
     smallest = _BYTES + len(_SPECIAL)
     if vocabulary < smallest:
-        raise UsageError(f"tiny.vocabulary: expected at least {smallest}, found {vocabulary}")
+        raise UsageError(f"a tokenizer's vocabulary: expected at least {smallest}, found {vocabulary}")
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -92,7 +92,7 @@ def _config(settings: TinySettings, tokenizer: PreTrainedTokenizerFast) -> Llama
     cache traffic, and attention over 80 columns took 0.5 ms a layer and step with one such head,
     0.8 with two and 3.2 with four (128 rows, one core)."""
     if settings.hidden % (2 * settings.heads):
-        raise UsageError(f"tiny.hidden: expected a multiple of {2 * settings.heads}, found {settings.hidden}")
+        raise UsageError(f"hidden size: expected a multiple of {2 * settings.heads}, found {settings.hidden}")
     return LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=settings.hidden,

@@ -12,7 +12,7 @@ from stp import __version__
 from stp.datasets import registry
 from stp.datasets.corpora import corpora
 from stp.report.rates import Rate
-from stp.report.record import PORTFOLIO, RoundRecord, RunRecord
+from stp.report.record import FIXED, RoundRecord, RunRecord
 from stp.settings import Settings
 from stp.types import System
 
@@ -172,9 +172,7 @@ nothing of other statements, nor of another prover.
 def _points(record: RoundRecord, dataset: str, most: int) -> list[tuple[int, Rate, Rate | None]]:
     """(k, pass@k, pass@k of the fixed tactics) for the powers of two below `most`, and that."""
     ks = [2**i for i in range(most.bit_length()) if 2**i < most] + [most]
-    return [
-        (k, rate, record.pass_at(dataset + PORTFOLIO, k)) for k in ks if (rate := record.pass_at(dataset, k))
-    ]
+    return [(k, rate, record.pass_at(dataset + FIXED, k)) for k in ks if (rate := record.pass_at(dataset, k))]
 
 
 def _percent(rate: Rate | None) -> str:

@@ -164,8 +164,10 @@ def curve(arm: Arm, cost: str) -> list[tuple[float, float, float, float]]:
 
 
 def to_json(comparison: Comparison) -> dict[str, Any]:
-    """Everything that the page shows, for programs. `ratio_over_expert_iteration` at the top is that of the
-    arm `ratio_of`, the first one given that is not the baseline; each arm has its own."""
+    """Everything that the page shows, for programs. Ratios are over the baseline, whose name their key has
+    (`ratio_over_expert_iteration`); that at the top is of the arm `ratio_of`, the first one given that is
+    not the baseline."""
+    ratio_over = f"ratio_over_{comparison.baseline}".replace("-", "_")
     arms = {
         r.arm.name: {
             "seeds": [run.seed for run in r.arm.runs],
@@ -177,7 +179,7 @@ def to_json(comparison: Comparison) -> dict[str, Any]:
             "proved_total": r.proved_total,
             "multi_step": r.multi_step,
             "multi_step_share": r.multi_step_share,
-            "ratio_over_expert_iteration": r.ratio,
+            ratio_over: r.ratio,
             "ratio_ci95": r.ratio_ci95,
             "difference": _difference_json(r.difference),
             "held_out_differences": {
@@ -204,7 +206,7 @@ def to_json(comparison: Comparison) -> dict[str, Any]:
         "budget_tokens": comparison.budget,
         "statements": comparison.statements,
         "ratio_of": first.arm.name if first else None,
-        "ratio_over_expert_iteration": first.ratio if first else None,
+        ratio_over: first.ratio if first else None,
         "ratio_ci95": first.ratio_ci95 if first else None,
         "arms": arms,
     }

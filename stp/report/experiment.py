@@ -138,7 +138,7 @@ def read_data(path: Path) -> RunData:
 
 
 def write_record(run: Path, path: Path) -> RunData:
-    """Writes all that a comparison reads of a run's folder, some 100 kB, whole or not at all."""
+    """Writes all that a comparison reads of a run's folder, some 15 kB, whole or not at all."""
     data = read_data(run)
     write_file(path, TypeAdapter(RunData).dump_json(data).decode() + "\n")
     return data

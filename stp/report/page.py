@@ -15,7 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from stp.report import plots
-from stp.report.record import FUNNEL, PORTFOLIO, RoundRecord, RunRecord, read_run
+from stp.report.record import FIXED, FUNNEL, RoundRecord, RunRecord, read_run
 from stp.report.table import NOTHING, notes, percent, table
 from stp.store.rows import Conjecture, Outcome
 from stp.store.store import Store
@@ -83,7 +83,7 @@ def _tiles(run: RunRecord) -> list[tuple[str, str]]:
         (f"{sum(barely):,}" if barely else NOTHING, "barely provable conjectures"),
     ]
     for dataset in run.datasets:
-        for name in (dataset, dataset + PORTFOLIO):
+        for name in (dataset, dataset + FIXED):
             if measured := run.measured(name):
                 rate = (
                     percent(measured[-1].pass_at(name, run.samples[name])) if run.samples[name] else NOTHING
@@ -161,9 +161,9 @@ def _held_out_plots(run: RunRecord) -> list[Plot]:
     for i, dataset in enumerate(run.datasets):
         most, records = run.samples.get(dataset, 0), run.measured(dataset)
         curves = [_curve(r, dataset, most, f"round {r.round}") for r in _shown(records) if most]
-        portfolio = run.measured(dataset + PORTFOLIO)
-        if portfolio and (checks := run.samples[dataset + PORTFOLIO]):
-            curves.append(_curve(portfolio[-1], dataset + PORTFOLIO, checks, "portfolio"))
+        fixed = run.measured(dataset + FIXED)
+        if fixed and (checks := run.samples[dataset + FIXED]):
+            curves.append(_curve(fixed[-1], dataset + FIXED, checks, "fixed tactics"))
         if not curves:
             continue
         title = f"Held-out pass@k: {dataset}"
@@ -171,8 +171,8 @@ def _held_out_plots(run: RunRecord) -> list[Plot]:
             "Mean over held-out statements by the unbiased estimator; the band is one standard error of the"
             " latest round."
         )
-        if portfolio:
-            caption += " The portfolio is fixed tactics with as many checks."
+        if fixed:
+            caption += " The fixed tactics have as many checks."
         found.append(Plot(title, caption, Markup(plots.pass_at_k(f"curve{i}", title, curves))))
         if len(records) > 1:
             title = f"Held-out rate by round: {dataset}"
@@ -187,12 +187,12 @@ def _shown(records: list[RoundRecord]) -> list[RoundRecord]:
 
 def _curve(record: RoundRecord, dataset: str, most: int, name: str) -> plots.Curve:
     points = {k: rate for k in plots.curve_ks(most) if (rate := record.pass_at(dataset, k))}
-    return plots.Curve(name, points, baseline=dataset.endswith(PORTFOLIO))
+    return plots.Curve(name, points, baseline=dataset.endswith(FIXED))
 
 
 def _lines(run: RunRecord, dataset: str) -> list[plots.Line]:
     lines = []
-    for name, prefix in ((dataset, ""), (dataset + PORTFOLIO, "portfolio ")):
+    for name, prefix in ((dataset, ""), (dataset + FIXED, "fixed ")):
         for k in sorted({1, most}, reverse=True) if (most := run.samples.get(name, 0)) else []:
             rates = {r.round: rate for r in run.rounds if (rate := r.pass_at(name, k))}
             lines.append(plots.Line(f"{prefix}pass@{k}", rates, baseline=bool(prefix)))

@@ -16,13 +16,13 @@ from stp.store.store import Store
 from stp.types import Source, Verdict
 
 #: The stages of a round, in order.
-STAGES = ("seeds", "conjecture", "gate", "attempt", "select", "train", "evaluate")
+STAGES = ("seeds", "conjecture", "gate", "attempt", "complete", "select", "train", "evaluate")
 #: What is left of a round's conjectures after each step; the columns of the view `rounds_summary`.
 FUNNEL = ("sampled", "parsed", "new", "compiled", "not_refuted", "not_trivial", "kept", "proved")
 #: What stops a conjecture, in order; `rounds` keeps how many each stopped.
 GATES = tuple(outcome.value for outcome in Outcome if outcome not in (Outcome.SAMPLED, Outcome.KEPT))
 #: Ends the dataset's name of what fixed tactics got on the same statements with as many checks.
-PORTFOLIO = "/portfolio"
+FIXED = "/fixed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +52,11 @@ class RoundRecord:
     examples: int
     """What the round trained on."""
     loss: float | None
-    """The training's last; None where nothing was trained."""
+    """The mean over the training's steps; None where nothing was trained."""
     stage_s: dict[str, float]
     """Wall clock of each stage begun, in seconds."""
     samples: dict[str, list[tuple[int, int]]]
-    """Of each dataset evaluated, portfolios included: (samples, proved) of each statement."""
+    """Of each dataset evaluated, fixed tactics included: (samples, proved) of each statement."""
 
     def pass_at(self, dataset: str, k: int) -> Rate | None:
         return mean_pass_at_k(self.samples.get(dataset, []), k)
@@ -72,8 +72,8 @@ class RoundRecord:
 
     @property
     def datasets(self) -> list[str]:
-        """Held-out datasets that it was evaluated on, without their portfolios."""
-        return [name for name, rows in self.samples.items() if rows and not name.endswith(PORTFOLIO)]
+        """Held-out datasets that it was evaluated on, without the fixed tactics'."""
+        return [name for name, rows in self.samples.items() if rows and not name.endswith(FIXED)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +84,9 @@ class RunRecord:
     stages: tuple[str, ...]
     """`STAGES`, then any other that the store has marks of."""
     datasets: tuple[str, ...]
-    """Held-out datasets, without their portfolios."""
+    """Held-out datasets, without the fixed tactics'."""
     samples: dict[str, int] = field(default_factory=dict)
-    """K of each dataset, portfolios included: the most samples that one of its statements had."""
+    """K of each dataset, fixed tactics included: the most samples that one of its statements had."""
     band_high: float | None = None
     settings_digest: str | None = None
     toolchain: str | None = None
@@ -140,7 +140,7 @@ def read_run(store: Store) -> RunRecord:
     return RunRecord(
         rounds,
         _stages(marks.values()),
-        tuple(dict.fromkeys(name.removesuffix(PORTFOLIO) for name in names)),
+        tuple(dict.fromkeys(name.removesuffix(FIXED) for name in names)),
         {name: max(n for r in rounds for n, _ in r.samples.get(name, [(0, 0)])) for name in names},
         band_high if isinstance(band_high, int | float) else None,
         _text(store.meta("settings_digest")),

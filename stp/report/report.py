@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from stp.errors import StoreError
-from stp.report.record import GATES, PORTFOLIO, RoundRecord, RunRecord, read_run
+from stp.report.record import FIXED, GATES, RoundRecord, RunRecord, read_run
 from stp.report.table import laid_out, notes, table
 from stp.store.store import Store
 from stp.types import Source, Verdict
@@ -82,7 +82,7 @@ def _metrics(run: RunRecord, record: RoundRecord) -> dict[str, Any]:
         **{f"{stage}_s": _rounded(record.stage_s.get(stage), 3) for stage in run.stages},
         "total_s": _rounded(sum(record.stage_s.values()), 3) if record.stage_s else None,
     }
-    for name in (part for dataset in run.datasets for part in (dataset, dataset + PORTFOLIO)):
+    for name in (part for dataset in run.datasets for part in (dataset, dataset + FIXED)):
         line |= _held_out_metrics(record, name, run.samples.get(name, 0))
     return line
 

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from stp.report.rates import Rate
-from stp.report.record import FUNNEL, PORTFOLIO, RoundRecord, RunRecord
+from stp.report.record import FIXED, FUNNEL, RoundRecord, RunRecord
 
 #: What stands where a round does not have a number.
 NOTHING = "-"
@@ -25,7 +25,7 @@ class Column:
 
 
 def table(run: RunRecord) -> list[Column]:
-    """The columns that this run has: each dataset's held-out rates stand beside its portfolio's."""
+    """The columns that this run has: each dataset's held-out rates stand beside the fixed tactics'."""
     return [
         Column("", "round", lambda r: str(r.round)),
         Column("", "state", lambda r: r.state),
@@ -50,7 +50,7 @@ def notes(run: RunRecord) -> list[str]:
     for record in run.rounds:
         if record.state in ("done", NOTHING):
             continue
-        sizes = {name: len(rows) for name, rows in record.samples.items() if not name.endswith(PORTFOLIO)}
+        sizes = {name: len(rows) for name, rows in record.samples.items() if not name.endswith(FIXED)}
         so_far = "".join(f"; {name}: {size} statements evaluated so far" for name, size in sizes.items())
         notes.append(f"Round {record.round} is not finished ({record.state}){so_far}.")
     return notes
@@ -79,7 +79,7 @@ def percent(rate: Rate | None) -> str:
 
 def _held_out(run: RunRecord, dataset: str) -> list[Column]:
     columns = []
-    for name, above in ((dataset, dataset), (dataset + PORTFOLIO, "portfolio")):
+    for name, above in ((dataset, dataset), (dataset + FIXED, "fixed")):
         most = run.samples.get(name, 0)
         for k in sorted({1, most}) if most else []:
             columns.append(Column(above, f"pass@{k}", partial(_held_out_rate, name, k)))

@@ -1,4 +1,4 @@
-"""Held-out evaluation: pass@k of a model, and of a portfolio of tactics with as many checks."""
+"""Held-out evaluation: pass@k of a model, and of fixed tactics with as many checks."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ def evaluate(
     return rows
 
 
-def evaluate_portfolio(
+def evaluate_fixed(
     prover: Prover, round: int, dataset: str, statements: Sequence[Statement], checks: int
 ) -> list[Evaluation]:
-    """What the first `checks` tactics of the system's portfolio prove, one try each."""
+    """What the first `checks` of the system's fixed tactics prove, one try each."""
     tries = {s.key: fixed(s.system)[:checks] for s in statements}
     jobs = [prover.job(s, proof, id=s.key) for s in statements for proof in tries[s.key]]
-    results = tqdm(prover.pool.check(jobs), total=len(jobs), desc="portfolio", unit="proof")
+    results = tqdm(prover.pool.check(jobs), total=len(jobs), desc="fixed tactics", unit="proof")
     proved = Counter(result.id for result in results if result.proved)
     return [
-        Evaluation(round, f"{dataset}/portfolio", s.key, len(tries[s.key]), proved[s.key], tokens=0)
+        Evaluation(round, f"{dataset}/fixed", s.key, len(tries[s.key]), proved[s.key], tokens=0)
         for s in statements
     ]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
-from stp.datasets.seeds import PORTFOLIO, templates
+from stp.datasets.seeds import FIXED_TACTICS, templates
 from stp.errors import UsageError
 from stp.search.premises import Premises
 from stp.search.strategy import Draft, Task
@@ -18,14 +18,14 @@ from stp.syntax.lean_file import definitions
 from stp.syntax.lean_tokens import Kind, Token, tokens
 from stp.types import Statement, System
 
-#: What stands for `sledgehammer`, each tried as the whole proof: the eleven methods that the field tries
-#: before it (Jiang et al. 2023, arXiv 2210.12283) without `eval`, an oracle. `sos` is known only where the
-#: header imports HOL-Library.Sum_of_Squares.
-SLEDGEHAMMER = (
+#: Each tried as the whole proof: the eleven methods that the field tries before `sledgehammer` (Jiang et al.
+#: 2023, arXiv 2210.12283) without `eval`, an oracle, and two more. `sos` is known only where the header
+#: imports HOL-Library.Sum_of_Squares.
+ISABELLE_PORTFOLIO = (
     "by simp", "by auto", "by blast", "by fastforce", "by force", "by presburger", "by arith", "by linarith",
     "by (auto simp: field_simps)", "by sos",
+    "by (simp add: algebra_simps)", "by (simp add: power2_eq_square)",
 )  # fmt: skip
-ISABELLE_PORTFOLIO = (*SLEDGEHAMMER, "by (simp add: algebra_simps)", "by (simp add: power2_eq_square)")
 _FIRST = ("by grind", "by omega", "by simp_all", "by decide +kernel")
 #: Where a header defines something.
 _UNFOLDING = (
@@ -71,7 +71,7 @@ class Portfolio:
 
 def fixed(system: System) -> tuple[str, ...]:
     """A system's closing tactics, the same for every statement."""
-    return ISABELLE_PORTFOLIO if system is System.ISABELLE else PORTFOLIO
+    return ISABELLE_PORTFOLIO if system is System.ISABELLE else FIXED_TACTICS
 
 
 def closing(statement: Statement, premises: Premises | None = None) -> list[str]:
@@ -82,7 +82,7 @@ def closing(statement: Statement, premises: Premises | None = None) -> list[str]
     unfolding = [form.format(names) for form in _UNFOLDING] if names else []
     nearest = [proof] if premises and (proof := premises.proof(statement, _NEAREST)) else []
     of_words = [*unfolding, *nearest, *_suggested(statement)]
-    return [*dict.fromkeys((*_FIRST, *of_words, *_LAST, *PORTFOLIO, *templates(statement)))]
+    return [*dict.fromkeys((*_FIRST, *of_words, *_LAST, *FIXED_TACTICS, *templates(statement)))]
 
 
 def _unfolded(statement: Statement) -> list[str]:

@@ -100,6 +100,11 @@ class Sampling:
         self.generator, self.lost = None, str(error)
         tqdm.write(f"stp: {error}; the search goes on without the model", file=sys.stderr)
 
+    def close(self) -> None:
+        """Ends the model."""
+        if self.generator is not None:
+            self.generator.close()
+
     def propose(self, tasks: Sequence[Task], most: int) -> list[list[Draft]]:
         """See `Strategy.propose`; a prompt that the model has no room for gets nothing."""
         prompts = [self.style.prover(s.text, s.system, s.header) for s in (task.statement for task in tasks)]

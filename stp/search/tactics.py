@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from stp.errors import UsageError
 from stp.syntax.goals import Goal
 from stp.syntax.lean_tokens import Token, closes, opens, tokens
 from stp.types import CheckResult, Verdict
@@ -59,7 +60,7 @@ def parts_of(step: str) -> list[str]:
     """A step cut at each `<;>` outside brackets."""
     try:
         parts = list(tokens(step))
-    except Exception:
+    except UsageError:
         return [step]
     return [step[start:end].strip() for start, end in _between(parts, len(step))]
 

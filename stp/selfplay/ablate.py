@@ -30,7 +30,7 @@ from stp.report.compare import write_comparison
 from stp.report.experiment import comparable, read_data, write_record
 from stp.selfplay.round import selfplay
 from stp.settings import Section, Settings, load, read_toml, validate_as
-from stp.verify.cluster import start_ray
+from stp.verify.cluster import settle, start_ray
 
 _LOSSES = 2
 
@@ -214,10 +214,11 @@ def in_ray(play: Callable[[PlannedRun], None], runs: list[PlannedRun], cpus: int
             [ended], _ = ray.wait([*tasks])
             run, error = tasks.pop(ended), None
             try:
-                ray.get(ended)
+                settle(ended)
+            except StpError as raised:
+                error = raised
             except ray.exceptions.RayTaskError as raised:
-                cause = raised.cause
-                error = cause if isinstance(cause, StpError) else MachineryError(f"{cause!r}")
+                error = MachineryError(f"{raised.cause!r}")
             except ray.exceptions.RayError as lost:
                 said = str(lost).strip().partition("\n")[0]
                 error = MachineryError(f"its Ray task was lost {_LOSSES + 1} times: {said}")

@@ -137,7 +137,8 @@ def preference_rows(store: Store, settings: Settings, proofs: Iterable[CorrectPr
     for key, text, verdict in store.failures():
         failed[key].append((text, verdict))
     for key in sorted(chosen.keys() & failed.keys()):
-        prompt = style.prover(statements[key].text, statements[key].system).text
+        asked = statements[key]
+        prompt = style.prover(asked.text, asked.system, asked.header).text
         shortest = sorted(chosen[key], key=lambda proof: (len(proof.text), proof.text))
         for proof, (text, verdict) in zip(shortest, failed[key], strict=False):
             yield {

@@ -19,12 +19,13 @@ from tqdm import tqdm
 from stp.datasets.corpora import corpora
 from stp.datasets.decontaminate import held_out
 from stp.errors import UsageError
-from stp.models.prompts import signature_of, statement_of
+from stp.models.prompts import signature_of
 from stp.search.premises import premises_for
 from stp.settings import GateSettings, Settings
 from stp.store.rows import Conjecture, Outcome
 from stp.store.store import Store
 from stp.syntax.dialect import DIALECTS
+from stp.syntax.lean import named
 from stp.types import CheckResult, Job, Source, Statement
 from stp.verify.pool import Checkers
 
@@ -81,7 +82,7 @@ def _read(
             continue
         name = f"conjecture_{row.round}_{'' if row.is_goal else f'{row.input}_'}{row.sample}"
         statement = dialect.make_statement(
-            statement_of(signature, name), seed.header, Source.CONJECTURE, parents=(row.seed,),
+            named(name, signature), seed.header, Source.CONJECTURE, parents=(row.seed,),
             origin=seed.origin if row.is_goal else None,  # what gives a statement away gives its goals away
         )  # fmt: skip
         found.append((statement, row))

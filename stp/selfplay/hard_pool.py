@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from random import Random
 
@@ -21,7 +22,7 @@ _SAMPLES = 64
 
 
 def build(path: Path, settings: Settings, candidates: int) -> None:
-    """Tries so many statements of `lean-core` (0: all) and the open ones of `data.benchmarks`; writes the
+    """Tries so many statements of `data.dataset` (0: all) and the open ones of `data.benchmarks`; writes the
     keys of those that no portfolio member proves, and the seed model in none of 64 attempts.
 
     Killed, it begins again, with the checks made so far in the result cache.
@@ -36,8 +37,11 @@ def build(path: Path, settings: Settings, candidates: int) -> None:
     drawn += [s for s in unproved if not s.origin]
     style, model = two_roles(settings.model), settings.model
     systems = [corpus.system for corpus in chosen]
-    with open_pools(settings.verify, systems, cache=default_cache()) as pool, Store() as store:
-        generator = open_generator(model, seed_model(model))
+    with (
+        open_pools(settings.verify, systems, cache=default_cache()) as pool,
+        Store() as store,
+        closing(open_generator(model, seed_model(model))) as generator,
+    ):
         prover = Prover(generator, style, pool, model, settings.verify)
         tried = sorted(drawn, key=lambda s: s.key)
         easy = proved_by_portfolio(prover, tried)

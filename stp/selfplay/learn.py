@@ -153,7 +153,8 @@ def prover_example(style: PromptFormat, e: rows.ProverText) -> Example:
     """What the prover is asked and what it is to write."""
     from stp.training.examples import Example
 
-    return Example(style.prover(e.statement.text, e.statement.system), e.proof, e.weight)
+    asked = e.statement
+    return Example(style.prover(asked.text, asked.system, asked.header), e.proof, e.weight)
 
 
 def conjecturer_example(style: PromptFormat, e: rows.ConjecturerText) -> Example:
@@ -209,12 +210,12 @@ def _weights(
         targets = current.embed([signature_of(s.text) for s in unproved])
         weights = reweight(vectors, targets, settings.reweight_cap, seed)
     if settings.guide and readers.judge:
-        pairs = [(seed, o.statement) for seed, o in zip(_seeds(store, round, kept), kept, strict=True)]
+        pairs = [(parent, o.statement) for parent, o in zip(_parents(store, round, kept), kept, strict=True)]
         with readers.judge() as (judge, style):
             scores, stats["judged"] = judged_scores(judge, style, pairs, seed)
         weights *= scores
     elif settings.guide:
-        made_from = [signature_of(seed.text) for seed in _seeds(store, round, kept)]
+        made_from = [signature_of(parent.text) for parent in _parents(store, round, kept)]
         lengths, seed_lengths = (np.array([len(t) for t in texts]) for texts in (signatures, made_from))
         weights *= guide_scores(lengths, seed_lengths, vectors, current.embed(made_from))
     earlier = range(max(1, round - settings.memory_rounds), round)
@@ -224,8 +225,8 @@ def _weights(
     return [float(w) for w in weights], stats
 
 
-def _seeds(store: Store, round: int, kept: list[Attempted]) -> list[Statement]:
+def _parents(store: Store, round: int, kept: list[Attempted]) -> list[Statement]:
     """The statement that each conjecture was made from."""
-    seed_of = {row.statement: row.seed for row in store.conjectures(round, rows.Outcome.KEPT)}
+    parent_of = {row.statement: row.seed for row in store.conjectures(round, rows.Outcome.KEPT)}
     statements = {s.key: s for s in store.statements()}
-    return [statements[seed_of[outcome.key]] for outcome in kept]
+    return [statements[parent_of[outcome.key]] for outcome in kept]

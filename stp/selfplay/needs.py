@@ -15,7 +15,7 @@ from stp.settings import Settings
 from stp.training.launch import launcher
 from stp.types import System
 from stp.verify.lean.toolchain import require_library
-from stp.verify.pool import find_prover
+from stp.verify.pool import find_toolchain
 
 
 def require(settings: Settings) -> None:
@@ -56,7 +56,7 @@ def require_provers(settings: Settings) -> None:
         ToolchainError: a prover is absent; says what to do.
     """
     for corpus in corpora(settings.data):
-        find_prover(settings.verify.model_copy(update={"system": corpus.system}))
+        find_toolchain(settings.verify.model_copy(update={"system": corpus.system}))
         if corpus.system is System.LEAN:
             if settings.data.seed_statements and settings.model.base == TINY:
                 raise UsageError(

@@ -24,7 +24,7 @@ from stp.models.cores import share_cores, use_all_cores
 from stp.models.prompts import PromptFormat, prompt_format, two_roles
 from stp.report.experiment import fewest_steps
 from stp.report.report import summary, write_html, write_metrics
-from stp.search.evaluate import evaluate, evaluate_portfolio, proved_by_portfolio
+from stp.search.evaluate import evaluate, evaluate_fixed, proved_by_portfolio
 from stp.search.sample import Draws, Prover, attempt
 from stp.selfplay import seeds
 from stp.selfplay.balance import balance_score, next_temperature
@@ -37,7 +37,7 @@ from stp.selfplay.logs import check_logs, log_round
 from stp.selfplay.needs import require
 from stp.selfplay.salvage import complete, lacked, salvage
 from stp.selfplay.seed_model import seed_model, start_model
-from stp.selfplay.select import Rated, attempt_targets
+from stp.selfplay.select import attempt_targets
 from stp.settings import Settings
 from stp.store.rows import Tally
 from stp.store.store import Store
@@ -147,14 +147,17 @@ class Play:
 
     def gate(self, number: int) -> Stats:
         """Step 3; at most as many are kept as statements are unproved, so the budget is split evenly."""
-        wanted = min(self.settings.conjecture.keep, sum(t.proved == 0 for t in self.rated(number)))
+        pooled = self.earlier(number)
+        unproved = sum(key not in pooled or pooled[key].proved == 0 for key in self.to_prove())
+        wanted = min(self.settings.conjecture.keep, unproved)
         return dict(gate(self.store, self.pool, number, self.settings, wanted, self.stream(number, "gate")))
 
     def attempt(self, number: int) -> Stats:
         """Steps 4 and 5: K proofs of each statement, in two parts for conjectures where K is adaptive."""
         settings, store = self.settings.attempt, self.store
         prover, temperature = self.prover(number - 1), self.temperature(number)
-        targets = set(attempt_targets(self.rated(number), settings, self.stream(number, "retry")))
+        stream = self.stream(number, "retry")
+        targets = set(attempt_targets(self.to_prove(), self.earlier(number), settings, stream))
         dataset = [s for s in store.statements(source=Source.DATASET, split="train") if s.key in targets]
         conjectures = store.statements(source=Source.CONJECTURE, round=number)
         conjectures += lacked(store, number, self.settings.conjecture.salvage)
@@ -221,7 +224,7 @@ class Play:
             statements = [s for s in held_out if s.system is corpus.system]
             rows += evaluate(self.store, prover, number, corpus.name, statements, draws)
             if number == 0:
-                rows += evaluate_portfolio(prover, number, corpus.name, statements, settings.samples)
+                rows += evaluate_fixed(prover, number, corpus.name, statements, settings.samples)
         self.store.add_evaluations(rows)
         return {
             "solved": sum(r.proved > 0 for r in rows if r.dataset in names),
@@ -245,15 +248,15 @@ class Play:
         log_round(self.store, self.folder, self.settings.report.logs, number)
         return {}
 
-    def rated(self, number: int) -> list[Rated]:
-        """What the dataset's training statements got in the rounds before this one; false ones left out."""
-        pooled, false = self.store.pooled_rates(1, number - 1), disproved(self.store)
+    def to_prove(self) -> list[str]:
+        """Keys of the dataset's training statements, without those that were found to be false."""
+        false = disproved(self.store)
         keys = [s.key for s in self.store.statements(source=Source.DATASET, split="train")]
-        return [
-            Rated(key, t.attempts, t.proved) if (t := pooled.get(key)) else Rated(key, 0, 0)
-            for key in keys
-            if key not in false
-        ]
+        return [key for key in keys if key not in false]
+
+    def earlier(self, number: int) -> dict[str, Tally]:
+        """What each statement got in the rounds before this one."""
+        return self.store.pooled_rates(1, number - 1)
 
     def temperature(self, number: int) -> float:
         """Of this round's attempts: the setting, or where its balancing has led to."""

@@ -159,7 +159,10 @@ def examples_of(path: Path, style: PromptFormat, against: HeldOut) -> list[Examp
         if unread:
             print(f"{path}: {unread} rows are no theorem with its proof and were left out", file=sys.stderr)
         proofs, copies = against.clean_proofs(read)
-        examples = [Example(style.prover(one.statement.text), one.proof, one.weight) for one in proofs]
+        examples = [
+            Example(style.prover(one.statement.text, header=one.statement.header), one.proof, one.weight)
+            for one in proofs
+        ]
     print(f"{path}: {against.report(copies)}", file=sys.stderr)
     return examples
 
@@ -168,7 +171,11 @@ def traced_examples(files: list[list[Seed]], style: PromptFormat) -> list[Exampl
     """Theorem to proof, and (X with proof, lemma) to statement of Y, for X before Y in one file."""
     from stp.training.examples import Example
 
-    examples = [Example(style.prover(seed.statement.text), seed.proof) for file in files for seed in file]
+    examples = [
+        Example(style.prover(seed.statement.text, header=seed.statement.header), seed.proof)
+        for file in files
+        for seed in file
+    ]
     for file in files:
         for x, lemma, y in leandojo.tuples(file):
             prompt = style.conjecturer(lemma.statement, x.statement.text, x.proof)
@@ -177,7 +184,7 @@ def traced_examples(files: list[list[Seed]], style: PromptFormat) -> list[Exampl
 
 
 def seed_examples(corpus: Corpus, style: PromptFormat) -> list[Example]:
-    """Supervised fine-tuning data (algorithm.md, SFT): theorem to proof, a statement's proofs sharing one
+    """Supervised fine-tuning data (STP, section 3.1): theorem to proof, a statement's proofs sharing one
     weight; (X with proof, lemma) to statement of Y, where the proofs of both use the lemma.
 
     Few tuples are of that kind, and a model of this size must first learn to state anything: so each training
@@ -195,7 +202,7 @@ def seed_examples(corpus: Corpus, style: PromptFormat) -> list[Example]:
             users[lemma.name].setdefault(seed.statement.key, seed)
             text_of[lemma.name] = lemma.statement
     examples = [
-        Example(style.prover(seed.statement.text, system), seed.proof, 1 / len(group))
+        Example(style.prover(seed.statement.text, system, seed.statement.header), seed.proof, 1 / len(group))
         for group in proofs.values()
         for seed in group
     ] * _PROOF_COPIES

@@ -7,26 +7,14 @@ it is given: values are sorted by key first, and each purpose has a random strea
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import groupby
 from math import ceil, exp
 from random import Random
 
 from stp.settings import AttemptSettings, ConjectureSettings, RefreshSettings, SelectSettings
-
-
-@dataclass(frozen=True, slots=True)
-class Rated:
-    """How often a statement was tried and proved, with multiplicity; void attempts are left out."""
-
-    key: str
-    attempts: int
-    proved: int
-
-    @property
-    def pass_rate(self) -> float:
-        return self.proved / self.attempts if self.attempts else 0.0
+from stp.store.rows import Tally
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +27,23 @@ class KnownProof:
 
 
 @dataclass(frozen=True, slots=True)
-class Attempted(Rated):
+class Attempted:
     """What attempting a statement gave, with at least one of `proofs` if `proved` is above 0.
 
-    `lemma` is the one that the conjecturer read, None the trivial one.
+    Tries and proofs count with multiplicity; void attempts are left out. `lemma` is the one that the
+    conjecturer read, None the trivial one.
     """
 
+    key: str
+    attempts: int
+    proved: int
     statement: str
     lemma: str | None
     proofs: tuple[KnownProof, ...]
+
+    @property
+    def pass_rate(self) -> float:
+        return self.proved / self.attempts if self.attempts else 0.0
 
     @property
     def uses_lemma(self) -> bool:
@@ -129,19 +125,22 @@ def _samples_each(inputs: int, settings: ConjectureSettings) -> int:
     return max(1, min(settings.samples_total // max(1, inputs), settings.samples_per_input))
 
 
-def attempt_targets(tallies: Iterable[Rated], settings: AttemptSettings, seed: int) -> list[str]:
-    """Step 4: keys of the dataset statements to try, sorted.
+def attempt_targets(
+    keys: Iterable[str], tallies: Mapping[str, Tally], settings: AttemptSettings, seed: int
+) -> list[str]:
+    """Step 4: which of the dataset statements to try, sorted, by what they got in earlier rounds.
 
     The never-solved and the rarely solved always; each other one by a coin of its own, so that no
     statement's coin depends on which others there are.
     """
 
-    def tried(tally: Rated) -> bool:
-        if tally.proved == 0 or tally.pass_rate < settings.solved_pass_rate:
+    def tried(key: str) -> bool:
+        tally = tallies.get(key)
+        if tally is None or tally.proved == 0 or tally.pass_rate < settings.solved_pass_rate:
             return True
-        return Random(f"{seed}/retry/{tally.key}").random() < settings.solved_retry_frac
+        return Random(f"{seed}/retry/{key}").random() < settings.solved_retry_frac
 
-    return sorted(tally.key for tally in tallies if tried(tally))
+    return sorted(filter(tried, keys))
 
 
 def conjecturer_set(outcomes: Iterable[Attempted], settings: SelectSettings) -> list[Attempted]:

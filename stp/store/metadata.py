@@ -96,7 +96,7 @@ _TABLES: dict[str, tuple[str, dict[str, str]]] = {
         "Held-out statements, sampled with each round's model.",
         {
             "round": _ROUND,
-            "dataset": "NAME/portfolio: fixed tactics instead of the model",
+            "dataset": "NAME/fixed: fixed tactics instead of the model",
             "statement": _KEY,
             "samples": "that count",
             "proved": "of these",

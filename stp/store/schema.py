@@ -180,7 +180,12 @@ DROP TABLE attempts;
 ALTER TABLE attempts_2 RENAME TO attempts;
 """ + _VIEWS.replace("('probe', 'attempt')", "('probe', 'attempt', 'complete')")
 
-MIGRATIONS = (_TABLES + _VIEWS, _COMPLETE)
+#: What fixed tactics prove was once called a portfolio's, which is proof search's.
+_FIXED = """
+UPDATE evaluations SET dataset = replace(dataset, '/portfolio', '/fixed') WHERE dataset LIKE '%/portfolio';
+"""
+
+MIGRATIONS = (_TABLES + _VIEWS, _COMPLETE, _FIXED)
 
 
 def migrate(connection: sqlite3.Connection, version: int) -> None:

@@ -17,11 +17,11 @@ from stp.models.prompts import (
     encode_target,
     prompt_format,
     signature_of,
-    statement_of,
     two_roles,
 )
 from stp.models.tiny import END, train_tokenizer
 from stp.settings import ModelSettings
+from stp.syntax.lean import named
 from stp.types import System
 
 TINY = prompt_format("tiny")
@@ -181,9 +181,9 @@ def test_an_unknown_format_is_refused_with_the_known_ones() -> None:
     "signature", ["(a : Nat) : a = a", ": True", "{α : Type} : True", ".{u} (α : Type u) : True"]
 )
 def test_names_come_off_and_go_back_on(name: str, signature: str) -> None:
-    statement = statement_of(signature, name)
+    statement = named(name, signature)
     assert signature_of(statement) == signature
-    assert statement_of(signature_of(statement), name) == statement
+    assert named(name, signature_of(statement)) == statement
 
 
 def test_a_name_may_touch_its_binder() -> None:

@@ -57,7 +57,7 @@ def begun_run(store: Store) -> None:
     check(store, "easy", SEED_PROOF, Verdict.PROVED)
     mark(store, 0, "evaluate", 30.0)
     evaluate(store, 0, first=1)
-    store.add_evaluations(Evaluation(0, "core/portfolio", key, 4, int(key == "held1"), 0) for key in _HELD)
+    store.add_evaluations(Evaluation(0, "core/fixed", key, 4, int(key == "held1"), 0) for key in _HELD)
 
 
 _HELD = ("held1", "held2")

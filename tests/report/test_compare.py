@@ -71,7 +71,7 @@ def test_a_comparison_is_a_table_numbers_and_a_page(tmp_path: Path) -> None:
     assert table.splitlines()[1].split()[0] == "stp"  # the best first
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     assert results["ratio_of"] == "stp"
-    assert results["ratio_over_expert_iteration"] == pytest.approx(9 / 4, abs=0.1)
+    assert results["ratio_over_ei"] == pytest.approx(9 / 4, abs=0.1)
     low, high = results["ratio_ci95"]
     assert 1 < low < 9 / 4 < high
     stp = results["arms"]["stp"]

@@ -120,10 +120,10 @@ def test_round_0_has_seeds_and_held_out_rates_only(store: Store) -> None:
     assert row["sampled"] == row["proved"] == row["distinct proofs"] == "-"
     assert row["core pass@1"] == "12.5%"  # 1 of 4 for one statement, 0 for the other
     assert row["core pass@4"] == "50.0%"
-    assert row["portfolio pass@4"] == "50.0%"
+    assert row["fixed pass@4"] == "50.0%"
 
 
-def test_every_dataset_and_its_portfolio_has_columns_of_its_own(store: Store) -> None:
+def test_every_dataset_and_the_fixed_tactics_have_columns_of_its_own(store: Store) -> None:
     begun_run(store)
     store.add_evaluations([Evaluation(0, "other", "held1", 2, 1, 0)])
     row = _row(store, 0)
@@ -153,8 +153,8 @@ def test_metrics_have_the_same_keys_on_every_line_and_nulls_where_there_is_nothi
     assert first["conjecture_pass_rate"] == pytest.approx(13 / 32)
     assert (first["dataset_proved_total"], second["dataset_proved_total"]) == (0, 1)
     assert (second["core/K"], second["core/pass@1"], second["core/pass@K"]) == (4, 0.375, 0.5)
-    assert second["core/portfolio/pass@1"] is None
-    assert seed["core/portfolio/pass@1"] == 0.125
+    assert second["core/fixed/pass@1"] is None
+    assert seed["core/fixed/pass@1"] == 0.125
     assert first["total_s"] == 60.0 * len(STAGES)
 
 

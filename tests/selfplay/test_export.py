@@ -84,7 +84,7 @@ def run(tmp_path: Path) -> Path:
             store.begin_stage(1, stage)
             store.finish_stage(1, stage, stats)
         store.add_evaluations([Evaluation(1, "lean-core", HELD.key, 2, 1, 2)])
-        store.add_evaluations([Evaluation(1, "lean-core/portfolio", HELD.key, 2, 2, 0)])
+        store.add_evaluations([Evaluation(1, "lean-core/fixed", HELD.key, 2, 2, 0)])
     make_tiny(folder / "models" / "round-1", [EASY.text, "by rfl"], SMALL, seed=0)
     return folder
 

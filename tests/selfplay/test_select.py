@@ -14,7 +14,6 @@ from stp.selfplay.learn import first_replayed, is_refresh
 from stp.selfplay.select import (
     Attempted,
     KnownProof,
-    Rated,
     SeedProof,
     attempt_targets,
     conjecturer_set,
@@ -24,6 +23,7 @@ from stp.selfplay.select import (
     target_inputs,
 )
 from stp.settings import AttemptSettings, ConjectureSettings, RefreshSettings, SelectSettings, load
+from stp.store.rows import Tally
 
 SELECT = SelectSettings()
 NO_DROP = SelectSettings(elegancy_drop_frac=0, trivial_lemma_cap_frac=100)
@@ -196,29 +196,30 @@ def test_a_popular_lemma_stops_at_its_cap() -> None:
 
 # -- step 4 ------------------------------------------------------------------------------------------
 
-tallies = st.builds(
-    lambda key, proved, more: Rated(key, proved + more, proved), keys, st.integers(0, 8), st.integers(0, 8)
-)
+tallies = st.builds(lambda proved, more: Tally(proved + more, proved), st.integers(0, 8), st.integers(0, 8))
 
 
-@given(st.lists(tallies, max_size=30, unique_by=lambda t: t.key), st.integers(0, 5))
-def test_the_unsolved_and_the_rarely_solved_are_always_tried(found: list[Rated], seed: int) -> None:
-    hard = {t.key for t in found if t.proved == 0 or t.proved / t.attempts < 0.35}
-    assert set(attempt_targets(found, AttemptSettings(solved_retry_frac=0), seed)) == hard
-    assert attempt_targets(found, AttemptSettings(solved_retry_frac=1), seed) == sorted(t.key for t in found)
+@given(st.dictionaries(keys, tallies | st.none(), max_size=30), st.integers(0, 5))
+def test_the_unsolved_and_the_rarely_solved_are_always_tried(
+    given: dict[str, Tally | None], seed: int
+) -> None:
+    found = {key: tally for key, tally in given.items() if tally and tally.attempts}
+    hard = {key for key in given if key not in found or found[key].proved == 0 or found[key].pass_rate < 0.35}
+    assert set(attempt_targets(given, found, AttemptSettings(solved_retry_frac=0), seed)) == hard
+    assert attempt_targets(given, found, AttemptSettings(solved_retry_frac=1), seed) == sorted(given)
     some = AttemptSettings(solved_retry_frac=0.5)
-    chosen = attempt_targets(found, some, seed)
+    chosen = attempt_targets(given, found, some, seed)
     assert hard <= set(chosen)
-    assert attempt_targets(found[::-1], some, seed) == chosen
-    alone = [key for tally in found for key in attempt_targets([tally], some, seed)]
+    assert attempt_targets([*given][::-1], found, some, seed) == chosen
+    alone = [key for one in given for key in attempt_targets([one], found, some, seed)]
     assert sorted(alone) == chosen
 
 
 def test_easy_statements_are_tried_again_at_their_rate() -> None:
-    found = [Rated(f"k{i}", 8, 8) for i in range(2000)]
-    chosen = attempt_targets(found, AttemptSettings(solved_retry_frac=0.05), 0)
+    found = {f"k{i}": Tally(8, 8) for i in range(2000)}
+    chosen = attempt_targets(found, found, AttemptSettings(solved_retry_frac=0.05), 0)
     assert len(chosen) == pytest.approx(100, abs=40)
-    assert attempt_targets(found, AttemptSettings(solved_retry_frac=0.05), 1) != chosen
+    assert attempt_targets(found, found, AttemptSettings(solved_retry_frac=0.05), 1) != chosen
 
 
 # -- switches ----------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""One connection to an Isabelle server: commands, tasks side by side, notes as they come, deadlines.
+"""One connection to an Isabelle server: commands, tasks side by side, deadlines. Its notes nobody reads.
 
 Invariants: one reader hands out what arrives; the answers `OK` and `ERROR` come in the order of the commands,
 so they go to the oldest one that waits; `FINISHED` and `FAILED` go to the task that they name. A task of
@@ -11,16 +11,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
 from typing import Any
 
 from stp.verify.isabelle.protocol import Frames, ProtocolError, Reply, command, encode, parse
 
 _READ_BYTES = 1 << 16
 _CANCEL_S = 5.0
-
-
-OnNote = Callable[[Reply], None]
 
 
 class ServerDiedError(Exception):
@@ -41,8 +37,8 @@ class Client:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
         self._frames = Frames()
-        self._answers: deque[tuple[asyncio.Future[Reply], OnNote | None]] = deque()
-        self._tasks: dict[str, tuple[asyncio.Future[Reply], OnNote]] = {}
+        self._answers: deque[tuple[asyncio.Future[Reply], bool]] = deque()
+        self._tasks: dict[str, asyncio.Future[Reply]] = {}
         self._error: ServerDiedError | None = None
         self._reading = asyncio.create_task(self._read())
 
@@ -80,28 +76,20 @@ class Client:
             raise RefusedError(reply.message)
         return reply.argument
 
-    async def task(
-        self,
-        name: str,
-        argument: object,
-        *,
-        timeout_s: float,
-        on_note: OnNote | None = None,
-    ) -> dict[str, Any]:
-        """The result of a command that starts a task. `on_note` gets its notes, and those that name no task,
-        as they come.
+    async def task(self, name: str, argument: object, *, timeout_s: float) -> dict[str, Any]:
+        """The result of a command that starts a task.
 
         Raises:
             RefusedError: the server refused or the task failed.
             DeadlineError: the task did not end in time; it was cancelled.
             ServerDiedError: the connection ended.
         """
-        started = await self._send(command(name, argument), timeout_s, on_note or _ignore)
+        started = await self._send(command(name, argument), timeout_s, starts_task=True)
         if started.name != "OK":
             raise RefusedError(started.message)
         if started.task not in self._tasks:
             raise self._fail(f"{name} answered {started.argument!r}, which names no task")
-        future, _ = self._tasks[started.task]
+        future = self._tasks[started.task]
         try:
             reply = await self._wait(future, timeout_s)
         except DeadlineError:
@@ -119,13 +107,13 @@ class Client:
         self._give_up(ServerDiedError("the connection was closed"))
         self._writer.close()
 
-    async def _send(self, frame: bytes, timeout_s: float, on_note: OnNote | None = None) -> Reply:
-        """The answer to a command. With `on_note` the command starts a task, which is known from the moment
-        of its answer, since notes and even its end may follow in the same breath."""
+    async def _send(self, frame: bytes, timeout_s: float, *, starts_task: bool = False) -> Reply:
+        """The answer to a command. A task that it starts is known from the moment of the answer: its end
+        may follow in the same breath."""
         if self._error:
             raise self._error
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        self._answers.append((future, on_note))
+        self._answers.append((future, starts_task))
         self._writer.write(frame)
         return await self._wait(future, timeout_s)
 
@@ -156,18 +144,14 @@ class Client:
         if reply.name in ("OK", "ERROR"):
             if not self._answers:
                 raise ProtocolError(f"an answer that nobody waits for: {reply.name} {reply.message[:200]}")
-            future, on_note = self._answers.popleft()
-            if on_note and reply.name == "OK" and reply.task:
-                self._tasks[reply.task] = asyncio.get_running_loop().create_future(), on_note
+            future, starts_task = self._answers.popleft()
+            if starts_task and reply.name == "OK" and reply.task:
+                self._tasks[reply.task] = asyncio.get_running_loop().create_future()
             _settle(future, reply)
         elif reply.name in ("FINISHED", "FAILED") and reply.task:
             if reply.task in self._tasks:  # else it was given up
-                _settle(self._tasks[reply.task][0], reply)
-        elif reply.name == "NOTE":
-            for task, (_, on_note) in list(self._tasks.items()):
-                if reply.task in (None, task):
-                    on_note(reply)
-        else:
+                _settle(self._tasks[reply.task], reply)
+        elif reply.name != "NOTE":
             raise ProtocolError(f"a reply of no kind: {reply.name}")
 
     def _fail(self, reason: str) -> ServerDiedError:
@@ -177,15 +161,11 @@ class Client:
 
     def _give_up(self, error: ServerDiedError) -> None:
         self._error = self._error or error
-        for future, _ in (*self._answers, *self._tasks.values()):
+        for future in (*(future for future, _ in self._answers), *self._tasks.values()):
             if not future.done():
                 future.set_exception(self._error)
                 future.exception()  # seen, also where nobody waits any more
         self._answers.clear()
-
-
-def _ignore(note: Reply) -> None:
-    """For tasks whose notes nobody reads."""
 
 
 def _settle(future: asyncio.Future[Reply], reply: Reply) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 from stp.errors import UsageError
 from stp.verify.lean import toolchain
@@ -21,6 +23,31 @@ class Found:
     levels: int
 
 
+def ask(
+    lean: toolchain.Toolchain,
+    imports: str,
+    question: str,
+    wanted: Callable[[str], bool] = lambda module: True,
+) -> Iterator[tuple[str, list[Any]]]:
+    """Each wanted module that the imports bring, with the answer to a question on it (`Library.lean`), by a
+    Lean of its own.
+
+    Raises:
+        UsageError: imports that are not there.
+    """
+    process = LeanProcess(lean, "Library")
+    try:
+        process.send({"imports": imports})
+        modules = process.receive(time.monotonic() + _READ_TIMEOUT_S)
+        if isinstance(modules, dict):
+            raise UsageError(f"header: {modules['failed'].partition(' in the search path')[0]}")
+        for module in filter(wanted, modules):
+            process.send({question: module})
+            yield module, process.receive(time.monotonic() + _READ_TIMEOUT_S)
+    finally:
+        process.kill()
+
+
 @lru_cache(maxsize=4)
 def theorems(kind: toolchain.Kind, imports: str) -> tuple[str, ...]:
     """A line for each theorem: name and what its statement mentions, in small letters; name; universe levels.
@@ -29,20 +56,11 @@ def theorems(kind: toolchain.Kind, imports: str) -> tuple[str, ...]:
     Raises:
         UsageError: imports that are not there.
     """
-    process = LeanProcess(toolchain.find(kind), "Library")
-    try:
-        process.send({"imports": imports})
-        modules = process.receive(time.monotonic() + _READ_TIMEOUT_S)
-        if isinstance(modules, dict):
-            raise UsageError(f"header: {modules['failed'].partition(' in the search path')[0]}")
-        lines = []
-        for module in modules:
-            process.send({"mentions": module})
-            for name, levels, mentioned in process.receive(time.monotonic() + _READ_TIMEOUT_S):
-                lines.append(f"{name.lower()}\t{mentioned.lower()}\t{name}\t{len(levels.split())}")
-    finally:
-        process.kill()
-    return tuple(lines)
+    return tuple(
+        f"{name.lower()}\t{mentioned.lower()}\t{name}\t{len(levels.split())}"
+        for _, found in ask(toolchain.find(kind), imports, "mentions")
+        for name, levels, mentioned in found
+    )
 
 
 def search(lines: tuple[str, ...], query: str, count: int) -> list[Found]:
