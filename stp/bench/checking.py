@@ -145,7 +145,7 @@ def _lean_interact(jobs: list[Job]) -> float:
 
 
 def _anew(jobs: Sequence[Job], number: int) -> list[Job]:
-    """The jobs under other names: a checker remembers statements, and each pass must be the first over them."""
+    """The jobs under other names: a checker remembers statements, and each pass is to be the first."""
     return [
         replace(job, statement=named(f"pass_{number}_{theorem.name}", theorem.signature))
         for job in jobs
