@@ -351,7 +351,7 @@ def test_a_false_statement_leaves_the_pool_with_its_negation_proved(lean_pool: P
         negation = store.statement(proof.statement)
         assert negation
         assert (negation.source, negation.parents) == (Source.NEGATION, (false.key,))
-        assert [t.key for t in Play(store, Path(), load("tiny")).rated(1)] == [true.key]
+        assert Play(store, Path(), load("tiny")).to_prove() == [true.key]
         assert disprove(store, lean_pool, load("tiny")) == {"disproved": 1}
         assert len(store.statements(source=Source.NEGATION)) == 1
 
