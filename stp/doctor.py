@@ -14,6 +14,7 @@ from typing import Literal
 import psutil
 
 from stp.errors import ToolchainError
+from stp.files import cache_dir
 from stp.verify.isabelle import toolchain as isabelle
 from stp.verify.isabelle.worker import IsabelleWorker
 from stp.verify.lean import install, machine_code, toolchain
@@ -61,7 +62,7 @@ def _cores_and_memory() -> Finding:
 
 
 def _disk() -> Finding:
-    cache = install.cache_dir()
+    cache = cache_dir()
     existing = next(folder for folder in (cache, *cache.parents) if folder.exists())
     free_mb = shutil.disk_usage(existing).free // 10**6
     state: Literal["ok", "bad"] = "ok" if free_mb > 2000 else "bad"

@@ -20,10 +20,10 @@ from stp.datasets.problems import Problem
 from stp.datasets.registry import Dataset
 from stp.download import digest
 from stp.errors import ModelServerError, UsageError
+from stp.files import write_file
 from stp.models.cores import share_cores
 from stp.models.prompts import prompt_format
 from stp.report.proofs import ProveRecord, read_proofs, results_json
-from stp.report.report import write_file
 from stp.search.holes import HoleReport, Searcher
 from stp.search.portfolio import Portfolio
 from stp.search.premises import premises_for

@@ -11,7 +11,8 @@ from tests import ran
 
 STP = Path(__file__).parents[1] / "stp"
 ORDER = [
-    {"types", "errors", "settings", "download"}, {"syntax"}, {"store"}, {"verify"}, {"models"}, {"training"},
+    {"types", "errors", "settings", "download", "files"},
+    {"syntax"}, {"store"}, {"verify"}, {"models"}, {"training"},
     {"datasets"}, {"search"}, {"report"}, {"client"}, {"service"}, {"selfplay"},
     {"doctor", "bench", "prove"}, {"cli"}, {"__main__"},
 ]  # fmt: skip

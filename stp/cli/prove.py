@@ -119,8 +119,8 @@ def _file(
 
 def _fill(prover: FileProver, file: Path) -> bool:
     """Is every hole filled now? The copy is written after each one, so that a stop loses none."""
+    from stp.files import write_file
     from stp.prove import proved_path
-    from stp.report.report import write_file
 
     before = after = prover.read()
     reports: list[HoleReport] = []

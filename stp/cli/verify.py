@@ -64,7 +64,6 @@ def verify(
 ) -> None:
     """Check a proof, a file or a stream of jobs. Exit code 0: proved (or the stream was read), 1: not."""
     from stp.settings import validate
-    from stp.types import EVERYTHING
     from stp.verify.job import job_from_json, result_to_json
     from stp.verify.pool import open_pool
 
@@ -87,20 +86,8 @@ def verify(
                 # ASCII: a text may hold what the terminal's encoding does not.
                 print(json.dumps(result_to_json(result)), flush=True)
         return
-    if file is not None and (header or proof):
-        raise UsageError("FILE: its text has header and proof; leave out --header and --proof")
-    if statement is not None and (theorem or against):
-        raise UsageError("--statement: --theorem and --against go with FILE; leave them out")
-    value: dict[str, object] = {"premises": premises, "strict": strict}
-    if file is not None and (theorem or not against):
-        spec = _read(against) if against else ""
-        value |= {"theorem": theorem or EVERYTHING, "statement": spec, "proof": _read(file)}
-    elif statement is not None and proof is not None:
-        value |= {"header": header, "statement": statement, "proof": proof}
-    else:
-        raise UsageError(
-            "expected FILE, with --theorem NAME beside --against, or --statement and --proof, or --jsonl FILE"
-        )
+    value = _value(file, statement, proof, header, theorem, against)
+    value |= {"premises": premises, "strict": strict}
     job = job_from_json(value, "1", settings.system)
     with open_pool(settings) as pool:
         if sys.stderr.isatty():
@@ -109,14 +96,43 @@ def verify(
     if as_json:
         print(json.dumps(result_to_json(result)))
     else:
-        print(result.verdict.value + (f": {result.reason}" if result.reason else ""))
-        if result.axioms:
-            print(f"  axioms: {', '.join(result.axioms)}")
-        for premise in result.premises:
-            print(f"  {premise.name}  ({premise.module})")
-        for message in result.messages:
-            print(message, file=sys.stderr)
+        _print(result)
     raise typer.Exit(0 if result.proved else 1)
+
+
+def _value(
+    file: Path | None, statement: str | None, proof: str | None, header: str, theorem: str | None,
+    against: Path | None,
+) -> dict[str, object]:  # fmt: skip
+    """The job of a file or of a statement and its proof.
+
+    Raises:
+        UsageError: the options do not go together, or a file cannot be read.
+    """
+    from stp.types import EVERYTHING
+
+    if file is not None and (header or proof):
+        raise UsageError("FILE: its text has header and proof; leave out --header and --proof")
+    if statement is not None and (theorem or against):
+        raise UsageError("--statement: --theorem and --against go with FILE; leave them out")
+    if file is not None and (theorem or not against):
+        spec = _read(against) if against else ""
+        return {"theorem": theorem or EVERYTHING, "statement": spec, "proof": _read(file)}
+    if statement is not None and proof is not None:
+        return {"header": header, "statement": statement, "proof": proof}
+    raise UsageError(
+        "expected FILE, with --theorem NAME beside --against, or --statement and --proof, or --jsonl FILE"
+    )
+
+
+def _print(result: CheckResult) -> None:
+    print(result.verdict.value + (f": {result.reason}" if result.reason else ""))
+    if result.axioms:
+        print(f"  axioms: {', '.join(result.axioms)}")
+    for premise in result.premises:
+        print(f"  {premise.name}  ({premise.module})")
+    for message in result.messages:
+        print(message, file=sys.stderr)
 
 
 def _read(path: Path) -> str:

@@ -21,10 +21,10 @@ from stp.datasets.files import data_dir, read_rows, write_rows
 from stp.datasets.isabelle_templates import claims
 from stp.datasets.seeds import Seed
 from stp.errors import MachineryError
+from stp.files import cache_dir
 from stp.settings import VerifySettings
 from stp.syntax.isabelle import make_statement
 from stp.types import CheckResult, Job, Limits, Premise, Source, Statement, System
-from stp.verify.lean import install
 from stp.verify.pool import default_cache, open_pool
 
 NAME = "isabelle-main"
@@ -91,7 +91,7 @@ def _file() -> Path:
         return committed
     texts = (isabelle_templates.CLAIMS, Path(isabelle_templates.__file__), Path(__file__))
     mark = hashlib.sha256(b"\0".join(path.read_bytes() for path in texts)).hexdigest()[:16]
-    made = install.cache_dir() / "isabelle-main" / f"{mark}.jsonl.gz"
+    made = cache_dir() / "isabelle-main" / f"{mark}.jsonl.gz"
     if not made.is_file():
         _make(made)
     return made

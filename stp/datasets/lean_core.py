@@ -19,10 +19,11 @@ from tqdm import tqdm
 
 from stp.datasets.files import data_dir, read_rows, write_rows
 from stp.errors import MachineryError, ToolchainError, UsageError
+from stp.files import cache_dir
 from stp.settings import VerifySettings
 from stp.syntax.lean import make_statement
 from stp.types import Job, Limits, Source, Statement, Verdict
-from stp.verify.lean import install, toolchain
+from stp.verify.lean import toolchain
 from stp.verify.lean.library import ask
 from stp.verify.pool import Pool, default_cache, open_pool
 
@@ -71,7 +72,7 @@ def library() -> dict[str, LibraryTheorem]:
     lean = toolchain.find("embedded")
     program = (lean.project / "STP" / "Library.lean").read_bytes()
     mark = hashlib.sha256(str(lean.root.name).encode() + program + repr(MODULES).encode()).hexdigest()[:16]
-    path = install.cache_dir() / "lean-core" / f"library-{mark}.jsonl.gz"
+    path = cache_dir() / "lean-core" / f"library-{mark}.jsonl.gz"
     if not path.is_file():
         write_rows(path, [
             {"name": t.name, "module": t.module, "signature": t.signature} for t in _read_library(lean)

@@ -20,6 +20,7 @@ from typing import Any
 
 from stp.datasets.seeds import Seed
 from stp.errors import UsageError
+from stp.files import whole_folder
 from stp.syntax.lean import make_statement, split_theorem
 from stp.types import Premise, Source
 
@@ -93,21 +94,19 @@ def trace(url: str, commit: str, out: Path) -> Path:
             f"LeanDojo does not start: {error}; it needs GitHub, and GITHUB_ACCESS_TOKEN to be set"
         ) from None
     traced = trace_repo(LeanGitRepo(url, commit))
-    work = out.with_name(out.name + ".work")
-    shutil.rmtree(work, ignore_errors=True)
-    (work / "source").mkdir(parents=True)
-    corpus, theorems = [], []
-    for file in traced.traced_files:
-        corpus.append({"path": str(file.path), "premises": file.get_premise_definitions()})
-        target = work / "source" / file.path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file.abs_path, target)
-        if file.repo == traced.repo:
-            theorems += [_theorem(file, theorem) for theorem in file.get_traced_theorems()]
-    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in corpus)
-    (work / "corpus.jsonl").write_text(text, encoding="utf-8")
-    (work / "train.json").write_text(json.dumps(theorems, ensure_ascii=False), encoding="utf-8")
-    work.rename(out)
+    with whole_folder(out) as work:
+        (work / "source").mkdir()
+        corpus, theorems = [], []
+        for file in traced.traced_files:
+            corpus.append({"path": str(file.path), "premises": file.get_premise_definitions()})
+            target = work / "source" / file.path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file.abs_path, target)
+            if file.repo == traced.repo:
+                theorems += [_theorem(file, theorem) for theorem in file.get_traced_theorems()]
+        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in corpus)
+        (work / "corpus.jsonl").write_text(text, encoding="utf-8")
+        (work / "train.json").write_text(json.dumps(theorems, ensure_ascii=False), encoding="utf-8")
     return out
 
 

@@ -19,8 +19,8 @@ from stp.datasets.files import data_dir
 from stp.datasets.problems import Problem, behind, read_problems
 from stp.download import digest
 from stp.errors import UsageError
+from stp.files import cache_dir
 from stp.types import Statement, System
-from stp.verify.lean import install
 
 MANIFEST = "datasets.toml"
 #: Comes with the embedded Lean, not with a file.
@@ -199,7 +199,7 @@ def problem_with(entry: Entry, path: Path) -> str | None:
 
 def cached(entry: Entry) -> Path:
     """Where `stp data fetch` puts the entry's file."""
-    return install.cache_dir() / "datasets" / (entry.of or entry.name) / entry.file
+    return cache_dir() / "datasets" / (entry.of or entry.name) / entry.file
 
 
 def _chosen(name: str, problems: list[Problem]) -> list[Problem]:

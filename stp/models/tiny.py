@@ -7,7 +7,6 @@ a 7B prover too.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from transformers.utils.logging import disable_progress_bar
 
 from stp.errors import UsageError
+from stp.files import whole_folder
 from stp.models.prompts import prompt_format
 from stp.settings import TinySettings
 
@@ -80,11 +80,9 @@ def make_tiny(folder: Path, texts: Iterable[str], settings: TinySettings, seed: 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = LlamaForCausalLM(_config(settings, tokenizer))
-    half_written = folder.with_name(folder.name + ".work")
-    shutil.rmtree(half_written, ignore_errors=True)
-    model.save_pretrained(half_written)
-    tokenizer.save_pretrained(half_written)
-    half_written.rename(folder)
+    with whole_folder(folder) as work:
+        model.save_pretrained(work)
+        tokenizer.save_pretrained(work)
 
 
 def _config(settings: TinySettings, tokenizer: PreTrainedTokenizerFast) -> LlamaConfig:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from stp.errors import UsageError
+from stp.files import write_file
 from stp.report.bootstrap import (
     Credits,
     Interval,
@@ -23,7 +24,6 @@ from stp.report.bootstrap import (
 )
 from stp.report.experiment import CONJECTURE_NUMBERS, COSTS, Arm, RunData, read_arms
 from stp.report.rates import Rate, mean_pass_at_k, pass_at_k
-from stp.report.report import write_file
 from stp.report.table import laid_out
 
 _CURVE_POINTS, _CURVE_RESAMPLES = 25, 400

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from stp.errors import UsageError
+from stp.files import write_file
 from stp.report.bootstrap import Credits, credit_at
 from stp.report.record import RoundRecord, read_run
-from stp.report.report import write_file
 from stp.settings import PLACEMENT, with_later_keys
 from stp.store.rows import Conjecture, Outcome
 from stp.store.store import Store

@@ -6,11 +6,10 @@ All three read the store only, also beside a running writer, and take a run that
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
-from stp.errors import StoreError
+from stp.files import write_file
 from stp.report.record import FIXED, GATES, RoundRecord, RunRecord, read_run
 from stp.report.table import laid_out, notes, table
 from stp.store.store import Store
@@ -105,22 +104,3 @@ def _mean(values: list[float]) -> float | None:
 
 def _rounded(value: float | None, digits: int) -> float | None:
     return None if value is None else round(value, digits)
-
-
-def write_file(path: Path, text: str) -> None:
-    """Writes a text whole or not at all.
-
-    Raises:
-        StoreError: it cannot be written there.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            # A lone surrogate in a text must not cost the whole report.
-            temporary.write_text(text, encoding="utf-8", errors="replace")
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise StoreError(f"{path}: {error.strerror}: name a folder that can be written") from error

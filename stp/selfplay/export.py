@@ -22,6 +22,7 @@ from stp.datasets.corpora import corpora
 from stp.datasets.tables import Row, pyarrow_for, write_table
 from stp.download import digest
 from stp.errors import UsageError
+from stp.files import whole_folder
 from stp.models.prompts import prompt_format
 from stp.report.cards import Origin, dataset_card, model_card
 from stp.report.record import RoundRecord, read_run
@@ -89,19 +90,16 @@ def export(run: Path, out: Path, ending: str, *, strict: bool) -> Exported:
                 if row["proof"] is None or row["proof"] in good
             ]
         origin = Origin(settings, read_run(store), store.digest(), toolchain, known - len(good))
-    work = out.with_name(out.name + ".work")
-    shutil.rmtree(work, ignore_errors=True)
-    files = {kind: list(_write(work / "dataset", kind, tables[kind], ending)) for kind in tables}
-    files = {kind: parts for kind, parts in files.items() if parts}
-    (work / "dataset").mkdir(parents=True, exist_ok=True)
-    (work / "dataset" / "README.md").write_text(dataset_card(origin, files), encoding="utf-8")
     record = _last_model(run, origin)
-    if record:
-        shutil.copytree(
-            _model(run, origin, record), work / "model", ignore=_OURS, copy_function=_link_weights
-        )
-        (work / "model" / "README.md").write_text(model_card(origin, record), encoding="utf-8")
-    work.rename(out)
+    with whole_folder(out) as work:
+        files = {kind: list(_write(work / "dataset", kind, tables[kind], ending)) for kind in tables}
+        files = {kind: parts for kind, parts in files.items() if parts}
+        (work / "dataset").mkdir(exist_ok=True)
+        (work / "dataset" / "README.md").write_text(dataset_card(origin, files), encoding="utf-8")
+        if record:
+            model = _model(run, origin, record)
+            shutil.copytree(model, work / "model", ignore=_OURS, copy_function=_link_weights)
+            (work / "model" / "README.md").write_text(model_card(origin, record), encoding="utf-8")
     rows = {f"{kind}/{split}": count for kind, parts in files.items() for split, _, count, _ in parts}
     return Exported(rows, origin.left_out, record.round if record else None)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from random import Random
 
 from stp.datasets.corpora import corpora
+from stp.files import write_file
 from stp.models.prompts import two_roles
-from stp.report.report import write_file
 from stp.search.evaluate import proved_by_portfolio
 from stp.search.sample import Draws, Prover, attempt
 from stp.selfplay.needs import require_provers

@@ -23,11 +23,11 @@ from stp.datasets.files import data_dir
 from stp.datasets.registry import LEAN_CORE
 from stp.datasets.seeds import Seed, related
 from stp.errors import UsageError
+from stp.files import cache_dir, whole_folder
 from stp.models.prompts import PromptFormat, prompt_format, signature_of, two_roles
 from stp.selfplay.seeds import lemmas
 from stp.settings import DataSettings, ModelSettings, Settings, TinySettings, TrainSettings
 from stp.types import Statement, System
-from stp.verify.lean import install
 
 if TYPE_CHECKING:
     from stp.training.examples import Example
@@ -57,7 +57,7 @@ def seed_model(settings: ModelSettings, section: str = "model") -> Path:
 
 def build() -> Path:
     """Makes the tiny model that comes with STP again. Killed, it goes on from its last checkpoint."""
-    trained, target = _train_tiny(install.cache_dir() / "models" / TINY, 0), data_dir() / TINY
+    trained, target = _train_tiny(cache_dir() / "models" / TINY, 0), data_dir() / TINY
     shutil.rmtree(target, ignore_errors=True)
     return _halve(trained, target)
 
@@ -243,10 +243,8 @@ def _neighbours(
 def copy_model(model: Path, out: Path) -> None:
     """Copies a model's folder to `out`, which appears whole or not at all; nothing is done where it is."""
     if not out.exists():
-        work = out.with_name(out.name + ".copy")
-        shutil.rmtree(work, ignore_errors=True)
-        shutil.copytree(model, work)
-        work.rename(out)
+        with whole_folder(out) as work:
+            shutil.copytree(model, work, dirs_exist_ok=True)
 
 
 def _halve(trained: Path, out: Path) -> Path:
@@ -254,15 +252,15 @@ def _halve(trained: Path, out: Path) -> Path:
     import torch
     from safetensors.torch import load_file, save_file
 
-    work = out.with_name(out.name + ".half")
-    shutil.rmtree(work, ignore_errors=True)
-    shutil.copytree(trained, work, ignore=shutil.ignore_patterns("training.json", "inputs"))
-    weights = load_file(trained / "model.safetensors")
-    halved = {name: tensor.to(torch.bfloat16) for name, tensor in weights.items()}
-    save_file(halved, work / "model.safetensors", metadata={"format": "pt"})
-    (work / "model.safetensors").chmod(0o644)
-    config = json.loads((work / "config.json").read_text())
-    (work / "config.json").write_text(json.dumps({**config, "dtype": "float32"}, indent=2) + "\n")
-    work.rename(out)
+    with whole_folder(out) as work:
+        shutil.copytree(
+            trained, work, ignore=shutil.ignore_patterns("training.json", "inputs"), dirs_exist_ok=True
+        )
+        weights = load_file(trained / "model.safetensors")
+        halved = {name: tensor.to(torch.bfloat16) for name, tensor in weights.items()}
+        save_file(halved, work / "model.safetensors", metadata={"format": "pt"})
+        (work / "model.safetensors").chmod(0o644)
+        config = json.loads((work / "config.json").read_text())
+        (work / "config.json").write_text(json.dumps({**config, "dtype": "float32"}, indent=2) + "\n")
     shutil.rmtree(trained.parent)
     return out

@@ -27,6 +27,7 @@ from typing import Any, Protocol, Self
 import psutil
 
 from stp.errors import MachineryError, StpError, ToolchainError, WorkerError
+from stp.files import cache_dir
 from stp.settings import VerifySettings
 from stp.store.cache import ResultCache, cache_key
 from stp.types import CheckResult, Job, System, Verdict
@@ -34,7 +35,7 @@ from stp.verify.cluster import settle, start_ray
 from stp.verify.isabelle import toolchain as isabelle
 from stp.verify.isabelle.toolchain import IsabelleToolchain
 from stp.verify.isabelle.worker import IsabelleWorker
-from stp.verify.lean import install, toolchain
+from stp.verify.lean import toolchain
 from stp.verify.lean.toolchain import Toolchain
 from stp.verify.lean.worker import LeanWorker
 
@@ -462,4 +463,4 @@ def _worker_class(found: AnyToolchain) -> Callable[[Any, int], Any]:
 
 def default_cache() -> Path:
     """The user's result cache, shared by all runs."""
-    return install.cache_dir() / "checks.sqlite"
+    return cache_dir() / "checks.sqlite"

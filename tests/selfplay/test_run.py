@@ -16,9 +16,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from stp.files import cache_dir
 from stp.store.store import Store
 from stp.types import Source
-from stp.verify.lean.install import cache_dir
 
 SMALL = """
 [verify]

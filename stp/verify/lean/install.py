@@ -18,11 +18,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import platformdirs
 from tqdm import tqdm
 
 from stp.download import digest, download
 from stp.errors import ToolchainError
+from stp.files import cache_dir
 from stp.verify.lean.exports import slim
 from stp.verify.lean.glue import SYMBOL, patch
 from stp.verify.lean.throws import catch_inside
@@ -32,12 +32,6 @@ VERSION = "0.0.0"
 INTEGRITY = "sha512-fwsXryqKhZjiebUFqqXghk2kDgZynYYB2KyEr3HJ1p5Z2y7iq7QKzOkKVGY5UKqqHb3jjBs0j69HdC657ORfCQ=="
 _NEEDED_BYTES = 900_000_000
 _NPM_TIMEOUT_S = 300
-
-
-def cache_dir() -> Path:
-    """The folder for what is downloaded or computed once a user; `STP_CACHE_DIR` overrides it."""
-    override = os.environ.get("STP_CACHE_DIR")
-    return Path(override) if override else platformdirs.user_cache_path("stp-prover")
 
 
 def embedded_dir() -> Path:

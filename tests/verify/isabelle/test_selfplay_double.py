@@ -18,6 +18,7 @@ from stp.cli import app
 from stp.datasets import isabelle_main
 from stp.datasets.corpora import Corpus, corpora
 from stp.errors import MachineryError, ToolchainError, UsageError
+from stp.files import cache_dir
 from stp.models import backend
 from stp.models.base import Generator, Sample
 from stp.models.prompts import Prompt
@@ -28,7 +29,6 @@ from stp.store.rows import Outcome
 from stp.store.store import Store
 from stp.syntax.isabelle import statement_key
 from stp.types import Source, System
-from stp.verify.lean.install import cache_dir
 from stp.verify.pool import Pool, Systems, open_pool
 from tests.verify.isabelle.conftest import MakeDouble
 
