@@ -270,29 +270,36 @@ def test_every_line_is_answered_in_its_place_also_one_that_cannot_be_read() -> N
     assert "'prof'" in results[3]["reason"]
 
 
+class Stream(subprocess.Popen[str]):
+    """`stp verify --jsonl -`, open for more lines."""
+
+    def __init__(self) -> None:
+        command = [sys.executable, "-m", "stp", "verify", "--jsonl", "-"]
+        super().__init__(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def verdict(self, proof: str) -> str:
+        """The answer to a line, before the next one is sent."""
+        assert self.stdin is not None
+        assert self.stdout is not None
+        self.stdin.write(json.dumps({"statement": STATEMENT, "proof": proof}) + "\n")
+        self.stdin.flush()
+        return str(json.loads(self.stdout.readline())["verdict"])
+
+
 @pytest.mark.lean
 def test_who_sends_a_line_and_waits_gets_the_answer() -> None:
-    command = [sys.executable, "-m", "stp", "verify", "--jsonl", "-"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
-        assert child.stdin is not None
-        assert child.stdout is not None
+    with Stream() as child:
         for proof, verdict in (("by omega", "proved"), ("by rfl", "rejected")):
-            child.stdin.write(json.dumps({"statement": STATEMENT, "proof": proof}) + "\n")
-            child.stdin.flush()
-            assert json.loads(child.stdout.readline())["verdict"] == verdict
+            assert child.verdict(proof) == verdict
+        assert child.stdin is not None
         child.stdin.close()
         assert child.wait(timeout=60) == 0
 
 
 @pytest.mark.lean
 def test_a_stream_ends_at_ctrl_c_while_more_could_come() -> None:
-    command = [sys.executable, "-m", "stp", "verify", "--jsonl", "-"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
-        assert child.stdin is not None
-        assert child.stdout is not None
-        child.stdin.write(json.dumps({"statement": STATEMENT, "proof": "by omega"}) + "\n")
-        child.stdin.flush()
-        assert json.loads(child.stdout.readline())["verdict"] == "proved"
+    with Stream() as child:
+        assert child.verdict("by omega") == "proved"
         child.send_signal(signal.SIGINT)
         try:
             assert child.wait(timeout=60) == 130

@@ -845,7 +845,7 @@ where
   /-- What a command, and what stands before `in` in it, has not done to its scope. -/
   unscoped (before : Elab.Command.State) (after : Option Elab.Command.State) (stx : Syntax) : IO (Option String) := do
     if !(← areFine before) then return some "the variables do not elaborate here, and Lean does not say why"
-    if holds isDerived stx && !(areTypes (scopeOf before).varDecls.toList) then
+    if !(areTypes (scopeOf before).varDecls.toList) && holds isDerived stx then
       return some "`deriving` under variables that are no types: its first instances may break them for the next ones"
     if stx.isOfKind ``Parser.Command.in then
       let first := stx.getArg 0
@@ -2302,17 +2302,17 @@ structure Library where
   searched : IO.Ref Bool
 
 /-- Values by key. Hashes are in order, so it needs no balance. -/
-inductive Texts (α : Type) where
+inductive ByKey (α : Type) where
   | empty
-  | node (key : Name) (value : α) (less more : Texts α)
+  | node (key : Name) (value : α) (less more : ByKey α)
 
 /-- The value of a key. -/
-def Texts.find? (key : Name) : Texts α → Option α
+def ByKey.find? (key : Name) : ByKey α → Option α
   | .empty => none
   | .node k value less more => if k == key then some value else if key.quickLt k then less.find? key else more.find? key
 
 /-- With a key that was not in it. -/
-def Texts.insert (key : Name) (value : α) : Texts α → Texts α
+def ByKey.insert (key : Name) (value : α) : ByKey α → ByKey α
   | .empty => .node key value .empty .empty
   | .node k v less more =>
     if key.quickLt k then .node k v (less.insert key value) more else .node k v less (more.insert key value)
@@ -2320,11 +2320,11 @@ def Texts.insert (key : Name) (value : α) : Texts α → Texts α
 /-- What was made of texts. Where there is too much of it, what nobody asked for lately is forgotten. -/
 structure Recent (α : Type) where
   /-- Asked for lately. -/
-  young : Texts α := .empty
+  young : ByKey α := .empty
   /-- How many those are. -/
   count : Nat := 0
   /-- Asked for before them. -/
-  old : Texts α := .empty
+  old : ByKey α := .empty
 
 /-- The key of some texts. -/
 def keyOf (key : Name) : List String → Name
@@ -2342,7 +2342,7 @@ def Recent.keep (recent : Recent α) (most : Nat) (key : Name) (value : α) : Re
   if (recent.young.find? key).isSome then recent
   else if recent.count < most then
     { recent with young := recent.young.insert key value, count := recent.count + 1 }
-  else { young := Texts.empty.insert key value, count := 1, old := recent.young }
+  else { young := ByKey.empty.insert key value, count := 1, old := recent.young }
 
 /-- What the process keeps between jobs: nothing of a submission. -/
 structure Memory where

@@ -87,7 +87,7 @@ def build() -> Path:
     by_key = {statement.key: statement for statement in statements}
     found: dict[str, list[tuple[str, CheckResult]]] = defaultdict(list)
     with open_pool(VerifySettings(pool="local", toolchain="embedded"), cache=default_cache()) as pool:
-        _try(pool, ((s, p) for s in statements for p in FIXED_TACTICS), found, "portfolio")
+        _try(pool, ((s, p) for s in statements for p in FIXED_TACTICS), found, "fixed tactics")
         unsolved = [s for s in statements[:_TEMPLATED] if s.key not in found]
         _try(pool, ((s, p) for s in unsolved for p in templates(s)), found, "templates")
         unsolved = [s for s in unsolved if s.key not in found]

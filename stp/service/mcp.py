@@ -77,7 +77,7 @@ def make_mcp(provers: Provers) -> MCPServer:
         """Find theorems of the library that a header imports, by words and constant names, such as
         `List.reverse length` or `Nat mul distrib`. All words must occur in a theorem's name or among the
         constants that its statement mentions. The first search under new imports takes a while."""
-        imports = " ".join(imports_of(header).split())  # one library, however spelled
+        imports = imports_of(header)
         if len(imports) > _MOST_IMPORTS:
             raise ToolError(f"header: expected imports of at most {_MOST_IMPORTS} characters")
         try:

@@ -79,8 +79,10 @@ def restates(text: str, statement: str) -> bool:
 
 
 def imports_of(text: str) -> str:
-    """The beginning of a file, up to the end of its imports; "" where a comment or string has no end."""
-    end, importing = 0, False
+    """The imports that a file begins with, on one line, without comments; "" where a comment or string has no
+    end."""
+    found: list[str] = []
+    importing = False
     try:
         for token in tokens(text):
             if token.text in _MODULE_WORDS:
@@ -89,10 +91,10 @@ def imports_of(text: str) -> str:
                 importing = False  # the name of a module
             else:
                 break
-            end = token.end
+            found.append(token.text)
     except UsageError:
         return ""
-    return text[:end]
+    return " ".join(found)
 
 
 def definitions(text: str) -> list[str]:

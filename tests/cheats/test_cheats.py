@@ -335,11 +335,11 @@ MUTANTS: dict[str, tuple[dict[str, str], str, str]] = {  # of "file" and "report
         "", proofs("whole-file", 'trace "Type : Type 1"')[0],
     ),
     "report: deriving under variables": (
-        {"if holds isDerived stx && !(areTypes (scopeOf before).varDecls.toList) then": "if false then"},
+        {"if !(areTypes (scopeOf before).varDecls.toList) && holds isDerived stx then": "if false then"},
         "", proofs("whole-file", "(have := @A.W.ofNat; exact Nat)")[0],
     ),
     "report: deriving with a type": (
-        {"if holds isDerived stx && !(areTypes": "if stx.isOfKind ``Parser.Command.deriving && !(areTypes"},
+        {"toList) && holds isDerived stx": "toList) && stx.isOfKind ``Parser.Command.deriving"},
         "", proofs("whole-file", "deriving Hashable, DecidableEq, SizeOf")[0],
     ),
     "report: attributes taken away": (

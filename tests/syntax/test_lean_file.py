@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stp.syntax.lean_file import commands, definitions, holds_command, theorems
+from stp.syntax.lean_file import commands, definitions, holds_command, imports_of, theorems
 
 FILE = """\
 /-! sorry, said a comment. -/
@@ -76,3 +76,10 @@ def test_files_without_theorems_have_none(text: str) -> None:
 )  # fmt: skip
 def test_a_command_in_a_proof_is_seen_wherever_it_stands(proof: str, expected: bool) -> None:
     assert holds_command(proof) is expected
+
+
+def test_imports_are_one_line_however_they_are_spelled() -> None:
+    text = "-- a comment\nimport  Init\n/- import A -/ import Std.Data\n\nopen Nat\nimport B\n"
+    assert imports_of(text) == "import Init import Std.Data"
+    assert imports_of("theorem a : True := trivial") == ""
+    assert imports_of("import Init\n/- no end") == ""
