@@ -14,6 +14,8 @@ from tempfile import TemporaryDirectory
 
 from stp.errors import UsageError
 from stp.settings import ModelSettings, Section, TinySettings, TrainSettings
+from stp.syntax.lean import make_statement
+from stp.types import Source, Statement
 
 #: Dense bf16 operations a second of a card whose name holds the word.
 PEAK_FLOPS = {"H100": 989e12, "H200": 989e12, "GH200": 989e12, "A100": 312e12, "L40S": 362e12, "4090": 165e12}
@@ -85,8 +87,9 @@ def run(sizes: Sizes | None = None) -> list[Line]:
     return lines
 
 
-def _statement(number: int) -> str:
-    return f"theorem t (a b : Nat) (h : a ≤ {number}) : a + {number} * b = " + " + ".join(["b"] * 20)
+def _statement(number: int) -> Statement:
+    text = f"theorem t (a b : Nat) (h : a ≤ {number}) : a + {number} * b = " + " + ".join(["b"] * 20)
+    return make_statement(text, "", Source.DATASET)
 
 
 def _model(folder: Path, shape: TinySettings) -> Path:
@@ -94,7 +97,7 @@ def _model(folder: Path, shape: TinySettings) -> Path:
     from stp.models import hf
     from stp.models.tiny import make_tiny
 
-    make_tiny(folder, [_statement(number) for number in range(500)], shape, seed=0)
+    make_tiny(folder, [_statement(number).text for number in range(500)], shape, seed=0)
     model, _ = hf.load(folder, _STYLE, dtype="bfloat16", place=False)
     model.save_pretrained(folder)
     return folder

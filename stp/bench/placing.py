@@ -112,7 +112,7 @@ def overlap() -> dict[str, Any]:
     statements = [make_statement(job.statement, job.header, Source.DATASET) for job in jobs]
     steps = [job.proof.removeprefix("by ") for job in jobs]
     proofs = {
-        style.prover(s.text).text: [f"by\n  -- {i}\n  {step}" for i in range(_SAMPLES)]
+        style.prover(s).text: [f"by\n  -- {i}\n  {step}" for i in range(_SAMPLES)]
         for s, step in zip(statements, steps, strict=True)
     }
 

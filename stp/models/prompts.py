@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from stp.errors import UsageError
 from stp.syntax.lean import split_theorem
 from stp.syntax.lean_file import preamble_end, theorems
-from stp.types import System
+from stp.types import Statement, System
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -97,11 +97,10 @@ class PromptFormat:
     chat: bool = False
     system_message: str = ""
 
-    def prover(self, statement: str, system: System = System.LEAN, header: str = "") -> Prompt:
-        """Asks for a proof of `theorem NAME SIGNATURE` behind a header."""
-        return self._asked(
-            self._of(system).prover, header, statement=statement, signature=signature_of(statement)
-        )
+    def prover(self, asked: Statement) -> Prompt:
+        """Asks for a proof of a statement behind its header."""
+        template, signature = self._of(asked.system).prover, signature_of(asked.text)
+        return self._asked(template, asked.header, statement=asked.text, signature=signature)
 
     def repair(self, attempt: str, said: str, system: System, header: str) -> Prompt | None:
         """Asks to mend a theorem whose proof failed; None where the format has no words for that."""

@@ -80,7 +80,7 @@ def attempt(
         for first in range(0, len(todo), chunk):
             batch = todo[first : first + chunk]
             sampled = prover.generator.generate(
-                [prover.style.prover(s.text, s.system, s.header) for s in batch],
+                [prover.style.prover(statement) for statement in batch],
                 n=draws.samples,
                 temperature=draws.temperature,
                 max_tokens=prover.model.max_proof_tokens,

@@ -107,7 +107,7 @@ class Sampling:
 
     def propose(self, tasks: Sequence[Task], most: int) -> list[list[Draft]]:
         """See `Strategy.propose`; a prompt that the model has no room for gets nothing."""
-        prompts = [self.style.prover(s.text, s.system, s.header) for s in (task.statement for task in tasks)]
+        prompts = [self.style.prover(task.statement) for task in tasks]
         return [
             [Draft(written(self.style, sample, task.statement.text), sample.tokens) for sample in samples]
             for task, samples in zip(tasks, self.write(prompts, most, tasks[0].tries), strict=True)

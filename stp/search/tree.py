@@ -8,7 +8,7 @@ the goal, and what a model writes for it. The nodes with the least left to prove
 from __future__ import annotations
 
 from collections.abc import Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from stp.search.strategy import Draft, Sampling, Task, unlike, written
 from stp.search.tactics import CLOSE, CLOSE_PLAIN, block, leaves_goals, lines_of, steps_for
@@ -66,7 +66,7 @@ class Tree:
         sampling = self.sampling
         goals = [node.goals[0].statement for node in best]
         prompts = [
-            sampling.style.prover(goal, task.statement.system, task.statement.header)
+            sampling.style.prover(replace(task.statement, text=goal))
             for goal, task in zip(goals, tasks, strict=True)
         ]
         samples = sampling.write(prompts, _SAMPLES, tasks[0].tries)

@@ -135,8 +135,7 @@ def preference_rows(store: Store, settings: Settings, proofs: Iterable[CorrectPr
     for key, text, verdict in store.failures():
         failed[key].append((text, verdict))
     for key in sorted(chosen.keys() & failed.keys()):
-        asked = statements[key]
-        prompt = style.prover(asked.text, asked.system, asked.header).text
+        prompt = style.prover(statements[key]).text
         shortest = sorted(chosen[key], key=lambda proof: (len(proof.text), proof.text))
         for proof, (text, verdict) in zip(shortest, failed[key], strict=False):
             yield {
@@ -161,7 +160,7 @@ def environment_rows(store: Store, settings: Settings) -> dict[str, list[Row]]:
         del job["proof"]
         tables["test" if s.key in held_out else "train"].append({
             "statement": s.text, "header": s.header, "system": s.system.value, "key": s.key,
-            "source": s.source.value, "prompt": style.prover(s.text, s.system, s.header).text,
+            "source": s.source.value, "prompt": style.prover(s).text,
             "attempts": attempts, "proved": proved, "job": job,
         })  # fmt: skip
     return tables

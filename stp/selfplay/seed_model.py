@@ -159,10 +159,7 @@ def examples_of(path: Path, style: PromptFormat, against: HeldOut) -> list[Examp
         if unread:
             print(f"{path}: {unread} rows are no theorem with its proof and were left out", file=sys.stderr)
         proofs, copies = against.clean_proofs(read)
-        examples = [
-            Example(style.prover(one.statement.text, header=one.statement.header), one.proof, one.weight)
-            for one in proofs
-        ]
+        examples = [Example(style.prover(one.statement), one.proof, one.weight) for one in proofs]
     print(f"{path}: {against.report(copies)}", file=sys.stderr)
     return examples
 
@@ -171,11 +168,7 @@ def traced_examples(files: list[list[Seed]], style: PromptFormat) -> list[Exampl
     """Theorem to proof, and (X with proof, lemma) to statement of Y, for X before Y in one file."""
     from stp.training.examples import Example
 
-    examples = [
-        Example(style.prover(seed.statement.text, header=seed.statement.header), seed.proof)
-        for file in files
-        for seed in file
-    ]
+    examples = [Example(style.prover(seed.statement), seed.proof) for file in files for seed in file]
     for file in files:
         for x, lemma, y in leandojo.tuples(file):
             prompt = style.conjecturer(lemma.statement, x.statement.text, x.proof)
@@ -202,7 +195,7 @@ def seed_examples(corpus: Corpus, style: PromptFormat) -> list[Example]:
             users[lemma.name].setdefault(seed.statement.key, seed)
             text_of[lemma.name] = lemma.statement
     examples = [
-        Example(style.prover(seed.statement.text, system, seed.statement.header), seed.proof, 1 / len(group))
+        Example(style.prover(seed.statement), seed.proof, 1 / len(group))
         for group in proofs.values()
         for seed in group
     ] * _PROOF_COPIES

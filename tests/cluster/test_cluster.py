@@ -28,6 +28,7 @@ from stp.training.remote import train_on_cluster
 from stp.training.sft import train
 from stp.verify.cluster import start_ray
 from stp.verify.pool import Pool, open_pool
+from tests.theorems import theorem
 
 pytestmark = pytest.mark.programs
 
@@ -147,7 +148,9 @@ def test_a_training_whose_node_is_lost_goes_on_on_another(
     joined: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Beside generators that sleep: GPUs are made up, what runs on them is real."""
-    prompts = [prompt_format("tiny").prover(f"theorem t (a : Nat) : a + {i} = {i} + a") for i in range(60)]
+    prompts = [
+        prompt_format("tiny").prover(theorem(f"theorem t (a : Nat) : a + {i} = {i} + a")) for i in range(60)
+    ]
     plan = [Example(prompt, "by omega") for prompt in prompts]
     settings = TrainSettings(epochs=2, batch_size=2, save_steps=10)
     how: dict[str, Any] = {"prompt_format": "tiny", "seed": 0}

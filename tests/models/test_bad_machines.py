@@ -17,9 +17,10 @@ from stp.models.hf import HfGenerator
 from stp.models.prompts import prompt_format
 from stp.selfplay.seed_model import seed_model
 from stp.settings import ModelSettings
+from tests.theorems import theorem
 
 TINY = seed_model(ModelSettings())
-PROMPT = prompt_format("tiny").prover("theorem t (a : Nat) : a = a")
+PROMPT = prompt_format("tiny").prover(theorem("theorem t (a : Nat) : a = a"))
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from stp.models.prompts import prompt_format
 from stp.selfplay.seed_model import seed_model
 from stp.settings import ModelSettings
 from tests.models.stand_in import JsonHandler
+from tests.theorems import theorem
 
 STYLE = prompt_format("chat")
 THEOREM = "theorem t (a : Nat) : a = a"
@@ -66,7 +67,7 @@ def settings(server: Server, name: str) -> ModelSettings:
 def test_each_sample_is_a_conversation_of_its_own(server: Server) -> None:
     model = settings(server, "large")
     generator = open_generator(model, seed_model(model))
-    prompts = [STYLE.prover(THEOREM, header="open Nat"), STYLE.prover("theorem u : True")]
+    prompts = [STYLE.prover(theorem(THEOREM, "open Nat")), STYLE.prover(theorem("theorem u : True"))]
     samples = generator.generate(prompts, n=3, temperature=0.7, max_tokens=100, seed=1)
     generator.close()
     assert [len(texts) for texts in samples] == [3, 3]
@@ -83,7 +84,7 @@ def test_each_sample_is_a_conversation_of_its_own(server: Server) -> None:
 
 def test_a_prompt_that_the_server_finds_too_long_gets_nothing(server: Server) -> None:
     generator = open_generator(settings(server, "small"), seed_model(ModelSettings()))
-    prompts = [STYLE.prover("theorem long : True"), STYLE.prover(THEOREM)]
+    prompts = [STYLE.prover(theorem("theorem long : True")), STYLE.prover(theorem(THEOREM))]
     samples = generator.generate(prompts, n=2, temperature=1.0, max_tokens=100, seed=1)
     assert [len(texts) for texts in samples] == [0, 2]
 
@@ -92,17 +93,19 @@ def test_an_answer_that_is_none_is_the_servers_failure(server: Server) -> None:
     generator = open_generator(settings(server, "small"), seed_model(ModelSettings()))
     with pytest.raises(ModelServerError, match=r"expected an answer of OpenAI's protocol.*'choices'"):
         generator.generate(
-            [STYLE.prover("theorem broken : True")], n=1, temperature=1.0, max_tokens=9, seed=1
+            [STYLE.prover(theorem("theorem broken : True"))], n=1, temperature=1.0, max_tokens=9, seed=1
         )
     [[odd]] = generator.generate(
-        [STYLE.prover("theorem odd : True")], n=1, temperature=1.0, max_tokens=9, seed=1
+        [STYLE.prover(theorem("theorem odd : True"))], n=1, temperature=1.0, max_tokens=9, seed=1
     )
     assert odd.text == "?", "half a character is no text"
 
 
 def test_an_answer_that_was_cut_off_is_not_finished(server: Server) -> None:
     generator = open_generator(settings(server, "small"), seed_model(ModelSettings()))
-    [[sample]] = generator.generate([STYLE.prover(THEOREM)], n=1, temperature=1.0, max_tokens=50, seed=1)
+    [[sample]] = generator.generate(
+        [STYLE.prover(theorem(THEOREM))], n=1, temperature=1.0, max_tokens=50, seed=1
+    )
     assert not sample.finished
 
 

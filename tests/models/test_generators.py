@@ -26,9 +26,13 @@ from stp.models.openai import OpenAiGenerator
 from stp.models.prompts import Prompt, encode_prompt, prompt_format
 from stp.models.tiny import make_tiny
 from stp.settings import ModelSettings, TinySettings
+from tests.theorems import theorem
 
 STYLE = prompt_format("tiny")
-PROMPTS = [STYLE.prover(f"theorem t{i} (a : Nat) : a + {i} = " + " + ".join("a" * (i + 1))) for i in range(9)]
+PROMPTS = [
+    STYLE.prover(theorem(f"theorem t{i} (a : Nat) : a + {i} = " + " + ".join("a" * (i + 1))))
+    for i in range(9)
+]
 SMALL = TinySettings(vocabulary=300, hidden=64, layers=2, heads=2, context_tokens=160)
 HAS_VLLM = importlib.util.find_spec("vllm") is not None
 needs_vllm = pytest.mark.skipif(not HAS_VLLM, reason="make test-vllm runs it")
@@ -216,7 +220,7 @@ def test_a_cut_sample_is_unfinished_and_a_finished_one_counts_its_end(generator:
 
 
 def test_a_prompt_without_room_gets_no_samples_and_disturbs_nobody(generator: Generator) -> None:
-    long = STYLE.prover("theorem t : " + "+ a " * 200)
+    long = STYLE.prover(theorem("theorem t : " + "+ a " * 200))
     written = write(generator, [PROMPTS[0], long, PROMPTS[1]])
     assert written == [write(generator, [PROMPTS[0]])[0], [], write(generator, [PROMPTS[1]])[0]]
     with pytest.raises(UsageError, match="160 tokens"):

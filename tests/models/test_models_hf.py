@@ -11,10 +11,14 @@ from stp.models.hf import HfGenerator
 from stp.models.prompts import encode_prompt, prompt_format
 from stp.models.tiny import make_tiny
 from stp.settings import TinySettings
+from tests.theorems import theorem
 
 SMALL = TinySettings(vocabulary=300, hidden=32, layers=2, heads=4, context_tokens=160)
 STYLE = prompt_format("tiny")
-PROMPTS = [STYLE.prover(f"theorem t{i} (a : Nat) : a + {i} = " + " + ".join("a" * (i + 1))) for i in range(9)]
+PROMPTS = [
+    STYLE.prover(theorem(f"theorem t{i} (a : Nat) : a + {i} = " + " + ".join("a" * (i + 1))))
+    for i in range(9)
+]
 
 
 @pytest.fixture(scope="module")

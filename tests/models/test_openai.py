@@ -18,9 +18,10 @@ from stp.models.prompts import encode_prompt, prompt_format
 from stp.selfplay.seed_model import seed_model
 from stp.settings import ModelSettings
 from tests.models.stand_in import JsonHandler
+from tests.theorems import theorem
 
 TINY = seed_model(ModelSettings())
-PROMPT = prompt_format("tiny").prover("theorem t (a : Nat) : a = a")
+PROMPT = prompt_format("tiny").prover(theorem("theorem t (a : Nat) : a = a"))
 
 
 class Server(ThreadingHTTPServer):

@@ -21,8 +21,10 @@ from stp.models.prompts import (
 )
 from stp.models.tiny import END, train_tokenizer
 from stp.settings import ModelSettings
+from stp.syntax.isabelle import make_statement
 from stp.syntax.lean import named
-from stp.types import System
+from stp.types import Source, System
+from tests.theorems import theorem
 
 TINY = prompt_format("tiny")
 THEOREM = "theorem add_swap (a b : Nat) : a + b = b + a"
@@ -32,7 +34,7 @@ TEXTS = st.text(max_size=40) | st.sampled_from([END, "<|proof|>", "a <|theorem|>
 
 
 def test_tiny_prompts_read_as_they_always_did() -> None:
-    assert TINY.prover(THEOREM).text == "<|theorem|>(a b : Nat) : a + b = b + a<|proof|>"
+    assert TINY.prover(theorem(THEOREM)).text == "<|theorem|>(a b : Nat) : a + b = b + a<|proof|>"
     assert TINY.conjecturer(LEMMA, THEOREM, "by omega").text == (
         "<|lemma|>Nat.add_comm (n m : Nat) : n + m = m + n"
         "<|theorem|>(a b : Nat) : a + b = b + a<|proof|>by omega<|conjecture|>"
@@ -44,7 +46,7 @@ def test_tiny_prompts_read_as_they_always_did() -> None:
 
 def test_stp_prompts_read_as_they_always_did() -> None:
     style = prompt_format("stp")
-    assert style.prover(THEOREM).text == (
+    assert style.prover(theorem(THEOREM)).text == (
         "Write a complete Lean 4 proof of this theorem.\n\ntheorem add_swap (a b : Nat) : a + b = b + a :=\n"
     )
     assert style.conjecturer(None, THEOREM, "by omega").text == (
@@ -77,7 +79,7 @@ WITH_A_LEMMA = f"lemma h : True := trivial\n\n{THEOREM} := by omega"
 
 def test_the_formats_of_published_provers_are_those_of_their_cards() -> None:
     def asked(name: str) -> str:
-        return prompt_format(name).prover(THEOREM, header=HEADER).text
+        return prompt_format(name).prover(theorem(THEOREM, HEADER)).text
 
     complete = "Complete the following Lean 4 code:\n\n" + CODE
     assert asked("deepseek-prover-v1.5") == complete
@@ -85,8 +87,8 @@ def test_the_formats_of_published_provers_are_those_of_their_cards() -> None:
     task = "Think about and solve the following problem step by step in Lean 4.\n# Formal statement:\n"
     assert asked("kimina-prover") == task + CODE + "```\n"
     assert asked("chat").endswith(CODE + "  sorry\n```\n")
-    assert prompt_format("kimina-prover").prover(THEOREM).system.startswith("You are an expert")
-    assert "import" not in prompt_format("deepseek-prover-v2").prover(THEOREM).text
+    assert prompt_format("kimina-prover").prover(theorem(THEOREM)).system.startswith("You are an expert")
+    assert "import" not in prompt_format("deepseek-prover-v2").prover(theorem(THEOREM)).text
 
 
 @pytest.mark.parametrize(
@@ -120,7 +122,7 @@ def test_a_chat_template_goes_around_what_is_content_and_never_reads_it() -> Non
     style = PromptFormat(
         {System.LEAN: Templates("{statement}")}, answer="file", chat=True, system_message="say"
     )
-    ids = encode_prompt(tokenizer, style.prover("theorem t : <|lemma|> = 1"))
+    ids = encode_prompt(tokenizer, style.prover(theorem("theorem t : <|lemma|> = 1")))
     assert tokenizer.decode(ids) == (
         "<|lemma|>system: say<|proof|><|lemma|>user: theorem t : <|lemma|> = 1<|proof|><|conjecture|>"
     )
@@ -132,7 +134,7 @@ def test_a_chat_template_goes_around_what_is_content_and_never_reads_it() -> Non
 def test_a_format_of_ones_own_is_a_file(tmp_path: Path) -> None:
     own = tmp_path / "own.toml"
     own.write_text('[lean]\nprover = "Prove {statement}."')
-    assert prompt_format(str(own)).prover(THEOREM).text == f"Prove {THEOREM}."
+    assert prompt_format(str(own)).prover(theorem(THEOREM)).text == f"Prove {THEOREM}."
     for text, said in (
         ('[lean]\nprover = "{goal}"', "unknown field {goal}, expected attempt, conjecture"),
         ('answer = "essay"\n[lean]\nprover = "x"', "answer 'essay', expected one of proof, tactics, file"),
@@ -161,7 +163,10 @@ ISABELLE = 'theorem rev_twice: "rev (rev xs) = xs"'
 @pytest.mark.parametrize("name", ["tiny", "stp"])
 def test_each_system_has_its_own_words_and_the_same_fields(name: str) -> None:
     style = prompt_format(name)
-    lean, isabelle = style.prover(ISABELLE).text, style.prover(ISABELLE, System.ISABELLE).text
+    lean, isabelle = (
+        style.prover(theorem(THEOREM)).text,
+        style.prover(make_statement(ISABELLE, "", Source.DATASET)).text,
+    )
     assert signature_of(ISABELLE) == ': "rev (rev xs) = xs"'
     assert "rev (rev xs) = xs" in isabelle
     assert ("Isabelle" in isabelle) == ("Lean" in lean)

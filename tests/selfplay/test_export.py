@@ -105,7 +105,7 @@ def test_rows_to_train_on_are_the_run_s_own_with_prompts_of_both_roles(run: Path
     )
     prover, conjecturer = rows(tmp_path / "out", "sft")
     assert prover == {
-        "prompt": STYLE.prover(HARD.text).text, "target": "by omega", "weight": 0.5, "role": "prover",
+        "prompt": STYLE.prover(HARD).text, "target": "by omega", "weight": 0.5, "role": "prover",
         "round": 1, "statement": HARD.key, "proof": proof_key(HARD.key, "by omega"), "strict": False,
     }  # fmt: skip
     assert (conjecturer["role"], conjecturer["weight"]) == ("conjecturer", 2.0)

@@ -28,6 +28,7 @@ from stp.training.fit import TrainReport
 from stp.types import Source
 from tests.datasets.test_leandojo import folder as trace  # noqa: F401
 from tests.datasets.test_published import STP, write
+from tests.theorems import theorem
 
 SMALL = TinySettings(vocabulary=300, hidden=32, layers=2, heads=4, context_tokens=256)
 NOTHING = HeldOut(Index([]), {}, ())
@@ -52,7 +53,7 @@ def test_it_reads_what_self_play_will_ask_and_writes_what_self_play_will_train(
     provers = [prover_example(style, ProverText(seed.statement, seed.proof, 1.0)) for seed in file]
     asked = ConjecturerText(x.statement, x.proof, lemma.name, lemma.statement, y.statement, 1.0)
     assert examples_of(trace, style, NOTHING) == [*provers, conjecturer_example(style, asked)]
-    assert provers[0].prompt == style.prover(file[0].statement.text)
+    assert provers[0].prompt == style.prover(file[0].statement)
 
 
 @pytest.mark.lean
@@ -74,7 +75,11 @@ def test_a_tiny_model_of_few_proofs_is_a_folder_that_samples(
     assert proofs == {seed.proof for seed in few}
     assert len(asked[0]) > 6000  # all statements, to learn to state
     [[sample]] = HfGenerator(tmp_path / "few", "tiny").generate(
-        [prompt_format("tiny").prover("theorem t : 1 = 1")], n=1, temperature=1.0, max_tokens=8, seed=0
+        [prompt_format("tiny").prover(theorem("theorem t : 1 = 1"))],
+        n=1,
+        temperature=1.0,
+        max_tokens=8,
+        seed=0,
     )
     assert sample.tokens
     assert [path.name for path in tmp_path.iterdir()] == ["few"]
@@ -129,7 +134,7 @@ def test_what_was_pretrained_becomes_a_model_that_the_run_can_sample(
     assert report.steps == 2
     assert first_training(pretrained, tmp_path / "out", SETTINGS, [data]) == report
     generator = HfGenerator(tmp_path / "out", "tiny")
-    prompt = prompt_format("tiny").prover("theorem t (a : Nat) : a = a")
+    prompt = prompt_format("tiny").prover(theorem("theorem t (a : Nat) : a = a"))
     [samples] = generator.generate([prompt], n=2, temperature=1.0, max_tokens=8, seed=0)
     assert len(samples) == 2
 

@@ -11,10 +11,11 @@ from stp.errors import UsageError
 from stp.models.prompts import encode_prompt, encode_target, prompt_format
 from stp.models.tiny import train_tokenizer
 from stp.training.examples import Encoded, Example, collate, encode, plan
+from tests.theorems import theorem
 
 TINY = prompt_format("tiny")
 TOKENIZER = train_tokenizer(["theorem t (a b : Nat) : a + b = b + a", "by omega"], 300)
-EXAMPLE = Example(TINY.prover("theorem t (a : Nat) : a = a"), "by omega", 2.0)
+EXAMPLE = Example(TINY.prover(theorem("theorem t (a : Nat) : a = a")), "by omega", 2.0)
 
 
 def test_training_shows_byte_for_byte_what_inference_sends() -> None:
@@ -36,7 +37,7 @@ def test_first_target_token_and_end_token_weigh_and_nothing_else_does() -> None:
 
 
 def test_long_and_weightless_examples_are_left_out_and_bad_weights_refused() -> None:
-    long = Example(TINY.prover("theorem t : " + "+ a " * 200), "by omega")
+    long = Example(TINY.prover(theorem("theorem t : " + "+ a " * 200)), "by omega")
     ignored = Example(EXAMPLE.prompt, "by simp", 0.0)
     encoded, too_long = encode([EXAMPLE, long, ignored], TOKENIZER, 100)
     assert (len(encoded), too_long) == (1, 1)

@@ -17,11 +17,12 @@ from stp.models.tiny import make_tiny
 from stp.settings import TinySettings, TrainSettings
 from stp.training import fit, sft
 from stp.training.examples import Example, collate, encode
+from tests.theorems import theorem
 
 STYLE = prompt_format("tiny")
 PROOFS = ["by omega", "by rfl", "by simp [Nat.add_comm]", "by decide", "by exact h"]
 EXAMPLES = [
-    Example(STYLE.prover(f"theorem t{i} (a : Nat) : a + {i} = {i} + a"), proof, 1.0 + i)
+    Example(STYLE.prover(theorem(f"theorem t{i} (a : Nat) : a + {i} = {i} + a")), proof, 1.0 + i)
     for i, proof in enumerate(PROOFS)
 ]
 SETTINGS = TrainSettings(epochs=4, learning_rate=1e-2, batch_size=2, save_steps=3)
