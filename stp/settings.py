@@ -247,6 +247,8 @@ class RefreshSettings(Section):
     """Also after the last round, into `models/final-N`."""
     pass_rate: float = Field(0.25, gt=0, le=1)
     proofs_per_statement: int = Field(16, ge=0)
+    seed_examples: int = Field(0, ge=0)
+    """Of the seed model's data, which it has learnt, as many are rehearsed, drawn anew each time; 0: all."""
 
 
 class EvaluateSettings(Section):

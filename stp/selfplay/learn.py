@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -111,7 +112,7 @@ def train_round(
     examples += [conjecturer_example(style, e) for e in store.conjecturer_texts(round)]
     base, last = models
     if is_refresh(round, settings.refresh):
-        return _train(base, out, examples + seed_data(settings, style), settings, seed)
+        return _train(base, out, examples + rehearsed(settings, style, seed), settings, seed)
     return _train(last, out, examples, settings, seed)
 
 
@@ -123,7 +124,13 @@ def train_final(
     texts = {s.key: s for s in store.statements()}
     found = [rows.ProverText(texts[p.key], p.proof, p.weight) for p in refreshed(store, round, settings)]
     examples = [prover_example(style, e) for e in found]
-    return _train(base, out, examples + seed_data(settings, style), settings, seed)
+    return _train(base, out, examples + rehearsed(settings, style, seed), settings, seed)
+
+
+def rehearsed(settings: Settings, style: PromptFormat, seed: int) -> list[Example]:
+    """What a refresh trains on of the seed model's own data."""
+    known, most = seed_data(settings, style), settings.refresh.seed_examples
+    return Random(seed).sample(known, most) if 0 < most < len(known) else known
 
 
 def _train(model: Path, out: Path, examples: list[Example], settings: Settings, seed: int) -> dict[str, Any]:
@@ -153,8 +160,7 @@ def prover_example(style: PromptFormat, e: rows.ProverText) -> Example:
     """What the prover is asked and what it is to write."""
     from stp.training.examples import Example
 
-    asked = e.statement
-    return Example(style.prover(asked.text, asked.system, asked.header), e.proof, e.weight)
+    return Example(style.prover(e.statement), e.proof, e.weight)
 
 
 def conjecturer_example(style: PromptFormat, e: rows.ConjecturerText) -> Example:

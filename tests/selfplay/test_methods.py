@@ -122,15 +122,10 @@ def test_adaptive_k_spends_less_on_easy_conjectures_alone(play_round: PlayRound)
 
 
 @pytest.mark.slow
-def test_a_refresh_trains_from_the_seed_model_on_hard_proofs(
-    play_round: PlayRound, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # The seed model's own data takes minutes to train on: here it is its first ten examples.
-    from stp.selfplay import learn
-
-    whole = learn.seed_data
-    monkeypatch.setattr(learn, "seed_data", lambda *given: whole(*given)[:10])
-    play = play_round("expert-iteration", ["refresh.every=1", "attempt.samples=8"])
+def test_a_refresh_trains_from_the_seed_model_on_hard_proofs_and_rehearses(play_round: PlayRound) -> None:
+    play = play_round(
+        "expert-iteration", ["refresh.every=1", "refresh.seed_examples=10", "attempt.samples=8"]
+    )
     mark = play.store.stage(1, "train")
     assert mark
     easy = {key for key, tally in play.store.pooled_rates(1, 1).items() if tally.pass_rate > 0.25}
