@@ -11,7 +11,7 @@ from tests import ran
 
 STP = Path(__file__).parents[1] / "stp"
 ORDER = [
-    {"types", "errors", "settings", "download", "files"},
+    {"types", "errors", "settings", "download", "files", "cluster"},
     {"syntax"}, {"store"}, {"verify"}, {"models"}, {"training"},
     {"datasets"}, {"search"}, {"report"}, {"client"}, {"service"}, {"selfplay"},
     {"doctor", "bench", "prove"}, {"cli"}, {"__main__"},
@@ -19,7 +19,7 @@ ORDER = [
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
 HOMES = {
     "sqlite3": {"store"}, "sqlite_utils": {"store"},
-    "ray": {"verify", "models", "training", "selfplay", "bench"},
+    "ray": {"cluster", "verify", "models", "training", "selfplay", "bench"},
     "torch": {"models", "training", "selfplay", "bench"}, "transformers": {"models", "training"},
     "subprocess": {"verify", "training", "bench"},
 }  # fmt: skip

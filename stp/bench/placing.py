@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 
 from stp.bench.jobs import exact_mix
+from stp.cluster import start_ray
 from stp.errors import MachineryError
 from stp.models.base import Sample
 from stp.models.prompts import Prompt, prompt_format
@@ -23,7 +24,6 @@ from stp.store.cache import ResultCache
 from stp.store.store import Store
 from stp.syntax.lean import make_statement
 from stp.types import CheckResult, Job, Source, Verdict
-from stp.verify.cluster import start_ray
 from stp.verify.pool import Pool, RayHost, open_pool
 
 _REPEATS = 3

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stp.cluster import answer_of, start_ray
 from stp.errors import MachineryError, UsageError
 from stp.models.backend import open_generator
 from stp.models.base import Generator, Sample
 from stp.models.prompts import Prompt
 from stp.settings import ModelSettings
-from stp.verify.cluster import settle, start_ray
 
 _LOSSES = 3
 _PLACE_S = 600.0
@@ -136,7 +136,7 @@ class Fleet:
             else:
                 actor, first = asked.pop(done[0])
             try:
-                part = settle(done[0])
+                part = answer_of(done[0])
                 if first is not None:
                     answers[first : first + len(part)] = part
                 free.append(actor)
@@ -169,7 +169,7 @@ class Fleet:
             )
         for answer in done:
             try:
-                settle(answer)
+                answer_of(answer)
             except ray.exceptions.RayActorError:
                 self._renew(asked[answer])
 

@@ -25,12 +25,12 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
+from stp.cluster import answer_of, start_ray
 from stp.errors import MachineryError, SettingsError, StoreError, StpError, UsageError
 from stp.report.compare import write_comparison
 from stp.report.experiment import comparable, read_data, write_record
 from stp.selfplay.round import selfplay
 from stp.settings import Section, Settings, load, read_toml, validate_as
-from stp.verify.cluster import settle, start_ray
 
 _LOSSES = 2
 
@@ -214,7 +214,7 @@ def in_ray(play: Callable[[PlannedRun], None], runs: list[PlannedRun], cpus: int
             [ended], _ = ray.wait([*tasks])
             run, error = tasks.pop(ended), None
             try:
-                settle(ended)
+                answer_of(ended)
             except StpError as raised:
                 error = raised
             except ray.exceptions.RayTaskError as raised:

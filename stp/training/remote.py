@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from stp.cluster import answer_of, start_ray
 from stp.errors import MachineryError
 from stp.settings import TrainSettings
 from stp.training.examples import Example
 from stp.training.fit import TrainReport
 from stp.training.sft import train
-from stp.verify.cluster import settle, start_ray
 
 _LOSSES = 3
 _LOOK_S = 1.0
@@ -103,7 +103,7 @@ def _followed(asked: Any, log: Path) -> TrainReport:
             _show(lines)
         _show(lines)
     log.unlink()
-    report: TrainReport = settle(asked)
+    report: TrainReport = answer_of(asked)
     return report
 
 

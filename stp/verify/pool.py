@@ -26,12 +26,12 @@ from typing import Any, Protocol, Self
 
 import psutil
 
+from stp.cluster import answer_of, start_ray
 from stp.errors import MachineryError, StpError, ToolchainError, WorkerError
 from stp.files import cache_dir
 from stp.settings import VerifySettings
 from stp.store.cache import ResultCache, cache_key
 from stp.types import CheckResult, Job, System, Verdict
-from stp.verify.cluster import settle, start_ray
 from stp.verify.isabelle import toolchain as isabelle
 from stp.verify.isabelle.toolchain import IsabelleToolchain
 from stp.verify.isabelle.worker import IsabelleWorker
@@ -97,7 +97,7 @@ class RayHost:
         for _ in range(_REVIVALS + 1):
             actor = self._actor
             try:
-                results: list[CheckResult] = settle(actor.check.remote(list(jobs)))
+                results: list[CheckResult] = answer_of(actor.check.remote(list(jobs)))
                 return results
             except ray.exceptions.RayActorError as error:
                 last = error

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 
+from stp.cluster import start_ray
 from stp.datasets import lean_core
 from stp.errors import UsageError
 from stp.models.backend import open_generator
@@ -26,7 +27,6 @@ from stp.store.store import Store
 from stp.training.examples import Example
 from stp.training.remote import train_on_cluster
 from stp.training.sft import train
-from stp.verify.cluster import start_ray
 from stp.verify.pool import Pool, open_pool
 from tests.theorems import theorem
 

@@ -59,11 +59,11 @@ def _knock(address: str) -> None:
         socket.create_connection((host, int(port)), _ANSWER_S).close()
 
 
-def settle(answer: Any) -> Any:
-    """The answer of an actor, or the error of ours that it raised."""
+def answer_of(asked: Any) -> Any:
+    """What an actor or task answered; raises the error of ours that it raised."""
     import ray
 
     try:
-        return ray.get(answer)
+        return ray.get(asked)
     except ray.exceptions.RayTaskError as error:
         raise (error.cause if isinstance(error.cause, StpError) else error) from None
