@@ -47,6 +47,7 @@ struct
     (if same thy (ths, goals) then [] else ["statement differs"]) @
     (if forall (null o Thm.hyps_of) ths then [] else ["hypotheses"]) @
     (if forall (null o Thm.extra_shyps) ths then [] else ["sort hypotheses"]) @
+    (if forall (null o Thm.tpairs_of) ths then [] else ["flex-flex pairs"]) @
     map (prefix "oracle ") (oracles ths) @
     map (prefix "axiom ") added;
 
