@@ -264,8 +264,7 @@ class Proofs(Connection):
         """Distinct correct proofs of these rounds' attempts and seeds, in the order (statement, key);
         `conjectures`: those of conjectures and negations too."""
         rows = self._rows(
-            "SELECT p.key, p.statement, p.text, MIN(a.round),"
-            " SUM(a.count * (a.stage NOT IN ('seed', 'complete'))),"
+            "SELECT p.key, p.statement, p.text, SUM(a.count * (a.stage NOT IN ('seed', 'complete'))),"
             f" c.heartbeats, c.premises {_CORRECT} GROUP BY p.key ORDER BY p.statement, p.key",
             first,
             last,

@@ -133,8 +133,8 @@ class Rounds(Connection):
     def conjecturer_texts(self, round: int) -> list[ConjecturerText]:
         """The round's examples for the conjecturer, in the order of their statements."""
         rows = self._rows(
-            f"SELECT {statement_columns('s')}, p.text, IIF(e.free, NULL, c.lemma_name),"
-            f" IIF(e.free, NULL, c.lemma_statement), {statement_columns('t')}, e.weight FROM examples e"
+            f"SELECT {statement_columns('s')}, p.text, IIF(e.free, NULL, c.lemma_statement),"
+            f" {statement_columns('t')}, e.weight FROM examples e"
             " JOIN conjectures c ON (c.round, c.input, c.sample) = (e.round, e.input, e.sample)"
             " JOIN statements s ON s.key = c.seed LEFT JOIN proofs p ON p.key = c.seed_proof"
             " JOIN statements t ON t.key = e.statement"
@@ -142,7 +142,7 @@ class Rounds(Connection):
             round,
         )
         return [
-            ConjecturerText(*(to_statement(row[:8]), *row[8:11], to_statement(row[11:19]), row[19]))
+            ConjecturerText(*(to_statement(row[:8]), *row[8:10], to_statement(row[10:18]), row[18]))
             for row in rows
         ]
 

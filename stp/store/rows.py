@@ -50,13 +50,11 @@ def proof_key(statement_key: str, text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class CorrectProof:
-    """A proof that the checker accepted."""
+    """A proof that the checker accepted in some rounds."""
 
     key: str
     statement: str
     text: str
-    round: int
-    """The first of the rounds asked for in which it appeared."""
     count: int
     """Times it was sampled in attempts of these rounds; 0: the seed corpus gave it, or goals completed it."""
     heartbeats: int
@@ -174,7 +172,6 @@ class ConjecturerText:
 
     seed: Statement
     seed_proof: str | None
-    lemma_name: str | None
     lemma_statement: str | None
     statement: Statement
     weight: float

@@ -51,7 +51,7 @@ def test_it_reads_what_self_play_will_ask_and_writes_what_self_play_will_train(
     [file] = leandojo.read(trace)
     [(x, lemma, y)] = leandojo.tuples(file)
     provers = [prover_example(style, ProverText(seed.statement, seed.proof, 1.0)) for seed in file]
-    asked = ConjecturerText(x.statement, x.proof, lemma.name, lemma.statement, y.statement, 1.0)
+    asked = ConjecturerText(x.statement, x.proof, lemma.statement, y.statement, 1.0)
     assert examples_of(trace, style, NOTHING) == [*provers, conjecturer_example(style, asked)]
     assert provers[0].prompt == style.prover(file[0].statement)
 

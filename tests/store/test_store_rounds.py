@@ -151,7 +151,7 @@ def test_examples_come_back_with_what_their_texts_are_made_of(store: Store) -> N
     assert store.prover_texts(1) == [ProverText(statement("a"), "by proved", 0.25)]
     assert store.conjecturer_texts(1) == [
         ConjecturerText(
-            *(statement("a"), "by proved", "Nat.le_refl", "Nat.le_refl"),
+            *(statement("a"), "by proved", "Nat.le_refl"),
             statement("k", Source.CONJECTURE),
             0.5,
         )
