@@ -251,8 +251,7 @@ def givenRules : Rules where
   commands := together fileRules.commands ["export", "axiom", "opaque"]
   attributes := fileRules.attributes
   options := together fileRules.options
-    [`maxSynthPendingDepth, `warn, `warningAsError, `synthInstance, `tactic, `checkBinderAnnotations,
-     `structureDiamondWarning, `backward, `exponentiation, `grind, `simprocs, `aesop, `push_cast]
+    [`maxSynthPendingDepth, `warn, `warningAsError, `synthInstance, `tactic, `structureDiamondWarning, `backward, `exponentiation, `grind, `simprocs, `aesop, `push_cast]
 
 /-- The last part of a name, and the name without it. -/
 def splitLast : Name → Name × String
@@ -773,15 +772,25 @@ where
 /-- Is a node a class behind `deriving`? -/
 def isDerived (kind : Name) (_ : List Syntax) : Bool := (splitLast kind).2 == "derivingClass"
 
-/-- Does a command derive an instance of a class that is not given by its name alone? -/
+/-- Does a command derive an instance of a class, or for a type, that is not given by its name alone? -/
 def derivesTerm : Syntax → Bool :=
-  holds fun kind parts => isDerived kind parts && !(endsInName parts)
+  holds fun kind parts => (isDerived kind parts && !(endsInName parts)) ||
+    (kind == ``Parser.Command.deriving && !(endsInNames parts))
 where
   /-- Is the last of some trees a name? -/
   endsInName : List Syntax → Bool
     | [] => false
     | [stx] => stx.isIdent
     | _ :: rest => endsInName rest
+  /-- Is it a list of names? -/
+  endsInNames : List Syntax → Bool
+    | [] => false
+    | [stx] => areNames stx.getArgs.toList
+    | _ :: rest => endsInNames rest
+  /-- Are some trees names, and what stands between them? -/
+  areNames : List Syntax → Bool
+    | [] => true
+    | stx :: rest => (stx.isIdent || stx.isAtom) && areNames rest
 
 /-- Does a quotation hold a `let rec`? What stands behind `$` in it is no part of what is quoted. -/
 def quotesLetRec : Syntax → Bool :=
@@ -809,10 +818,10 @@ elaborate Lean does not say, for there should be one that is about that; there n
 of a name, in variables that are elaborated again), and then declarations, defaults and variables are dropped without a word. -/
 partial def undone (base : Environment) (input : Parser.InputContext) (before after : Elab.Command.State) (stx : Syntax) :
     IO (Option Said) := do
-  if derivesTerm stx then return some (plain "nothing but names of classes is taken behind `deriving`")
+  if derivesTerm stx then return some (plain "nothing but names of classes and types is taken behind `deriving`")
   if mentionsName likeDefault stx then return some (plain "`_default` is Lean's name for the default of a field")
-  if stx.isOfKind ``Parser.Command.mutual && holds isScope stx then
-    return some (plain "`omit` and `variable` are not taken in `mutual`")
+  if holds (fun kind parts => kind == ``Parser.Command.mutual && anyHolds isScope parts) stx then
+    return some (plain "`omit`, `variable`, `local` and `scoped` are not taken in `mutual`")
   if quotesLetRec stx then return some (plain "`let rec` is not taken in a quotation")
   match ← unscoped before (some after) stx with
   | some reason => return some (plain reason)
@@ -832,8 +841,9 @@ where
      ``Parser.Command.omit, ``Parser.Command.include, ``Parser.Command.namespace, ``Parser.Command.section, ``Parser.Command.end]
   /-- Is a node an attribute to be taken away, as long as the scope lasts? -/
   isErased (kind : Name) (_ : List Syntax) : Bool := kind == ``Parser.Command.eraseAttr
-  /-- Is a node one whose effect is looked at? -/
-  isScope (kind : Name) (_ : List Syntax) : Bool := memName kind [``Parser.Command.omit, ``Parser.Command.variable]
+  /-- Is a node one whose effect is looked at, or ends with a scope? Lean may give `mutual` one of its own. -/
+  isScope (kind : Name) (_ : List Syntax) : Bool :=
+    memName kind [``Parser.Command.omit, ``Parser.Command.variable, ``Parser.Term.local, ``Parser.Term.scoped]
   /-- Do the variables in force elaborate? Where they do not, Lean may say nothing, and `deriving` does nothing. The elaborator
   of `#check Type` throws then; what is thrown becomes an error where no command hides it. -/
   areFine (state : Elab.Command.State) : IO Bool := do

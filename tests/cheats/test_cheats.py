@@ -374,7 +374,7 @@ MUTANTS: dict[str, tuple[dict[str, str], str, str]] = {  # of "file" and "report
         "", proofs("whole-file", "variable (k : Nat) (p : Prop) (y : by subst (match")[0],
     ),
     "report: variables inside": (
-        {"if stx.isOfKind ``Parser.Command.mutual && holds": "if false && holds"},
+        {"(fun kind parts => kind == ``Parser.Command.mutual": "(fun _ parts => false"},
         "", proofs("whole-file", "mutual\nvariable (k")[0],
     ),
     "report: variables in force": (
@@ -407,6 +407,26 @@ MUTANTS: dict[str, tuple[dict[str, str], str, str]] = {  # of "file" and "report
     ),
     "report: what is derived": (
         {"if derivesTerm stx then": "if false then"}, "", proofs("whole-file", "deriving Lie (amb")[0],
+    ),
+    "report: what it is derived for": (
+        {"(kind == ``Parser.Command.deriving && !(": "(false && !("},
+        "", proofs("whole-file", "deriving instance BEq for (V")[0],
+    ),
+    "report: local in a block": (
+        {", ``Parser.Term.local, ``Parser.Term.scoped]": "]"},
+        "", proofs("whole-file", "mutual\nlocal instance")[0],
+    ),
+    "report: a block behind in": (
+        {
+            "if holds (fun kind parts => kind == ``Parser.Command.mutual && anyHolds isScope parts) stx":
+            "if stx.isOfKind ``Parser.Command.mutual && holds isScope stx",
+        },
+        "", proofs("whole-file", "open Nat in\nmutual")[0],
+    ),
+    "file: binders that are no classes": (
+        {"`synthInstance, `tactic,": "`synthInstance, `checkBinderAnnotations, `tactic,"},
+        proofs("whole-file", "set_option checkBinderAnnotations")[0].replace("Nat.add_comm a b", "sorry"),
+        proofs("whole-file", "set_option checkBinderAnnotations")[0],
     ),
     "report: two in one": (
         {"if stx.isOfKind ``Parser.Command.in && !(memName": "if false && !(memName"},
