@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from stp.datasets import lean_core, seeds
 from stp.datasets.seeds import Seed
-from stp.types import Job, Limits
+from stp.syntax.lean import make_statement
+from stp.types import Job, Limits, Source, Statement
 
 _MIX = 400
 
@@ -35,6 +38,11 @@ def exact_mix() -> list[Job]:
         Job(s.key, s.header, s.text, f"by exact {s.origin} ..", limits=Limits(60.0, 60_000))
         for s in plain[:_MIX]
     ]
+
+
+def statements_of(jobs: Iterable[Job]) -> list[Statement]:
+    """What jobs ask a proof of."""
+    return [make_statement(job.statement, job.header, Source.DATASET) for job in jobs]
 
 
 def _job(seed: Seed) -> Job:

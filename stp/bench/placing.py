@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 
-from stp.bench.jobs import exact_mix
+from stp.bench.jobs import exact_mix, statements_of
 from stp.cluster import start_ray
 from stp.errors import MachineryError
 from stp.models.base import Sample
@@ -22,8 +22,7 @@ from stp.search.sample import Draws, Prover, attempt
 from stp.settings import ModelSettings, VerifySettings
 from stp.store.cache import ResultCache
 from stp.store.store import Store
-from stp.syntax.lean import make_statement
-from stp.types import CheckResult, Job, Source, Verdict
+from stp.types import CheckResult, Job, Verdict
 from stp.verify.pool import Pool, RayHost, open_pool
 
 _REPEATS = 3
@@ -109,7 +108,7 @@ def overlap() -> dict[str, Any]:
     settings, style = ModelSettings(), prompt_format("tiny")
     verify = VerifySettings(pool="local")
     jobs = exact_mix()
-    statements = [make_statement(job.statement, job.header, Source.DATASET) for job in jobs]
+    statements = statements_of(jobs)
     steps = [job.proof.removeprefix("by ") for job in jobs]
     proofs = {
         style.prover(s).text: [f"by\n  -- {i}\n  {step}" for i in range(_SAMPLES)]

@@ -15,15 +15,13 @@ from typing import Any
 
 import psutil
 
-from stp.bench.jobs import mix
+from stp.bench.jobs import mix, statements_of
 from stp.bench.sampling import Work, speeds
 from stp.errors import MachineryError
 from stp.models.backend import open_generator
 from stp.models.prompts import prompt_format
 from stp.selfplay.seed_model import seed_model
 from stp.settings import load
-from stp.syntax.lean import make_statement
-from stp.types import Source
 
 _REPEATS = 3
 
@@ -35,8 +33,7 @@ def sample() -> dict[str, Any]:
     model = seed_model(settings.model)
     generator = open_generator(settings.model, model)
     style = prompt_format(settings.model.prompt_format)
-    statements = [make_statement(job.statement, job.header, Source.DATASET) for job in mix()[:64]]
-    prompts = [style.prover(statement) for statement in statements]
+    prompts = [style.prover(statement) for statement in statements_of(mix()[:64])]
     rates = []
     for repeat in range(_REPEATS + 1):
         began = time.monotonic()

@@ -112,7 +112,7 @@ def train_round(
     examples += [conjecturer_example(style, e) for e in store.conjecturer_texts(round)]
     base, last = models
     if is_refresh(round, settings.refresh):
-        return _train(base, out, examples + rehearsed(settings, style, seed), settings, seed)
+        return _train(base, out, examples + rehearsed(settings, seed), settings, seed)
     return _train(last, out, examples, settings, seed)
 
 
@@ -124,12 +124,12 @@ def train_final(
     texts = {s.key: s for s in store.statements()}
     found = [rows.ProverText(texts[p.key], p.proof, p.weight) for p in refreshed(store, round, settings)]
     examples = [prover_example(style, e) for e in found]
-    return _train(base, out, examples + rehearsed(settings, style, seed), settings, seed)
+    return _train(base, out, examples + rehearsed(settings, seed), settings, seed)
 
 
-def rehearsed(settings: Settings, style: PromptFormat, seed: int) -> list[Example]:
+def rehearsed(settings: Settings, seed: int) -> list[Example]:
     """What a refresh trains on of the seed model's own data."""
-    known, most = seed_data(settings, style), settings.refresh.seed_examples
+    known, most = seed_data(settings), settings.refresh.seed_examples
     return Random(seed).sample(known, most) if 0 < most < len(known) else known
 
 

@@ -93,8 +93,9 @@ def _train_tiny(work: Path, seed_statements: int) -> Path:
     return trained
 
 
-def seed_data(settings: Settings, style: PromptFormat) -> list[Example]:
+def seed_data(settings: Settings) -> list[Example]:
     """What a seed model learns of a run's corpora, in the run's prompt format."""
+    style = two_roles(settings.model)
     return [example for corpus in corpora(settings.data) for example in seed_examples(corpus, style)]
 
 
@@ -111,7 +112,7 @@ def start_model(settings: Settings, out: Path, seed: int) -> int:
     if settings.model.base != TINY or is_lean:
         copy_model(base, out)
         return 0
-    examples = seed_data(settings, two_roles(settings.model))
+    examples = seed_data(settings)
     train(base, out, examples, _TRAINING, prompt_format=settings.model.prompt_format, seed=seed)
     return len(examples)
 
@@ -133,7 +134,7 @@ def first_training(model: Path, out: Path, settings: Settings, data: list[Path])
     if not data:
         copies = {key: copy for corpus in corpora(settings.data) for key, copy in corpus.seeds()[1].items()}
         print(f"{settings.data.dataset}: {against.report(copies)}", file=sys.stderr)
-        examples = seed_data(settings, style)
+        examples = seed_data(settings)
     return train(
         model, out, examples, settings.train,
         prompt_format=settings.model.prompt_format, seed=settings.seed,

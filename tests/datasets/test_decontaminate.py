@@ -14,22 +14,17 @@ from stp.datasets.corpora import corpora
 from stp.datasets.decontaminate import RESEMBLANCE, Index
 from stp.errors import UsageError
 from stp.settings import DataSettings
-from stp.syntax.lean import make_statement
-from stp.types import Source, Statement
+from tests.theorems import theorem
 
 SUM = "(x y z : Nat) (h : x + y = z) (k : y * x < z * z) : x * (y + z) = x * y + x * z"
 
 
-def statement(text: str) -> Statement:
-    return make_statement(text, "", Source.DATASET)
-
-
-SEEN = [statement(f"theorem seen {SUM}"), statement("theorem short (n : Nat) : n = n")]
+SEEN = [theorem(f"theorem seen {SUM}"), theorem("theorem short (n : Nat) : n = n")]
 INDEX = Index((s.name, s) for s in SEEN)
 
 
 def test_a_renamed_copy_has_the_same_key() -> None:
-    found = INDEX.copy(statement(f"theorem other {SUM.replace('x', 'a').replace('h :', 'hyp :')}"))
+    found = INDEX.copy(theorem(f"theorem other {SUM.replace('x', 'a').replace('h :', 'hyp :')}"))
     assert found
     assert (found.name, found.of, found.same_key) == ("other", "seen", True)
 
@@ -39,7 +34,7 @@ def test_a_renamed_copy_has_the_same_key() -> None:
     [("(k :", "(positive : 0 < x) (k :"), ("x + y = z", "y + x = z"), ("= x * y + x * z", "= x * z + x * y")],
 )
 def test_a_copy_that_was_extended_or_mirrored_is_found_by_its_n_grams(old: str, new: str) -> None:
-    found = INDEX.copy(statement(f"theorem changed {SUM.replace(old, new)}"))
+    found = INDEX.copy(theorem(f"theorem changed {SUM.replace(old, new)}"))
     assert found
     assert not found.same_key
     assert RESEMBLANCE <= found.resemblance <= 1
@@ -55,7 +50,7 @@ def test_a_copy_that_was_extended_or_mirrored_is_found_by_its_n_grams(old: str, 
     ],
 )
 def test_what_only_looks_alike_is_left_alone(text: str) -> None:
-    assert INDEX.copy(statement(text)) is None
+    assert INDEX.copy(theorem(text)) is None
 
 
 @pytest.mark.lean
@@ -75,7 +70,7 @@ def test_looking_at_rare_n_grams_alone_misses_no_copy() -> None:
 def test_many_statements_together_make_no_copy() -> None:
     hypotheses, conclusion = SUM.split(" : x * (y")
     halves = [f"theorem a {hypotheses} : x ≤ z", f"theorem b (x y z : Nat) : x * (y{conclusion}"]
-    index = Index((text[8:9], statement(text)) for text in halves)
+    index = Index((text[8:9], theorem(text)) for text in halves)
     assert index.copy(SEEN[0]) is None
 
 
@@ -104,7 +99,7 @@ def test_held_out_are_the_test_side_and_the_benchmarks_that_are_here_but_for_the
     assert held_out.sizes["lean-core"] == len(tests)
     assert held_out.sizes["minif2f-goedel"] == 1
     assert "leanworkbook" in held_out.absent
-    given = [SEEN[0], tests[0], statement("theorem n (n : Nat) : n * 0 = 0")]
+    given = [SEEN[0], tests[0], theorem("theorem n (n : Nat) : n * 0 = 0")]
     clean, copies = held_out.clean(given)
     assert clean == given[2:]
     assert [copies[s.key].of for s in given[:2]] == ["minif2f-goedel/of_test", f"lean-core/{tests[0].name}"]

@@ -16,11 +16,11 @@ from stp.search import sample
 from stp.search.sample import Draws, Prover, attempt
 from stp.settings import ModelSettings, VerifySettings
 from stp.store.store import Store
-from stp.syntax.lean import make_statement
-from stp.types import CheckResult, Job, Source, Verdict
+from stp.types import CheckResult, Job, Verdict
 from stp.verify.pool import Pool
+from tests.theorems import theorem
 
-STATEMENTS = [make_statement(f"theorem t : {i} = {i}", "", Source.DATASET) for i in range(12)]
+STATEMENTS = [theorem(f"theorem t : {i} = {i}") for i in range(12)]
 #: A slot and four samples a statement: each batch is one statement's.
 MODEL = ModelSettings(batch_size=1)
 DRAWS = Draws(samples=4, temperature=1.0, seed=0)

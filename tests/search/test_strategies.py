@@ -20,9 +20,9 @@ from stp.search.tree import Tree, nodes_of
 from stp.settings import load
 from stp.store.store import Store
 from stp.syntax.goals import goal_of
-from stp.syntax.lean import make_statement
-from stp.types import CheckResult, Source, Statement, Verdict
+from stp.types import CheckResult, Verdict
 from stp.verify.pool import Pool
+from tests.theorems import theorem
 
 SETTINGS = load("tiny", ["verify.heartbeats=20000"])
 
@@ -48,13 +48,9 @@ def sampling(*texts: str) -> Sampling:
     return Sampling(Writer(*texts), prompt_format("tiny"), 1.0, 32, 0)
 
 
-def statement(text: str) -> Statement:
-    return make_statement(text, "", Source.DATASET)
-
-
 def search(pool: Pool, text: str, strategy: Strategy, tries: int) -> list[str]:
     """Proofs that a search found."""
-    target = statement(text)
+    target = theorem(text)
     with Store() as store:
         job = job_of(target, SETTINGS)
         Search(store, pool, strategy, [Target(target, job)], Budget(tries)).run()
@@ -90,7 +86,7 @@ def test_steps_fit_the_goal() -> None:
 
 
 def test_the_portfolio_suggests_residues_and_values() -> None:
-    proofs = closing(statement("theorem t (n : Nat) (h : n ≤ 3) : n ^ 2 % 4 = 0 ∨ n ^ 2 % 4 = 1"))
+    proofs = closing(theorem("theorem t (n : Nat) (h : n ≤ 3) : n ^ 2 % 4 = 0 ∨ n ^ 2 % 4 = 1"))
     assert any("n = 0 ∨ n = 1 ∨ n = 2 ∨ n = 3 := by omega" in proof for proof in proofs)
     assert any("n % 4 = 0 ∨" in proof for proof in proofs)
     assert len(set(proofs)) == len(proofs)
@@ -102,7 +98,7 @@ def test_a_failure_without_steps_is_not_mended() -> None:
 
 @pytest.mark.lean
 def test_open_goals_make_a_node_and_an_error_makes_none(lean_pool: Pool) -> None:
-    target = statement("theorem t (p q : Prop) (hp : p) (hq : q) : p ∧ q")
+    target = theorem("theorem t (p q : Prop) (hp : p) (hq : q) : p ∧ q")
     task = Task(target)
     for number, proof in enumerate(["by\n  constructor", "by\n  omega", "by\n  exact hp"], 1):
         task.tried.append(Tried(number, proof, lean_pool.submit(job_of(target, SETTINGS)(proof)).result()))
@@ -127,7 +123,7 @@ def test_a_model_whose_server_is_lost_is_not_asked_again_and_the_rest_goes_on(
         def generate(self, *_: object, **__: object) -> list[list[Sample]]:
             raise ModelServerError("nobody there")
 
-    task = Task(statement("theorem t (a b : Nat) (h : a < b) : a + 1 ≤ b"), tries=8)
+    task = Task(theorem("theorem t (a b : Nat) (h : a < b) : a + 1 ≤ b"), tries=8)
     for strategy, goes_on in ((Tree, True), (Repair, False), (lambda sampling: sampling, False)):
         model = Sampling(Lost(), prompt_format("tiny"), 1.0, 32, 0)
         turns = Turns(Portfolio(), strategy(model))
@@ -142,7 +138,7 @@ def test_a_model_whose_server_is_lost_is_not_asked_again_and_the_rest_goes_on(
 def test_the_tree_tries_the_likeliest_of_what_the_model_wrote_first() -> None:
     writer = Writer("by one", "by two", "by three", logprobs=(-3.0, -0.5, -9.0))
     tree = Tree(Sampling(writer, prompt_format("tiny"), 1.0, 32, 0))
-    [drafts] = tree.propose([Task(statement("theorem t (p : Prop) : p"))], 32)
+    [drafts] = tree.propose([Task(theorem("theorem t (p : Prop) : p"))], 32)
     written = [draft.proof for draft in drafts if draft.tokens]
     assert written == [block(["two"]), block(["one"]), block(["three"])]
 
@@ -170,7 +166,7 @@ def test_a_file_that_a_chat_model_wrote_is_held_to_the_statement(lean_pool: Pool
         )
     ]
     sampler = Sampling(Writer(*answers), prompt_format("chat"), 1.0, 32, 0)
-    target = statement(text)
+    target = theorem(text)
     with Store() as store:
         targets = [Target(target, job_of(target, SETTINGS))]
         Search(store, lean_pool, sampler, targets, Budget(4, all_tries=True)).run()

@@ -21,11 +21,9 @@ from stp.selfplay.learn import conjecturer_example, prover_example
 from stp.selfplay.seed_model import build_tiny, examples_of, first_training, seed_model
 from stp.settings import DataSettings, ModelSettings, TinySettings, load
 from stp.store.rows import ConjecturerText, ProverText
-from stp.syntax.lean import make_statement
 from stp.training import sft
 from stp.training.examples import Example
 from stp.training.fit import TrainReport
-from stp.types import Source
 from tests.datasets.test_leandojo import folder as trace  # noqa: F401
 from tests.datasets.test_published import STP, write
 from tests.theorems import theorem
@@ -101,7 +99,7 @@ def test_copies_of_held_out_statements_are_left_out_of_what_is_imported_and_that
 ) -> None:
     style = prompt_format("stp")
     held = ["theorem other (b : ℕ) (pos : 0 < b) : b ≠ 0", "theorem double_one : double 1 = 2"]
-    index = Index((text.split()[1], make_statement(text, "", Source.DATASET)) for text in held)
+    index = Index((text.split()[1], theorem(text)) for text in held)
     against = HeldOut(index, {"bench": 2}, ("proofnet",))
     (tmp_path / "published").mkdir()  # the trace is beside it
     [example] = examples_of(write(tmp_path / "published/corpus.json", STP), style, against)

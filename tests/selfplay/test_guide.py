@@ -30,6 +30,7 @@ from stp.store.store import Store
 from stp.syntax import isabelle
 from stp.syntax.lean import make_statement
 from stp.types import CheckResult, Source, Verdict
+from tests.theorems import theorem
 
 
 def test_the_guide_prefers_the_relevant_the_short_and_the_lonely() -> None:
@@ -103,7 +104,7 @@ class Scripted:
         return np.ones((len(texts), 2), dtype=np.float32)
 
 
-SEED = make_statement("theorem t (n : Nat) : n = n", "", Source.DATASET)
+SEED = theorem("theorem t (n : Nat) : n = n")
 PAIRS = [(SEED, f"theorem c (n : Nat) : n = n + {i}") for i in range(4)]
 
 
@@ -159,7 +160,7 @@ def test_a_real_model_can_be_asked_to_judge() -> None:
 
 
 def test_a_judge_takes_the_place_of_the_measured_guide() -> None:
-    seed = make_statement("theorem seed (n : Nat) : n = n", "", Source.DATASET)
+    seed = theorem("theorem seed (n : Nat) : n = n")
     made = [make_statement(f"theorem c (n : Nat) : n = n + {i}", "", Source.CONJECTURE) for i in range(4)]
     kept = [Attempted(s.key, 8, 1, s.text, None, ()) for s in made]
     select = load("sgs", ["judge.base=tiny"]).select
@@ -212,7 +213,7 @@ def test_memory_judge_and_round_s_model_are_loaded_one_at_a_time(
             return super().embed(texts)
 
     monkeypatch.setattr(backend, "open_generator", Alone)
-    seed = make_statement("theorem seed (n : Nat) : n = n", "", Source.DATASET)
+    seed = theorem("theorem seed (n : Nat) : n = n")
     made = [make_statement(f"theorem c (n : Nat) : n = n + {i}", "", Source.CONJECTURE) for i in (1, 2)]
     chosen = load("sgs", ["judge.base=tiny", "select.memory_rounds=1", "select.elegancy_drop_frac=0"])
     pool = SimpleNamespace(workers=1, close=lambda: None)

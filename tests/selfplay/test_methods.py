@@ -32,6 +32,7 @@ from stp.store.store import Store
 from stp.syntax.lean import make_statement
 from stp.types import CheckResult, Source, Statement, Verdict
 from stp.verify.pool import Pool
+from tests.theorems import theorem
 
 pytestmark = [pytest.mark.lean, pytest.mark.timeout(300)]
 
@@ -187,7 +188,7 @@ def play_two_rounds(folder: Path, pool: Pool, config: str, text: str) -> Play:
     play._prover = Prover(Always(text), prompt_format("tiny"), pool, settings.model, settings.verify)
     texts = ("theorem p (a b : Nat) : a + b = b + a", "theorem q (a b : Nat) (h : a < b) : a + 1 ≤ b")
     with play.store.atomic():
-        play.store.add_statements([make_statement(t, "", Source.DATASET) for t in texts], 0, "train")
+        play.store.add_statements([theorem(t) for t in texts], 0, "train")
     for number in (1, 2):
         play.round(number, play.stages())
     return play
@@ -257,7 +258,7 @@ def test_a_run_begins_without_copies_of_what_is_held_out() -> None:
 
 
 def test_a_seed_model_s_data_have_no_copies_of_what_is_held_out() -> None:
-    targets = {example.target for example in seed_data(load("tiny"), prompt_format("tiny"))}
+    targets = {example.target for example in seed_data(load("tiny"))}
     assert len(targets) > 1000
     assert HELD_OUT not in targets
     assert not targets & {signature_of(s.text) for s in lean_core.load("test")}
@@ -281,7 +282,7 @@ def _settings(**gates: object) -> Settings:
 
 def _conjectured(store: Store, texts: dict[str, str]) -> list[str]:
     """Puts conjectures into round 1, all made from one seed; their names in order."""
-    seed = make_statement("theorem seed (a b : Nat) : a + b = b + a", "", Source.DATASET)
+    seed = theorem("theorem seed (a b : Nat) : a + b = b + a")
     store.add_statements([seed], 0, "train")
     store.add_attempts(0, "seed", [(seed.key, "by omega", 1, 0)])
     store.add_checks([(proof_key(seed.key, "by omega"), CheckResult("", Verdict.PROVED))])
@@ -336,8 +337,8 @@ def test_a_run_names_all_that_checked_its_proofs() -> None:
 
 
 def test_a_false_statement_leaves_the_pool_with_its_negation_proved(lean_pool: Pool) -> None:
-    true = make_statement("theorem true (a b : Nat) : a + b = b + a", "", Source.DATASET)
-    false = make_statement("theorem false (a b : Nat) : a - b = b - a", "", Source.DATASET)
+    true = theorem("theorem true (a b : Nat) : a + b = b + a")
+    false = theorem("theorem false (a b : Nat) : a - b = b - a")
     with Store() as store:
         store.add_statements([true, false], 0, "train")
         assert disprove(store, lean_pool, load("tiny")) == {"disproved": 1}
@@ -421,7 +422,7 @@ def test_goals_of_goals_complete_the_proof_that_they_all_come_from(play_round: P
         return goal
 
     text = "theorem all (x y : Nat) (f : Nat → Nat) (h : ∀ n, f (f n) = f n) : f 0 = f 0 → f (f (f x)) = f x"
-    target = make_statement(text, "", Source.DATASET)
+    target = theorem(text)
     store.add_statements([target], 0, "train")
     tried(1, target, "by intro z <;> omega", rejected)
     first = only_goal(2)
@@ -448,8 +449,8 @@ def test_a_statement_may_be_completed_again_once_another_goal_is(lean_pool: Pool
     settings = load("tiny", [])
     rejected, proved = CheckResult("", Verdict.REJECTED), CheckResult("", Verdict.PROVED)
     prover = Prover(None, prompt_format("tiny"), lean_pool, settings.model, settings.verify)  # type: ignore[arg-type]
-    target = make_statement("theorem all (p q r : Prop) : p → q → (q → r) → r", "", Source.DATASET)
-    itself = make_statement("theorem all (p q : Prop) : p → q → p", "", Source.DATASET)
+    target = theorem("theorem all (p q r : Prop) : p → q → (q → r) → r")
+    itself = theorem("theorem all (p q : Prop) : p → q → p")
     with Store() as store:
         store.add_statements([target, itself], 0, "train")
 
