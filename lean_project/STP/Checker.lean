@@ -3,7 +3,8 @@ The persistent checker: reads one JSON request a line, writes one framed JSON re
 
 The same file runs under native Lean and under the embedded one. The embedded library has public parts
 only, so code here cannot mention library functions whose specialised bodies are private (`Array.map`,
-`List.any`, `for … in`, …): hence the plain structural recursion.
+`List.any`, `for … in`, …): hence the plain structural recursion. It runs no code of modules that are
+not its own either: hence one file.
 
 A verdict rests on four things, all computed here and none printed by Lean: the submission parses to
 exactly one theorem without forbidden syntax; the constant that it adds has the type and universe levels
@@ -774,19 +775,14 @@ def isDerived (kind : Name) (_ : List Syntax) : Bool := (splitLast kind).2 == "d
 
 /-- Does a command derive an instance of a class, or for a type, that is not given by its name alone? -/
 def derivesTerm : Syntax → Bool :=
-  holds fun kind parts => (isDerived kind parts && !(endsInName parts)) ||
-    (kind == ``Parser.Command.deriving && !(endsInNames parts))
+  holds fun kind parts => (isDerived kind parts && !(lastOf parts).isIdent) ||
+    (kind == ``Parser.Command.deriving && !(areNames (lastOf parts).getArgs.toList))
 where
-  /-- Is the last of some trees a name? -/
-  endsInName : List Syntax → Bool
-    | [] => false
-    | [stx] => stx.isIdent
-    | _ :: rest => endsInName rest
-  /-- Is it a list of names? -/
-  endsInNames : List Syntax → Bool
-    | [] => false
-    | [stx] => areNames stx.getArgs.toList
-    | _ :: rest => endsInNames rest
+  /-- The last of some trees. -/
+  lastOf : List Syntax → Syntax
+    | [] => .missing
+    | [stx] => stx
+    | _ :: rest => lastOf rest
   /-- Are some trees names, and what stands between them? -/
   areNames : List Syntax → Bool
     | [] => true
