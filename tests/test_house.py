@@ -54,6 +54,12 @@ def test_imports_run_one_way() -> None:
     assert not wrong
 
 
+def test_the_map_shows_every_part() -> None:
+    house = (STP.parent / "CONTRIBUTING.md").read_text().split("```")[1]
+    shown = {word.rstrip("/").removesuffix(".py") for line in house.splitlines() for word in line.split()}
+    assert set(RANK) - shown == {"__main__"}
+
+
 def test_heavy_modules_stay_at_home() -> None:
     wrong = [
         f"{path.relative_to(STP)} imports {name}"
