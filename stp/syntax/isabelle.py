@@ -125,7 +125,11 @@ def statement_key(text: str) -> str:
     first = next(tokens(text), None)
     if first and first.text in COMMANDS:
         text = split_theorem(text).signature
-    parts = list(_canonical([*tokens(text)]))
+    return _key(text)
+
+
+def _key(signature: str) -> str:
+    parts = list(_canonical([*tokens(signature)]))
     return hashlib.sha256(json.dumps(parts, ensure_ascii=False).encode()).hexdigest()[:24]
 
 
@@ -145,23 +149,24 @@ def make_statement(
     theorem = split_theorem(text)
     name = name or theorem.name or UNNAMED
     statement = statement_text(name, theorem.signature)
-    key = statement_key(theorem.signature)
+    key = _key(theorem.signature)
     return Statement(System.ISABELLE, header, name, statement, key, source, origin, parents)
 
 
 def cut_conjecture(raw: str) -> str | None:
     """`: SIGNATURE`, normalised, of what a model wrote, cut where a proof begins; None if there is none.
 
-    `raw` is a signature, with or without the colon before it, or begins with a theorem command. Nothing in it
-    is screened here: the worker does that with every statement.
+    `raw` is a signature, with or without the colon before it, or begins with a theorem command; there is no
+    second one in it. Nothing else is screened here: the worker does that with every statement.
     """
     try:
         first = next(tokens(raw), None)
         if first is None or first.text not in COMMANDS:
             raw = f"theorem {UNNAMED}: {raw[first.end :] if first and first.text == ':' else raw}"
-        return f": {normalise(split_theorem(raw).signature)}"
+        signature = normalise(split_theorem(raw).signature)
     except UsageError:
         return None
+    return None if any(token.text in COMMANDS for token in tokens(signature)) else f": {signature}"
 
 
 def contradiction(statement: str) -> str | None:

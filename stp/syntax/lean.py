@@ -26,13 +26,17 @@ COMMANDS = frozenset({"theorem", "lemma", "example"})
 MODIFIERS = frozenset(
     {"private", "protected", "public", "noncomputable", "nonrec", "unsafe", "partial", "meta"}
 )
-#: Words that no conjecture may contain: other commands, and ways around a proof.
-FORBIDDEN = COMMANDS | frozenset(
-    """def abbrev axiom opaque instance class structure inductive coinductive variable universe
-    import open export namespace section end mutual attribute set_option local scoped private protected
-    noncomputable unsafe partial notation infix infixl infixr prefix postfix macro macro_rules syntax elab
+#: Words that no conjecture may contain: other commands, what stands before them, and ways around a proof.
+FORBIDDEN = (
+    COMMANDS
+    | MODIFIERS
+    | frozenset(
+        """@[ def abbrev axiom opaque instance class structure inductive coinductive variable universe
+    import open export namespace section end mutual attribute set_option local scoped
+    notation infix infixl infixr prefix postfix macro macro_rules syntax elab
     elab_rules declare_syntax_cat initialize builtin_initialize deriving alias include omit run_cmd
     run_elab run_meta run_tac by_elab native_decide sorry sorryAx admit""".split()  # noqa: SIM905
+    )
 )
 #: Line breaks may end what these begin, so a statement with one of them, or with `fun |`, keeps its lines.
 LINED = LAYOUT | {"show", ":="}
@@ -111,11 +115,7 @@ def statement_key(text: str) -> str:
     Raises:
         UsageError: the text does not split, or has no type.
     """
-    first = next(tokens(text), None)
-    if first and (first.text in COMMANDS | MODIFIERS or first.text == "@["):
-        text = split_theorem(text).signature
-    parts, _ = _signature(text, tokens(text))
-    return key_of(parts)
+    return _key(_signature_in(text))
 
 
 def make_statement(
@@ -136,20 +136,18 @@ def make_statement(
     if name is None:
         raise UsageError("expected a name for this `example`, found none: pass one")
     statement = statement_text(name, theorem.signature)
-    key = statement_key(theorem.signature)
+    key = _key(theorem.signature)
     return Statement(System.LEAN, header, name, statement, key, source, origin, parents)
 
 
 def cut_conjecture(raw: str) -> str | None:
     """The normalised signature in what a model wrote, cut at its own `:=`; None if there is none.
 
-    `raw` is a signature or begins with a theorem keyword and a name. Refused: no type, brackets that do
+    `raw` is a signature or a theorem, as far as it goes. Refused: no type, brackets that do
     not match, and any word of `FORBIDDEN`; what follows the cut is not looked at.
     """
     try:
-        first = next(tokens(raw), None)
-        if first and first.text in COMMANDS:
-            raw = split_theorem(raw).signature
+        raw = _signature_in(raw)
         parts, stop = _signature(raw, tokens(raw))
         signature = raw[: stop.start] if stop else raw
     except UsageError:
@@ -159,6 +157,19 @@ def cut_conjecture(raw: str) -> str | None:
     ):
         return None
     return normalise(signature)
+
+
+def _signature_in(text: str) -> str:
+    """The signature of a whole theorem, and what begins with no command as it is."""
+    first = next(tokens(text), None)
+    if first and (first.text in COMMANDS | MODIFIERS or first.text == "@["):
+        return split_theorem(text).signature
+    return text
+
+
+def _key(signature: str) -> str:
+    parts, _ = _signature(signature, tokens(signature))
+    return key_of(parts)
 
 
 def _is_forbidden(token: Token, following: Token | None) -> bool:

@@ -140,7 +140,7 @@ def test_a_statement_is_made_in_its_plain_form() -> None:
         (': "x = x"', ': "x = x"'), ('"x  = x"  by simp', ': "x = x"'), ("\\<open>x = x\\<close> (* c", None),
         (': fixes n :: nat\n shows "n = n" using a by simp', ': fixes n :: nat shows "n = n"'),
         ('lemma foo [simp]: "x = x" sorry', ': "x = x"'), ("", None), (":", None), ("by simp", None),
-        ("x = x", None), (': "x = x', None), ('theorem foo "x = x"', None),
+        ("x = x", None), (': lemma lemma "x = y"', None), (': "x = x', None), ('theorem foo "x = x"', None),
     ],
 )  # fmt: skip
 def test_a_conjecture_ends_where_a_proof_would_begin(raw: str, signature: str | None) -> None:

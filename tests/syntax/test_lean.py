@@ -11,8 +11,11 @@ from hypothesis import strategies as st
 
 from stp.errors import UsageError
 from stp.syntax.lean import (
+    COMMANDS,
+    MODIFIERS,
     cut_conjecture,
     make_statement,
+    named,
     normalise,
     split_theorem,
     statement_key,
@@ -353,6 +356,9 @@ def test_a_key_tells_which_variable_is_meant(
         (": p\n#eval f", None),
         (": open Nat in p", None),
         ("x + y : p", None),
+        ("@[simp] theorem foo : p", ": p"),
+        ("@[simp] (x : Nat) : x = x", None),
+        ("nonrec (x : Nat) : x = x", None),
         (': "abc', None),
         ("", None),
     ],
@@ -361,9 +367,16 @@ def test_a_conjecture_is_cut_or_refused(raw: str, signature: str | None) -> None
     assert cut_conjecture(raw) == signature
 
 
-@given(st.text("theorem:=(){}[]⟨⟩ |\"'\\/-s!«»fun∀,x.1\n", max_size=60))
+_WORDS = st.sampled_from([*sorted(MODIFIERS | COMMANDS), "@[simp]", "(x : Nat)", ": x = x", " "])
+
+
+@given(
+    st.text("theorem:=(){}[]⟨⟩ |\"'\\/-s!@«»fun∀,x.1\n", max_size=60)
+    | st.lists(_WORDS, max_size=6).map(" ".join)
+)
 def test_no_text_breaks_the_cutter(raw: str) -> None:
     signature = cut_conjecture(raw)
     if signature is not None:
         assert len(statement_key(signature)) == 24
         assert cut_conjecture(f"{signature} := by") == signature
+        make_statement(named("foo", signature), "", Source.CONJECTURE)
