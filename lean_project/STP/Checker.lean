@@ -818,6 +818,8 @@ partial def undone (base : Environment) (input : Parser.InputContext) (before af
   if mentionsName likeDefault stx then return some (plain "`_default` is Lean's name for the default of a field")
   if holds (fun kind parts => kind == ``Parser.Command.mutual && anyHolds isScope parts) stx then
     return some (plain "`omit`, `variable`, `local` and `scoped` are not taken in `mutual`")
+  if holds isLocal stx && holds isDeep stx then
+    return some (plain "`local` is not taken with names of three parts: Lean ends it with the declaration")
   if quotesLetRec stx then return some (plain "`let rec` is not taken in a quotation")
   match ← unscoped before (some after) stx with
   | some reason => return some (plain reason)
@@ -840,6 +842,13 @@ where
   /-- Is a node one whose effect is looked at, or ends with a scope? Lean may give `mutual` one of its own. -/
   isScope (kind : Name) (_ : List Syntax) : Bool :=
     memName kind [``Parser.Command.omit, ``Parser.Command.variable, ``Parser.Term.local, ``Parser.Term.scoped]
+  /-- Is a node `local`? -/
+  isLocal (kind : Name) (_ : List Syntax) : Bool := kind == ``Parser.Term.local
+  /-- Is a node the name of a declaration that opens several namespaces of its own? -/
+  isDeep (kind : Name) (parts : List Syntax) : Bool :=
+    kind == ``Parser.Command.declId && (match parts with
+      | id :: _ => id.getId.getRoot != `_root_ && id.getId.getPrefix.getPrefix != .anonymous
+      | [] => false)
   /-- Do the variables in force elaborate? Where they do not, Lean may say nothing, and `deriving` does nothing. The elaborator
   of `#check Type` throws then; what is thrown becomes an error where no command hides it. -/
   areFine (state : Elab.Command.State) : IO Bool := do
@@ -1219,8 +1228,11 @@ where
   go : Expr → Bool
     | .forallE _ t b _ => isPlainField env block t && go b
     | .mdata _ b => go b
-    | .app f a => go f && isPlainField env block a
     | .lam _ t b _ => isPlainField env block t && go b
+    | e => applied e
+  /-- Is it a type's name, with what that is applied to? -/
+  applied : Expr → Bool
+    | .app f a => applied f && isPlainField env block a
     | .const name _ => memName name block.names || (match env.find? name with
       | some (.inductInfo _) => true
       | _ => false)
@@ -1426,14 +1438,21 @@ def row (xs : List Json) : Json := listJson (fun j => j) xs
 /-- A name as the list of its parts. -/
 def partsJson (n : Name) : Json := row (partsOf [] n)
 
+mutual
 /-- A universe level. -/
-def levelJson : Level → Json
+partial def levelJson : Level → Json
   | .zero => row [.str "zero"]
-  | .succ u => row [.str "succ", levelJson u]
+  | .succ u => succJson 1 u
   | .max u v => row [.str "max", levelJson u, levelJson v]
   | .imax u v => row [.str "imax", levelJson u, levelJson v]
   | .param n => row [.str "param", partsJson n]
   | .mvar _ => .null
+
+/-- So many successors of a level: counted, since no reader of JSON takes rows as deep as they may be many. -/
+partial def succJson (n : Nat) : Level → Json
+  | .succ u => succJson (n + 1) u
+  | u => row [.str "succ", .num n, levelJson u]
+end
 
 /-- Writes an expression and gives its row. -/
 partial def exportExpr (table : Table) (e : Expr) : Nat × Table :=
@@ -1548,11 +1567,16 @@ where
 partial def readLevel (json : Json) : Except String Level :=
   match itemsOf json with
   | [.str "zero"] => .ok .zero
-  | [.str "succ", u] => do return .succ (← readLevel u)
+  | [.str "succ", n, u] => do return above (← readLevel u) (← n.getNat?)
   | [.str "max", u, v] => do return .max (← readLevel u) (← readLevel v)
   | [.str "imax", u, v] => do return .imax (← readLevel u) (← readLevel v)
   | [.str "param", n] => do return .param (← readName n)
   | _ => .error "no level"
+where
+  /-- So many successors of it. -/
+  above (u : Level) : Nat → Level
+    | 0 => u
+    | n + 1 => above (.succ u) n
 
 /-- The expression in a row that was read before. -/
 def readRow (rows : Array Expr) (json : Json) : Except String Expr := do

@@ -416,6 +416,10 @@ MUTANTS: dict[str, tuple[dict[str, str], str, str]] = {  # of "file" and "report
         {", ``Parser.Term.local, ``Parser.Term.scoped]": "]"},
         "", proofs("whole-file", "mutual\nlocal instance")[0],
     ),
+    "report: local of a long name": (
+        {"if holds isLocal stx && holds isDeep stx then": "if false then"},
+        "", proofs("whole-file", "local instance A.B")[0],
+    ),
     "report: a block behind in": (
         {
             "if holds (fun kind parts => kind == ``Parser.Command.mutual && anyHolds isScope parts) stx":
@@ -541,7 +545,7 @@ MUTANTS: dict[str, tuple[dict[str, str], str, str]] = {  # of "file" and "report
         cases("kernel")[0].statement, cases("kernel")[0].proof,
     ),
     "header: types inside": (
-        {".app f a => go f && isPlainField env block a": ".app f _ => go f"},
+        {".app f a => applied f && isPlainField env block a": ".app f _ => applied f"},
         cases("kernel")[-1].statement, cases("kernel")[-1].proof,
     ),
     "file: names of the kernel": (
@@ -787,7 +791,7 @@ def changed_checker(folder: Path, changes: dict[str, str]) -> toolchain.Toolchai
 
 
 TRUE, SOUND = ["const", ["True"], []], ["const", ["True", "intro"], []]
-LEVEL = ["sort", ["succ", ["zero"]]]
+LEVEL = ["sort", ["succ", 1, ["zero"]]]
 
 
 def theorem(name: list[str], type_: int, value: int, levels: tuple[str, ...] = ()) -> list[object]:
@@ -825,6 +829,9 @@ EXPORTS = {
     "a constant of the library": (
         [TRUE, SOUND], [theorem(["Nat", "add_comm"], 0, 1), theorem(["foo"], 0, 1)], "rejected", "",
     ),
+    "a level that is no number": (
+        [TRUE, SOUND, ["sort", ["succ", "1", ["zero"]]]], [theorem(["foo"], 0, 1)], "rejected", "",
+    ),
     "a row that is not there": ([TRUE, ["app", 0, 7]], [theorem(["foo"], 0, 1)], "rejected", "not there yet"),
     "a row of itself": ([TRUE, ["app", 1, 1]], [theorem(["foo"], 0, 1)], "rejected", "not there yet"),
     "a loose variable": ([TRUE, ["bvar", 0]], [theorem(["foo"], 0, 1)], "rejected", ""),
@@ -859,7 +866,7 @@ def const(*parts: str, levels: tuple[object, ...] = ()) -> tuple[object, ...]:
     return ("const", [*parts], [*levels])
 
 
-ZERO, ONE = ["zero"], ["succ", ["zero"]]
+ZERO, ONE = ["zero"], ["succ", 1, ["zero"]]
 TYPE, BOOL = ("sort", ONE), const("Bool")
 
 
@@ -904,6 +911,11 @@ WRONG_TYPES: dict[str, tuple[tuple[str, str], list[tuple[object, ...]], str]] = 
         [("Host", 0, ("sort", ["imax", ONE, ZERO]), ("pi", TRUTH, const("Host")))],
         "the kernel gets wrong: Host",
     ),
+    "a field's type is computed": (  # no wrong proof is known by it
+        (".app f a => applied f && isPlainField env block a", ".app f a => go f && isPlainField env block a"),
+        [("Host", 0, TYPE, ("pi", ("app", ("lam", TYPE, const("Host")), BOOL), const("Host")))],
+        "the kernel gets wrong: Host",
+    ),
 }
 
 
@@ -932,6 +944,17 @@ def test_without_the_rule_on_types_the_kernel_lets_them_pass(tmp_path: Path, nam
     reply = process.receive(time.monotonic() + 60)
     process.kill()
     assert reply["verdict"] == "proved", reply
+
+
+#: A sort of many successors, by brackets that are few.
+HIGH = f"Sort {'(' * 35}0{' + 32)' * 35}"
+
+
+def test_a_strict_proof_may_be_of_a_high_universe(lean_pool: Pool) -> None:
+    """Its levels were rows in rows in rows, which ended the pool with Python's RecursionError."""
+    proof = f"by\n  have h : ({HIGH}) = ({HIGH}) := rfl\n  trivial"
+    job = Job("job", "", "theorem foo : True", proof, limits=LIMITS, strict=True)
+    assert lean_pool.submit(job).result().proved
 
 
 #: A true statement whose `match` Lean makes a definition of.

@@ -7,6 +7,7 @@ import pytest
 from stp.syntax.goals import goals_in
 from stp.types import CheckResult, Job, Limits, Verdict
 from stp.verify.lean import toolchain
+from stp.verify.lean.process import LeanProcess, ProcessDiedError
 from stp.verify.lean.worker import LeanWorker
 from stp.verify.pool import Pool
 
@@ -207,6 +208,41 @@ def test_a_header_is_checked_with_the_proof_that_uses_it(lean_pool: Pool) -> Non
         for strict in (False, True):
             result = check(lean_pool, statement, proof, header=header, strict=strict)
             assert result.proved, result
+
+
+def test_what_was_left_in_a_pipe_answers_no_later_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = LeanWorker(toolchain.find("embedded"), 4096)
+    true, false = (
+        Job("x", "", "theorem foo : True", "trivial"),
+        Job("x", "", "theorem foo : 2 + 2 = 5", "rfl"),
+    )
+    assert worker._process
+    worker._process.send({"id": "x", "statement": true.statement, "proof": true.proof})
+    found = [result.verdict for result in worker.check([false])]
+    restarts = worker.restarts
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(worker, "_result", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        worker.check([true, true])
+    pid = worker.pid
+    worker.close()
+    assert (found, restarts, pid) == ([Verdict.REJECTED], 1, None)
+
+
+def test_a_reply_that_nests_too_deep_is_a_broken_protocol() -> None:
+    deep: list[object] = []
+    for _ in range(100_000):
+        deep = [deep]
+    process = LeanProcess.__new__(LeanProcess)
+    process._frame, process._scanned, process._outgoing = b"STP1 ", 0, bytearray()
+    process._incoming = bytearray(b"STP1 " + b"[" * 100_000 + b"]" * 100_000 + b"\n")
+    with pytest.raises(ProcessDiedError, match="unreadable reply"):
+        process.receive(0.0)
+    with pytest.raises(ProcessDiedError, match="nests too deep"):
+        process.send(deep)
 
 
 def test_what_only_would_end_the_checker_is_not_sent(lean_pool: Pool) -> None:

@@ -73,7 +73,7 @@ def parse(text: str) -> Reply:
         raise ProtocolError(f"a message without a name: {text[:50]!r}")
     try:
         return Reply(name, json.loads(argument) if argument else None)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ProtocolError(f"a message with an argument that is no JSON: {text[:200]!r}") from None
 
 

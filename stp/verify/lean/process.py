@@ -119,8 +119,15 @@ class LeanProcess:
 
     def send(self, value: object) -> None:
         """Queues a request; what the pipe does not take at once leaves while `receive` waits, so that neither
-        side can block the other."""
-        self._outgoing += json.dumps(value).encode() + b"\n"
+        side can block the other.
+
+        Raises:
+            ProcessDiedError: the child ended, or said what nests too deep to be said again.
+        """
+        try:
+            self._outgoing += json.dumps(value).encode() + b"\n"
+        except RecursionError as error:
+            raise ProcessDiedError(f"a request that nests too deep: {error}") from None
         with self._pipes:
             self._must_be_open()
             self._write_some()
@@ -142,7 +149,7 @@ class LeanProcess:
                     continue
                 try:
                     return json.loads(line[len(self._frame) :].decode())
-                except ValueError as error:
+                except (ValueError, RecursionError) as error:
                     raise ProcessDiedError(f"unreadable reply: {error}") from None
             if not self._pump(deadline):
                 raise ReplyTimeoutError("no answer in time")

@@ -1,8 +1,8 @@
 """One checker process and what keeps it honest: clocks, restarts, memory, retries.
 
 Invariants: jobs are answered in order, each exactly once; a reply counts only for the job at the head of
-the pipe; whatever kills the checker costs only that job, the ones behind it are sent again; nothing but a
-framed reply says *proved*.
+the pipe, by a number that no other request has; whatever kills the checker costs only that job, the ones
+behind it are sent again; nothing but a framed reply says *proved*.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ import time
 from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import count
 from typing import Any
 
 from stp.errors import WorkerError
-from stp.types import MAX_SOURCE_CHARS, CheckResult, Job, Message, Premise, Verdict
+from stp.types import MAX_SOURCE_CHARS, CheckResult, Job, Limits, Message, Premise, Verdict
 from stp.verify.child import STARTS, DiedAtStartError
 from stp.verify.lean.process import LeanProcess, ProcessDiedError, ReplyTimeoutError
 from stp.verify.lean.toolchain import Toolchain
@@ -42,6 +43,8 @@ class LeanWorker:
         """The one that was begun last, which may not be ready yet."""
         self._process: LeanProcess | None = self._start()
         self._second: LeanProcess | None = None
+        self._numbers = count()
+        """Of requests: two jobs may have the same id."""
         self.restarts, self.restarting_s = 0, 0.0
         self._looked = 0.0
 
@@ -74,31 +77,41 @@ class LeanWorker:
     def _run(self, jobs: Sequence[Job]) -> list[CheckResult]:
         results: list[CheckResult | None] = [refuse(job) for job in jobs]
         waiting = deque(index for index, result in enumerate(results) if result is None)
-        piped: deque[int] = deque()
+        piped: deque[tuple[int, str]] = deque()
         while waiting or piped:
             process = self._running()
             began = time.monotonic()
             try:
                 while waiting and len(piped) < _IN_PIPE:
-                    process.send(_request(jobs[waiting[0]]))
-                    piped.append(waiting.popleft())
-                head = jobs[piped[0]]
-                reply = _reply(process, head)
+                    number = self._number()
+                    process.send({"id": number, **_request(jobs[waiting[0]])})
+                    piped.append((waiting.popleft(), number))
+                index, number = piped[0]
+                head = jobs[index]
+                reply = _reply(process, number, head.limits)
                 result = self._result(head, reply)
                 if head.strict and result.proved:
                     result = self._confirm(head, reply.get("exported"), result)
-                results[piped.popleft()] = result
+                results[index] = result
+                piped.popleft()
             except (ReplyTimeoutError, ProcessDiedError) as error:
                 if piped:  # else the pipe broke before anything was in it
-                    head_index = piped.popleft()
+                    head_index, _ = piped.popleft()
                     spent = {"statement": 0.0, "proof": 1e3 * (time.monotonic() - began), "kernel": 0.0}
                     failure = self._failure(jobs[head_index], error)
                     results[head_index] = replace(failure, times_ms=spent)
-                waiting.extendleft(reversed(piped))
+                waiting.extendleft(index for index, _ in reversed(piped))
                 piped.clear()
                 self._drop()
+            except BaseException:  # what is in the pipes is nobody's any more
+                self._drop()
+                self._drop_second()
+                raise
         self._recycle()
         return [result for result in results if result is not None]
+
+    def _number(self) -> str:
+        return str(next(self._numbers))
 
     def _running(self) -> LeanProcess:
         if self._process is None:
@@ -135,8 +148,9 @@ class LeanWorker:
         try:
             if self._second is None:
                 self._second = self._start()
-            self._second.send({**_request(job), "proof": "", "exported": exported})
-            second = self._result(job, _reply(self._second, job))
+            number = self._number()
+            self._second.send({"id": number, **_request(job), "proof": "", "exported": exported})
+            second = self._result(job, _reply(self._second, number, job.limits))
         except (ReplyTimeoutError, ProcessDiedError) as error:
             self._drop_second()
             return _also_took(self._failure(job, error), result)
@@ -191,10 +205,10 @@ class LeanWorker:
             raise ProcessDiedError(f"a malformed reply: {error!r}") from None
 
 
-def _reply(process: LeanProcess, job: Job) -> dict[str, Any]:
-    """The next reply, which must be to this job; another one's means that the process cannot be trusted.
-    While it is not there, the process's memory is looked at."""
-    deadline = time.monotonic() + job.limits.wall_s
+def _reply(process: LeanProcess, number: str, limits: Limits) -> dict[str, Any]:
+    """The next reply, which must be to the request of that number; another one's means that the process
+    cannot be trusted. While it is not there, the process's memory is looked at."""
+    deadline = time.monotonic() + limits.wall_s
     while True:
         try:
             reply: dict[str, Any] = process.receive(min(deadline, time.monotonic() + _LOOK_S))
@@ -202,13 +216,13 @@ def _reply(process: LeanProcess, job: Job) -> dict[str, Any]:
         except ReplyTimeoutError:
             if time.monotonic() >= deadline:
                 raise
-            if (found := process.memory_mb()) > job.limits.memory_mb:
-                limit = job.limits.memory_mb
-                raise ProcessDiedError(f"out of memory: {found} MB, allowed {limit} MB") from None
+            if (found := process.memory_mb()) > limits.memory_mb:
+                allowed = limits.memory_mb
+                raise ProcessDiedError(f"out of memory: {found} MB, allowed {allowed} MB") from None
     if not isinstance(reply, dict):
         raise ProcessDiedError(f"a reply that is no object: {str(reply)[:80]}")
-    if reply.get("id") != job.id:
-        raise ProcessDiedError(f"a reply for {reply.get('id')!r} where {job.id!r} was due")
+    if reply.get("id") != number:
+        raise ProcessDiedError(f"a reply to {reply.get('id')!r} where {number!r} was due")
     return reply
 
 
@@ -240,7 +254,6 @@ def _deserves_retry(result: CheckResult) -> bool:
 
 def _request(job: Job) -> dict[str, object]:
     request: dict[str, object] = {
-        "id": job.id,
         "header": job.header,
         "statement": job.statement,
         "proof": job.proof,
