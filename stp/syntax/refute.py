@@ -34,18 +34,19 @@ def refutation(statement: str) -> tuple[str, str]:
     """A statement that contradicts the given one, and a proof to try.
 
     `theorem foo {α} (l : List α) (h : P l) : Q l` gives `¬ ∀ (l : List Nat) (h : P l), Q l`, proved by
-    values of l for which `P l` and `¬ Q l` are decided. Instances are left to be found.
+    values of l for which `P l` and `¬ Q l` are decided. Instances stay, for a class may be a hypothesis
+    (`Std.Associative op`): Lean finds them for the values, or the try fails.
 
     Raises:
         UsageError: no theorem.
     """
     binders, conclusion = _read(split_theorem(statement).signature)
-    values = [_values(type_) for _, type_ in binders]
+    values = [_values(type_) for name, type_ in binders if name]
     rng = Random(statement)
     tries = {tuple(choices[0] for choices in values): None}
     for _ in range(_TRIES - 1):
         tries[tuple(rng.choice(choices) for choices in values)] = None
-    quantified = "".join(f" ({name} : {type_})" for name, type_ in binders)
+    quantified = "".join(f" ({name} : {type_})" if name else f" [{type_}]" for name, type_ in binders)
     alternatives = [f"exact fun all => absurd (all {' '.join(chosen)}) {_DECIDE}" for chosen in tries]
     claim = f"∀{quantified}, {conclusion}" if binders else f"({conclusion})"
     return f"theorem refuted : ¬ {claim}", "by first | " + " | ".join(alternatives)
@@ -61,7 +62,8 @@ def _values(type_: str) -> tuple[str, ...]:
 
 
 def _read(signature: str) -> tuple[list[tuple[str, str]], str]:
-    """(name, type) of each explicit or implicit variable, type variables being Nat, and the conclusion."""
+    """(name, type) of each explicit or implicit variable, type variables being Nat, and the conclusion; an
+    instance has no name, and its own in its type."""
     parts = list(tokens(signature))
     binders: list[tuple[str, list[Token]]] = []
     types: set[str] = set()
@@ -70,7 +72,9 @@ def _read(signature: str) -> tuple[list[tuple[str, str]], str]:
         end = closing(parts, at)
         group, opener = parts[at + 1 : end], parts[at].text
         at = end + 1
-        if opener in ("(", "{", "⦃"):
+        if opener == "[":
+            binders.append(("", group))
+        elif opener in ("(", "{", "⦃"):
             colon = next((i for i, token in enumerate(group) if token.text == ":"), len(group))
             names, type_ = [token.text for token in group[:colon]], group[colon + 1 :]
             if type_ and type_[0].text in ("Type", "Sort"):

@@ -17,17 +17,23 @@ FALSE = [
     "theorem foo.{u} {α : Type u} {n : Nat} {xs : Vector α n} : xs.toArray = #[]",
     "theorem foo (p q : Prop) (h : p ∨ q) : p",
     "theorem foo : 2 + 2 = 5",
+    "theorem foo {α : Type u} [Inhabited α] [DecidableEq α] : (default : α) ≠ default",
+    "theorem foo (f : Nat → Nat → Nat) [Std.Associative f] (a b : Nat) : f a b = a",
 ]
 TRUE = [
     "theorem foo (n : Nat) : n + 0 = n",
     "theorem foo.{u} {α : Type u} (l : List α) : l.reverse.reverse = l",
     "theorem foo (f : Nat → Nat) (h : ∀ x, f x = x) : f 3 = 3",
+    # True by a class that is a hypothesis.
+    "theorem foo {α : Type u} [Subsingleton α] (x y : α) : x = y",
+    "theorem foo {op : α → α → α} [ha : Std.Associative op] {xs : Array α} {a₁ a₂ : α} :"
+    " xs.foldr op (op a₁ a₂) = op (xs.foldr op a₁) a₂",
 ]
 
 
-def test_type_variables_are_nat_and_instances_are_left_out() -> None:
+def test_type_variables_are_nat_and_instances_stay() -> None:
     statement, proof = refutation(FALSE[2])
-    assert statement == "theorem refuted : ¬ ∀ (l : List Nat) (h : l ≠ []), l.reverse = l"
+    assert statement == "theorem refuted : ¬ ∀ [BEq Nat] (l : List Nat) (h : l ≠ []), l.reverse = l"
     assert proof.startswith("by first | exact fun all => absurd (all [] (by decide +kernel)) (by decide")
 
 
