@@ -59,8 +59,11 @@ class Corpus:
             if name not in registry.entries():
                 known = ", ".join(registry.entries())
                 raise UsageError(f"data.benchmarks: expected some of {known}, found {name!r}")
-            for problem in registry.load(name).problems:
-                if problem.statement and problem.split in OPEN_SPLITS and problem.system is self.system:
+            dataset = registry.load(name)
+            for problem in dataset.problems:
+                if problem.split not in OPEN_SPLITS or problem.name in dataset.entry.bad:
+                    continue
+                if problem.statement and problem.system is self.system:
                     found.setdefault(problem.statement.key, problem.statement)
         return found
 

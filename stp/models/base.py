@@ -60,5 +60,6 @@ class Generator(Protocol):
         ...
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Mean-pooled last hidden states of bare texts, (N, hidden)."""
+        """Mean-pooled last hidden states of bare texts, (N, hidden): of as much of each as its context
+        holds."""
         ...

@@ -141,16 +141,11 @@ class HfGenerator:
 
     @torch.inference_mode()
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """See `Generator.embed`; an empty text gives zeros.
-
-        Raises:
-            UsageError: a text is longer than the model's context.
-        """
-        encoded = [encode_content(self.tokenizer, text) for text in texts]
+        """See `Generator.embed`; an empty text gives zeros."""
+        longest = context_tokens(self.model)
+        encoded = [encode_content(self.tokenizer, text)[:longest] for text in texts]
         pooled_NE = np.zeros((len(texts), self.model.config.hidden_size), dtype=np.float32)
         by_length = sorted((i for i, ids in enumerate(encoded) if ids), key=lambda i: len(encoded[i]))
-        if by_length and len(encoded[by_length[-1]]) > context_tokens(self.model):
-            raise UsageError(f"{self.folder}: text too long to embed: {texts[by_length[-1]][:60]!r}...")
         for first in range(0, len(by_length), self.batch_size):
             rows = by_length[first : first + self.batch_size]
             pooled_NE[rows] = self._pool([encoded[row] for row in rows])

@@ -105,9 +105,10 @@ def measured(store: Store, rates: Rates) -> Rates:
 
     Tokens a second are those of the attempts' wall clock, in which checking has its share too.
     """
-    marks = [mark for mark in store.stages() if mark.finished_at and mark.round]
+    began = [mark for mark in store.stages() if mark.round]
+    marks = [mark for mark in began if mark.finished_at]
     generated, verifier_s = sum(store.generated_tokens().values()), sum(store.verifier_s().values())
-    sampling_s = sum(mark.elapsed_s for mark in marks if mark.name in ("conjecture", "attempt"))
+    sampling_s = sum(mark.elapsed_s for mark in began if mark.name in ("conjecture", "attempt"))
     trained = sum(mark.stats.get("tokens", 0) for mark in marks if mark.name == "train")
     training_s = sum(mark.elapsed_s for mark in marks if mark.name == "train")
     proofs, distinct, attempt_tokens = store.volume()

@@ -7,6 +7,7 @@ from dataclasses import replace
 from tqdm import tqdm
 
 from stp.settings import Settings
+from stp.store.rows import proof_key
 from stp.store.store import Store
 from stp.syntax.dialect import DIALECTS
 from stp.types import Job, Source
@@ -17,7 +18,7 @@ def disprove(store: Store, pool: Checkers, settings: Settings) -> dict[str, int]
     """Tries small values of each statement of the pool; keeps the negations that hold, with their proofs.
 
     A negation may speak of natural numbers where the statement speaks of any type: it contradicts it all
-    the same.
+    the same, and statements that differ in nothing else have one negation.
     """
     limits = replace(settings.verify.limits, heartbeats=settings.gates.heartbeats)
     negations, jobs = {}, []
@@ -30,18 +31,18 @@ def disprove(store: Store, pool: Checkers, settings: Settings) -> dict[str, int]
             text, s.header, Source.NEGATION, f"negation_of_{s.name}", parents=(s.key,)
         )
         jobs.append(Job(s.key, s.header, negations[s.key].text, proof, s.system, limits=limits))
-    proofs = {job.id: job.proof for job in jobs}
     results = tqdm(pool.check(jobs), total=len(jobs), desc="disprove", unit="statement")
     found = {result.id: result for result in results if result.proved}
+    alike: dict[str, list[Job]] = {}
+    for job in jobs:
+        if job.id in found:
+            alike.setdefault(negations[job.id].key, []).append(job)
     with store.atomic():
-        store.add_statements((negations[key] for key in sorted(found)), 0, None)
-        store.add_attempts(0, "seed", [(negations[key].key, proofs[key], 1, 0) for key in sorted(found)])
-        checks = {negations[key].key: replace(found[key], id="") for key in found}
-        store.add_checks([
-            (proof, checks[statement.key])
-            for proof, statement, _ in store.unchecked(0, "seed")
-            if statement.key in checks
-        ])  # fmt: skip
+        for key, (job, *others) in alike.items():
+            parents = (job.id, *(other.id for other in others))
+            store.add_statements([replace(negations[job.id], parents=parents)], 0, None)
+            store.add_attempts(0, "seed", [(key, job.proof, 1, 0)])
+            store.add_checks([(proof_key(key, job.proof), found[job.id])])
     return {"disproved": len(found)}
 
 

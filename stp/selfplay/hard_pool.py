@@ -13,6 +13,7 @@ from stp.search.evaluate import proved_by_portfolio
 from stp.search.sample import Draws, Prover, attempt
 from stp.selfplay.needs import require_provers
 from stp.selfplay.seed_model import seed_model
+from stp.selfplay.seeds import own_seeds
 from stp.settings import Settings
 from stp.store.store import Store
 from stp.verify.pool import default_cache, open_pools
@@ -22,8 +23,9 @@ _SAMPLES = 64
 
 
 def build(path: Path, settings: Settings, candidates: int) -> None:
-    """Tries so many statements of `data.dataset` (0: all) and the open ones of `data.benchmarks`; writes the
-    keys of those that no portfolio member proves, and the seed model in none of 64 attempts.
+    """Tries so many statements of `data.dataset` (0: all) and the open ones of `data.benchmarks`, none that
+    has a seed proof; writes the keys of those that no portfolio member proves, and the seed model in none of
+    64 attempts.
 
     Killed, it begins again, with the checks made so far in the result cache.
     """
@@ -31,10 +33,6 @@ def build(path: Path, settings: Settings, candidates: int) -> None:
 
     require_provers(settings)
     chosen = corpora(settings.data)
-    unproved = [s for corpus in chosen for s in corpus.unproved(settings.data.benchmarks)[0]]
-    library = [s for s in unproved if s.origin]
-    drawn = Random(settings.seed).sample(library, min(candidates or len(library), len(library)))
-    drawn += [s for s in unproved if not s.origin]
     style, model = two_roles(settings.model), settings.model
     systems = [corpus.system for corpus in chosen]
     with (
@@ -42,6 +40,15 @@ def build(path: Path, settings: Settings, candidates: int) -> None:
         Store() as store,
         closing(open_generator(model, seed_model(model))) as generator,
     ):
+        seeds = {
+            seed.statement.key for corpus in chosen for seed in own_seeds(corpus, lambda: pool, settings)
+        }
+        found = [s for corpus in chosen for s in corpus.unproved(settings.data.benchmarks)[0]]
+        unproved = [s for s in found if s.key not in seeds]
+        sides = {s.key for corpus in chosen for s in corpus.sides()[0]}
+        own = [s for s in unproved if s.key in sides]
+        drawn = Random(settings.seed).sample(own, min(candidates or len(own), len(own)))
+        drawn += [s for s in unproved if s.key not in sides]
         prover = Prover(generator, style, pool, model, settings.verify)
         tried = sorted(drawn, key=lambda s: s.key)
         easy = proved_by_portfolio(prover, tried)

@@ -54,7 +54,8 @@ def lemmas(premises: Iterable[Premise]) -> list[Premise]:
 
 
 def own_seeds(corpus: Corpus, pool: Callable[[], Checkers], settings: Settings) -> list[Seed]:
-    """The published proofs of a corpus that the run's prover accepts; the pool starts where there are any."""
+    """The published proofs of a corpus that the run's prover accepts, of as many statements as the settings
+    say; the pool starts where there are any."""
     of = {f"{s.key} {proof}": (s, proof) for s, proof in corpus.claims()}
     if not of:
         return []
@@ -66,7 +67,8 @@ def own_seeds(corpus: Corpus, pool: Callable[[], Checkers], settings: Settings) 
     found = sorted((result for result in checked if result.proved), key=lambda result: result.id)
     if not found:
         print(f"{corpus.name}: none of its {len(jobs)} published proofs is accepted", file=sys.stderr)
-    return [Seed(*of[result.id], result.heartbeats, result.premises) for result in found]
+    accepted = (Seed(*of[result.id], result.heartbeats, result.premises) for result in found)
+    return of_few(accepted, settings.data.seed_statements)
 
 
 def fill(store: Store, settings: Settings, pool: Callable[[], Checkers]) -> dict[str, Any]:
@@ -80,7 +82,7 @@ def fill(store: Store, settings: Settings, pool: Callable[[], Checkers]) -> dict
     seed_copies: dict[str, Copy] = {}
     against = held_out(settings.data.dataset)
     for corpus in corpora(settings.data):
-        own = of_few(own_seeds(corpus, pool, settings), settings.data.seed_statements)
+        own = own_seeds(corpus, pool, settings)
         kept, copies = against.clean_proofs(own) if own else corpus.seeds()
         found += kept
         seed_copies |= copies

@@ -127,7 +127,7 @@ _TABLES: dict[str, tuple[str, dict[str, str]]] = {
         },
     ),
     "barely_provable": (
-        "Conjectures proved seldom, but proved: what the conjecturer learns from.",
+        "Conjectures of a round proved seldom, but proved: what the conjecturer learns from.",
         {
             "statement": "its text",
             "pass_rate": "proved / attempts",

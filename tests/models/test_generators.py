@@ -234,6 +234,8 @@ def test_embeddings_do_not_depend_on_their_batch(generator: Generator) -> None:
     alone = np.concatenate([generator.embed([text]) for text in texts])
     np.testing.assert_allclose(embedded, alone, atol=1e-5)
     assert not embedded[-1].any()
+    longer, long = (generator.embed(["x = x ∧ " * times]) for times in (4000, 2000))
+    np.testing.assert_array_equal(longer, long)  # both are longer than any context
     assert generator.embed([]).shape == (0, 64)
 
 

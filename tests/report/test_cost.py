@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from stp.report.cost import Rates, Workload, cost, measured, table, workloads
@@ -45,3 +47,13 @@ def test_rates_come_from_a_run_where_it_shows_them() -> None:
         found = measured(store, RATES)
     assert found.distinct_frac == pytest.approx(7 / 40)
     assert found.training_tokens_per_s == RATES.training_tokens_per_s
+
+
+def test_the_seconds_of_a_stage_that_goes_on_count_like_its_tokens() -> None:
+    with Store() as store:
+        begun_run(store)
+        store.begin_stage(1, "attempt")
+        time.sleep(0.1)
+        store.add_attempts(1, "attempt", [("hard", "by simp", 1, 5_000)])
+        running = measured(store, RATES).tokens_per_s
+    assert RATES.tokens_per_s < running < 50_000

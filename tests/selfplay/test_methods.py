@@ -338,17 +338,18 @@ def test_a_run_names_all_that_checked_its_proofs() -> None:
 
 def test_a_false_statement_leaves_the_pool_with_its_negation_proved(lean_pool: Pool) -> None:
     true = theorem("theorem true (a b : Nat) : a + b = b + a")
-    false = theorem("theorem false (a b : Nat) : a - b = b - a")
+    false = theorem("theorem false {α : Type} (l : List α) : l.length = 0")
+    alike = theorem("theorem alike (l : List Nat) : l.length = 0")
     with Store() as store:
-        store.add_statements([true, false], 0, "train")
-        assert disprove(store, lean_pool, load("tiny")) == {"disproved": 1}
-        assert disproved(store) == {false.key}
+        store.add_statements([true, false, alike], 0, "train")
+        assert disprove(store, lean_pool, load("tiny")) == {"disproved": 2}
+        assert disproved(store) == {false.key, alike.key}
         (proof,) = store.correct_proofs(0, 0)
         negation = store.statement(proof.statement)
         assert negation
-        assert (negation.source, negation.parents) == (Source.NEGATION, (false.key,))
+        assert (negation.source, {*negation.parents}) == (Source.NEGATION, {false.key, alike.key})
         assert Play(store, Path(), load("tiny")).to_prove() == [true.key]
-        assert disprove(store, lean_pool, load("tiny")) == {"disproved": 1}
+        assert disprove(store, lean_pool, load("tiny")) == {"disproved": 2}
         assert len(store.statements(source=Source.NEGATION)) == 1
 
 

@@ -51,6 +51,19 @@ def benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     decontaminate.held_out.cache_clear()
 
 
+def test_no_pool_has_what_a_benchmark_states_wrongly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong, entry = "mathd_numbertheory_343", registry.entries()["minif2f-deepseek"]
+    rows = [
+        {"name": name, "split": "valid", "header": "", "formal_statement": f"theorem {name} {text} := by"}
+        for name, text in ((wrong, "(n : Nat) : n * 7 = n + 6"), ("right", "(n : Nat) : n * 7 = n + n * 6"))
+    ]
+    (tmp_path / entry.file).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    monkeypatch.setenv("STP_DATA_DIR", str(tmp_path))
+    [corpus] = corpora(DataSettings())
+    assert wrong in entry.bad
+    assert [s.name for s in corpus.open(("minif2f-deepseek",)).values() if s.origin is None] == ["right"]
+
+
 @pytest.mark.usefixtures("benchmark")
 def test_a_pool_has_the_open_side_of_its_benchmarks_and_no_copy_of_the_other(
     tmp_path: Path, proved: set[str]
@@ -137,6 +150,37 @@ def test_what_is_not_there_is_one_line(data: DataSettings, named: str, proved: s
 def test_the_held_out_statements_that_are_drawn_depend_on_the_seed_alone() -> None:
     few = DataSettings(held_out=20)
     assert draw_tests(few, 1) == draw_tests(few.model_copy(update={"statements": 9}), 1) != draw_tests(few, 2)
+
+
+@pytest.mark.lean
+def test_a_hard_pool_of_one_s_own_has_so_many_candidates_and_none_with_a_published_proof(
+    tmp_path: Path, lean_pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hard_pool, "open_pools", lambda *_, **__: nullcontext(lean_pool))
+    hard = "theorem {} (a b c : Nat) (h : a * b + {} < c) : a ^ 2 < c ^ 3 + b := by sorry"
+    rows = [
+        {"name": f"h{i}", "split": "train", "formal_statement": hard.format(f"h{i}", i)} for i in range(4)
+    ]
+    rows += [
+        {
+            "name": f"p{i}",
+            "split": "train",
+            "formal_statement": f"theorem p{i} (n : Nat) : n * {i} = {i} * n := by",
+            "proof": [f"exact Nat.mul_comm n {i}"],
+        }
+        for i in range(4)
+    ]
+    rows += [
+        {"name": "t", "split": "test", "formal_statement": "theorem t (x y : Nat) : x + y = y + x := by"}
+    ]
+    own, file = tmp_path / "own.jsonl", tmp_path / "pool.txt"
+    own.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    hard_pool.build(file, load("tiny", [f"data.dataset={own}"]), 3)
+    keys = pool_file.read(file)
+    with Store() as store:
+        begun = fill(store, load("tiny", [f"data.dataset={own}", f"data.pool={file}"]), lambda: lean_pool)
+    assert (begun["pool"], begun["seed_statements"]) == (len(keys), 4)
+    assert 0 < len(keys) <= 3
 
 
 @pytest.mark.slow

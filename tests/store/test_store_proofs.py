@@ -190,4 +190,5 @@ def test_barely_provable_are_conjectures_within_the_band(store: Store) -> None:
     attempt(store, 1, "w", rejected=4)
     assert store.view("barely_provable") == []
     store.set_meta("band_high", 0.25)
+    attempt(store, 2, "w", proved=1, rejected=3)  # a goal tried again: no conjecture of round 2
     assert [(row["key"], row["pass_rate"]) for row in store.view("barely_provable")] == [("u", 0.25)]
