@@ -11,7 +11,7 @@ from itertools import pairwise
 from stp.datasets.seeds import FIXED_TACTICS, templates
 from stp.errors import UsageError
 from stp.search.premises import Premises
-from stp.search.strategy import Draft, Task
+from stp.search.strategy import Draft, Task, unlike
 from stp.search.tactics import INTEGER, NATURAL, block
 from stp.syntax.goals import goal_of
 from stp.syntax.lean_file import definitions
@@ -63,10 +63,7 @@ class Portfolio:
     def propose(self, tasks: Sequence[Task], most: int) -> list[list[Draft]]:
         """See `Strategy.propose`."""
         premises = self.premises([task.statement for task in tasks])
-        return [
-            [Draft(proof) for proof in closing(task.statement, premises)[task.tries : task.tries + most]]
-            for task in tasks
-        ]
+        return [unlike(map(Draft, closing(task.statement, premises)), task.tried)[:most] for task in tasks]
 
 
 def fixed(system: System) -> tuple[str, ...]:

@@ -141,7 +141,9 @@ class Search:
             if verdict is not None:
                 self._settle(work, verdict)
             if verdict is not None and not self.strategy.looks:
-                self._known[row.statement, row.proof] = CheckResult("", verdict, row.reason)
+                said = CheckResult("", verdict, row.reason)
+                self._known[row.statement, row.proof] = said
+                work.task.tried.append(Tried(row.number, row.proof, said))
             else:
                 # One that looks must see what the checker said: the result cache still has it.
                 work.drafts.append((row.number, row.proof))
@@ -246,8 +248,7 @@ class Search:
 
     def _take(self, work: _Work, proof: str, result: CheckResult, numbers: list[int]) -> None:
         self._known[work.target.statement.key, proof] = result
-        if self.strategy.looks:
-            work.task.tried += [Tried(number, proof, result) for number in numbers]
+        work.task.tried += [Tried(number, proof, result) for number in numbers]
         self._settle(work, result.verdict)
 
     def _settle(self, work: _Work, verdict: Verdict) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from stp.models.prompts import Prompt
-from stp.search.strategy import Draft, Sampling, Task, Tried, unlike, written
+from stp.search.strategy import Draft, Sampling, Task, Tried, filled, unlike, written
 from stp.search.tactics import CLOSE, CLOSE_PLAIN, block, leaves_goals, lines_of, parts_of
 from stp.syntax.lean_file import restates
 from stp.types import Verdict
@@ -32,8 +32,7 @@ class Repair:
         found = [unlike(map(Draft, _mended(task.tried)), task.tried)[: (most + 1) // 2] for task in tasks]
         for at, drafts in self._answers(tasks, most // 4).items():
             found[at] += drafts
-        fresh = self.sampling.propose(tasks, most)
-        return [[*drafts, *new[: most - len(drafts)]] for drafts, new in zip(found, fresh, strict=True)]
+        return filled(found, tasks, most, lambda some, left: self.sampling.propose(some, left, "/repair"))
 
     def _answers(self, tasks: Sequence[Task], n: int) -> dict[int, list[Draft]]:
         """By place, what the model writes when it is shown the failure that came furthest."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -44,7 +44,7 @@ class Tried:
 
 @dataclass(slots=True)
 class Task:
-    """A statement being worked on, and how often; one that looks gets its tries in `tried`, in order."""
+    """A statement being worked on, how often it was tried, and what was tried, in order."""
 
     statement: Statement
     tries: int = 0
@@ -56,7 +56,8 @@ class Strategy(Protocol):
 
     @property
     def looks(self) -> bool:
-        """Does it look at what was tried?"""
+        """Does it look at more of a try than its proof and verdict? Then a search that goes on asks for it
+        again."""
         ...
 
     def propose(self, tasks: Sequence[Task], most: int) -> list[list[Draft]]:
@@ -83,13 +84,14 @@ class Sampling:
     lost: str = ""
     """Why the model writes nothing more."""
 
-    def write(self, prompts: Sequence[Prompt], n: int, tries: int) -> list[list[Sample]]:
-        """`n` samples for each prompt after so many tries; none once the model's server is lost."""
+    def write(self, prompts: Sequence[Prompt], n: int, tries: int, who: str = "") -> list[list[Sample]]:
+        """`n` samples for each prompt after so many tries; none once the model's server is lost. Two
+        strategies that ask for the same prompts must not get the same samples: `who` tells them apart."""
         if self.generator is not None:
             try:
                 return self.generator.generate(
                     prompts, n=n, temperature=self.temperature, max_tokens=self.max_tokens,
-                    seed=stream(self.seed, tries),
+                    seed=stream(self.seed, tries, who),
                 )  # fmt: skip
             except ModelServerError as error:
                 self.lose(error)
@@ -105,12 +107,12 @@ class Sampling:
         if self.generator is not None:
             self.generator.close()
 
-    def propose(self, tasks: Sequence[Task], most: int) -> list[list[Draft]]:
-        """See `Strategy.propose`; a prompt that the model has no room for gets nothing."""
+    def propose(self, tasks: Sequence[Task], most: int, who: str = "") -> list[list[Draft]]:
+        """See `Strategy.propose` and `write`; a prompt that the model has no room for gets nothing."""
         prompts = [self.style.prover(task.statement) for task in tasks]
         return [
             [Draft(written(self.style, sample, task.statement.text), sample.tokens) for sample in samples]
-            for task, samples in zip(tasks, self.write(prompts, most, tasks[0].tries), strict=True)
+            for task, samples in zip(tasks, self.write(prompts, most, tasks[0].tries, who), strict=True)
         ]
 
 
@@ -129,12 +131,22 @@ class Turns:
         firsts = [replace(task, tries=tries - (shared + 1) // 2) for task in tasks]
         seconds = [replace(task, tries=(shared + 1) // 2) for task in tasks]
         found = self.first.propose(firsts, most if tries < _ALONE else most // 2)
-        for left in {most - len(drafts) for drafts in found} - {0}:
-            places = [place for place, drafts in enumerate(found) if most - len(drafts) == left]
-            added = self.second.propose([seconds[place] for place in places], left)
-            for place, drafts in zip(places, added, strict=True):
-                found[place] = [*found[place], *drafts]
-        return found
+        return filled(found, seconds, most, self.second.propose)
+
+
+def filled(
+    found: list[list[Draft]],
+    tasks: Sequence[Task],
+    most: int,
+    propose: Callable[[Sequence[Task], int], list[list[Draft]]],
+) -> list[list[Draft]]:
+    """The drafts found for each task, and up to `most` with what is proposed for it."""
+    for left in {most - len(drafts) for drafts in found} - {0}:
+        places = [place for place, drafts in enumerate(found) if most - len(drafts) == left]
+        added = propose([tasks[place] for place in places], left)
+        for place, drafts in zip(places, added, strict=True):
+            found[place] = [*found[place], *drafts]
+    return found
 
 
 def written(style: PromptFormat, sample: Sample, statement: str) -> str:
@@ -142,9 +154,9 @@ def written(style: PromptFormat, sample: Sample, statement: str) -> str:
     return style.proof(sample.text, statement) if sample.finished else ""
 
 
-def stream(seed: int, tries: int) -> int:
+def stream(seed: int, tries: int, who: str = "") -> int:
     """The seed of one call of the generator: more samples of a prompt need another one."""
-    return int(hashlib.sha256(f"{seed}/prove/{tries}".encode()).hexdigest()[:8], 16)
+    return int(hashlib.sha256(f"{seed}/prove{who}/{tries}".encode()).hexdigest()[:8], 16)
 
 
 def unlike(drafts: Iterable[Draft], tried: Iterable[Tried]) -> list[Draft]:

@@ -47,7 +47,7 @@ class Tree:
         frontiers = [nodes_of(task) for task in tasks]
         written = self._written(tasks, [frontier[0] for frontier in frontiers])
         found = []
-        for task, frontier, bodies in zip(tasks, frontiers, written, strict=True):
+        for task, frontier, (bodies, tokens) in zip(tasks, frontiers, written, strict=True):
             best = [
                 Draft(block([*frontier[0].steps, *body.proof.splitlines()]), body.tokens) for body in bodies
             ]
@@ -57,12 +57,16 @@ class Tree:
             further = [
                 Draft(block([*node.steps, step])) for node in frontier for step in _untried(node, known)
             ]
-            found.append(unlike([*closing[:2], *best, *closing[2:], *further], task.tried)[:most])
+            drafts = unlike([*closing[:2], *best, *closing[2:], *further], task.tried)[:most]
+            if drafts:  # what the model wrote for those left out was written all the same
+                left_out = tokens - sum(draft.tokens for draft in drafts)
+                drafts[0] = replace(drafts[0], tokens=drafts[0].tokens + left_out)
+            found.append(drafts)
         return found
 
-    def _written(self, tasks: Sequence[Task], best: Sequence[Node]) -> list[list[Draft]]:
+    def _written(self, tasks: Sequence[Task], best: Sequence[Node]) -> list[tuple[list[Draft], int]]:
         """For each task what the model writes for the first goal of its best node, as steps, the likeliest
-        first: a node takes only some children in a visit."""
+        first: a node takes only some children in a visit. And all tokens that it took."""
         sampling = self.sampling
         goals = [node.goals[0].statement for node in best]
         prompts = [
@@ -74,7 +78,8 @@ class Tree:
         for goal, texts in zip(goals, samples, strict=True):
             likeliest = sorted(texts, key=lambda text: -text.logprob)
             proofs = [(lines_of(written(sampling.style, text, goal)), text.tokens) for text in likeliest]
-            found.append([Draft("\n".join(steps), tokens) for steps, tokens in proofs if steps])
+            drafts = [Draft("\n".join(steps), tokens) for steps, tokens in proofs if steps]
+            found.append((drafts, sum(text.tokens for text in texts)))
         return found
 
 

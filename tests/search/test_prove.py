@@ -24,10 +24,10 @@ from stp.report.proofs import read_proofs, results_json, summary
 from stp.report.proofs_page import published, render
 from stp.search.portfolio import Portfolio, closing
 from stp.search.prove import Budget, Search, Target, check_budget
-from stp.search.strategy import Draft, Strategy, Task, Turns
+from stp.search.strategy import Draft, Strategy, Task, Tried, Turns
 from stp.settings import load
 from stp.store.store import Store
-from stp.types import Verdict
+from stp.types import CheckResult, Verdict
 from stp.verify.pool import Pool
 
 SETTINGS = load("tiny", ["verify.pool=local", "verify.workers=1"])
@@ -150,6 +150,7 @@ def test_two_strategies_take_turns_and_what_one_lacks_the_other_gets(own: Path) 
         drafts = turns.propose([task], max(4, task.tries))[0]
         task.tries += len(drafts)
         tried += [draft.proof for draft in drafts]
+        task.tried = [Tried(at, proof, CheckResult("", Verdict.REJECTED)) for at, proof in enumerate(tried)]
         assert task.tries > 8 or set(tried) <= set(every[:count]), "the first is alone at first"
     assert len(set(tried)) == len(tried), "nobody repeats what was its own turn"
     assert set(every[:count]) <= set(tried)

@@ -14,7 +14,7 @@ from stp.prove import job_of
 from stp.search.portfolio import Portfolio, closing
 from stp.search.prove import Budget, Search, Target
 from stp.search.repair import Repair, mend
-from stp.search.strategy import Sampling, Strategy, Task, Tried, Turns
+from stp.search.strategy import Draft, Sampling, Strategy, Task, Tried, Turns
 from stp.search.tactics import block, leaves_goals, lines_of, parts_of, steps_for
 from stp.search.tree import Tree, nodes_of
 from stp.settings import load
@@ -46,6 +46,59 @@ class Writer:
 
 def sampling(*texts: str) -> Sampling:
     return Sampling(Writer(*texts), prompt_format("tiny"), 1.0, 32, 0)
+
+
+def failed(*proofs: str) -> list[Tried]:
+    return [Tried(at, proof, CheckResult("", Verdict.REJECTED)) for at, proof in enumerate(proofs, 1)]
+
+
+class Counting(Writer):
+    """A model that writes another text for each seed, prompt and place, of 3 tokens, every other one cut
+    short, and counts them."""
+
+    tokens = 0
+
+    def generate(
+        self, prompts: Sequence[Prompt], *, n: int, temperature: float, max_tokens: int, seed: int
+    ) -> list[list[Sample]]:
+        self.tokens += 3 * n * len(prompts)
+        return [
+            [Sample(f"by exact h {seed} {at} {prompt.text!r}", 3, at % 2 == 0) for at in range(n)]
+            for prompt in prompts
+        ]
+
+
+def played(strategy: Strategy, tries: int) -> list[Draft]:
+    """What a strategy tries on a statement, each time in vain, in the driver's visits."""
+    task, drafts = Task(theorem("theorem t (n : Nat) : n = n + 0")), list[Draft]()
+    while task.tries < tries:
+        [found] = strategy.propose([task], min(max(4, task.tries), tries - task.tries))
+        if not found:
+            break
+        drafts += found
+        task = Task(task.statement, len(drafts), failed(*(draft.proof for draft in drafts)))
+    return drafts
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_no_fixed_proof_is_tried_twice_where_the_model_writes_nothing(order: int) -> None:
+    portfolio, lost = Portfolio(), Sampling(None, prompt_format("tiny"), 1.0, 32, 0)
+    found = [draft.proof for draft in played(Turns(*[portfolio, lost][::order]), 64)]
+    assert found == [draft.proof for draft in played(portfolio, 64)]
+    assert len({*found}) == len(found) > 16
+
+
+def test_two_strategies_of_one_model_get_samples_of_their_own() -> None:
+    model = Sampling(Counting(), prompt_format("tiny"), 1.0, 32, 0)
+    written = [draft.proof for draft in played(Turns(model, Repair(model)), 64) if draft.proof]
+    assert len({*written}) == len(written) >= 32
+
+
+@pytest.mark.parametrize("strategy", [Repair, Tree])
+def test_all_that_the_model_writes_is_counted(strategy: type[Repair] | type[Tree]) -> None:
+    model = Counting()
+    drafts = played(strategy(Sampling(model, prompt_format("tiny"), 1.0, 32, 0)), 24)
+    assert sum(draft.tokens for draft in drafts) == model.tokens > 0
 
 
 def search(pool: Pool, text: str, strategy: Strategy, tries: int) -> list[str]:
@@ -124,6 +177,7 @@ def test_a_model_whose_server_is_lost_is_not_asked_again_and_the_rest_goes_on(
             raise ModelServerError("nobody there")
 
     task = Task(theorem("theorem t (a b : Nat) (h : a < b) : a + 1 ≤ b"), tries=8)
+    task.tried = failed(*closing(task.statement)[:8])
     for strategy, goes_on in ((Tree, True), (Repair, False), (lambda sampling: sampling, False)):
         model = Sampling(Lost(), prompt_format("tiny"), 1.0, 32, 0)
         turns = Turns(Portfolio(), strategy(model))
