@@ -22,9 +22,9 @@ from stp.types import Limits, System
 
 
 class Section(BaseModel):
-    """What all sections share: frozen, unknown keys refused."""
+    """What all sections share: frozen, unknown keys and numbers that are none refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 S = TypeVar("S", bound=Section)

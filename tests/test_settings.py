@@ -47,6 +47,7 @@ def test_a_file_extends_a_file_beside_it(tmp_path: Path) -> None:
         ("[attempt]\nprobe_samples = 16", "probe_samples"),
         ("[attempt]\nsamples = 0", "attempt.samples"),
         ("[select]\nband_high = 0.0", "select.band_high"),
+        ("[verify]\nwall_s = inf", "verify.wall_s"),
     ],
 )
 def test_what_cannot_be_met_is_one_line(tmp_path: Path, text: str, named: str) -> None:

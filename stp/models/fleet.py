@@ -68,13 +68,13 @@ class Fleet:
         replicas, found = settings.replicas, _gpus_found()
         if not found:  # on the cores
             self._gpus = 0
-        elif found < self._gpus:
+        elif not (room := sum(gpus // self._gpus for gpus in found)):
             raise UsageError(
-                f"model.gpus: an engine is to have {self._gpus} GPUs, and the cluster has {found}: set "
-                "fewer, or add nodes"
+                f"model.gpus: an engine is to have {self._gpus} GPUs of one node, and the cluster's nodes "
+                f"have {', '.join(map(str, found))}: set fewer, or add nodes"
             )
         else:
-            replicas = min(replicas, found // self._gpus)
+            replicas = min(replicas, room)
         self._folder = folder.absolute()
         self._actors: list[Any] = [self._make() for _ in range(replicas)]
         self._starting: dict[Any, Any] = {}
@@ -190,7 +190,9 @@ class Fleet:
         self._starting[renewed.__ray_ready__.remote()] = renewed
 
 
-def _gpus_found() -> int:
+def _gpus_found() -> list[int]:
+    """Of each node that has some."""
     import ray
 
-    return int(ray.cluster_resources().get("GPU", 0))
+    found = [int(node["Resources"].get("GPU", 0)) for node in ray.nodes() if node["Alive"]]
+    return [gpus for gpus in found if gpus]

@@ -19,11 +19,17 @@ _BUSY = frozenset({429, 502, 503, 504})
 
 
 class Server:
-    """A server that speaks OpenAI's protocol at `url`. OPENAI_API_KEY is sent where it is set."""
+    """A server that speaks OpenAI's protocol at `url`. OPENAI_API_KEY is sent where it is set.
+
+    Raises:
+        UsageError: the key is no ASCII text.
+    """
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
-        key = os.environ.get("OPENAI_API_KEY")
+        key = os.environ.get("OPENAI_API_KEY", "")
+        if not key.isascii():
+            raise UsageError("OPENAI_API_KEY: expected ASCII characters, found others: copy the key again")
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._client = httpx.Client(
             headers=headers, timeout=_TIMEOUT, limits=httpx.Limits(max_connections=None)
@@ -33,7 +39,7 @@ class Server:
         """The JSON that it answers at a path under `url`.
 
         Raises:
-            UsageError: it does not take the request.
+            UsageError: it does not take the request, or `url` is none.
             ModelServerError: nobody answers, or the server fails or stays busy, or it answers something else.
         """
         answer = self.check(self.send(method, self.url + path, body))
@@ -44,6 +50,7 @@ class Server:
         """The answer, or the last one of a server that stays busy.
 
         Raises:
+            UsageError: no such address can be.
             ModelServerError: nobody answers.
         """
         for wait in range(_TRIES):
@@ -51,6 +58,10 @@ class Server:
                 answer = self._client.request(method, url, json=body)
                 if answer.status_code not in _BUSY or wait == _TRIES - 1:
                     return answer
+            except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+                raise UsageError(
+                    f"model.url: expected http://HOST:PORT/v1, found {self.url!r}: {error}"
+                ) from None
             except httpx.TransportError as error:
                 if wait == _TRIES - 1:
                     raise ModelServerError(

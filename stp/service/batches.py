@@ -116,9 +116,14 @@ class Batches:
                 await self.delete(batch)
 
     def _run(self, batch: Batch) -> None:
+        if before := self._tasks.get(batch.id):  # of a revoked key
+            before.cancel()
         task = asyncio.create_task(self._check(batch))
         self._tasks[batch.id] = task
-        task.add_done_callback(lambda _: self._tasks.pop(batch.id))
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks = {id_: other for id_, other in self._tasks.items() if other is not task}
 
     async def _check(self, batch: Batch) -> None:
         """Checks what is unanswered, again where a disk is full or a prover fails meanwhile."""
@@ -149,7 +154,7 @@ class Batches:
                     for future in done
                     if not future.exception()
                 ]
-                await asyncio.to_thread(self._store.answer, batch.id, results)
+                await asyncio.to_thread(self._store.answer, batch, results)
                 for future in done & pending.keys():
                     future.result()  # raises what went wrong
         finally:

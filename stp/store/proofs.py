@@ -12,6 +12,8 @@ from stp.store.statements import statement_columns, to_statement
 from stp.types import CheckResult, Premise, Statement, Verdict
 
 _PAGE_ROWS = 4096
+#: Checks that said something of the machine alone: another time may say otherwise.
+_OF_THE_MACHINE = "verdict IN ('crashed', 'out_of_memory') OR (verdict = 'timed_out' AND heartbeats = 0)"
 #: What rates count: the attempts of a round.
 _TRIED = "('probe', 'attempt', 'complete')"
 #: Correct proofs of attempts and seeds, of the rounds from one to another, of conjectures too or not.
@@ -86,7 +88,7 @@ class Proofs(Connection):
         return {statement for (statement,) in rows}
 
     def unchecked(self, round: int, stage: AttemptStage) -> Iterator[tuple[str, Statement, str]]:
-        """(proof key, statement, proof text) of what has no check yet, in the order of the keys.
+        """(proof key, statement, proof text) of what has no final check yet, in the order of the keys.
 
         Read a page at a time, so that checks can be added and attempts go on while it is read.
         """
@@ -96,7 +98,7 @@ class Proofs(Connection):
                 f"SELECT p.key, p.text, {statement_columns('s')} FROM attempts a"
                 " CROSS JOIN proofs p ON p.key = a.proof CROSS JOIN statements s ON s.key = a.statement"
                 " WHERE a.stage = ? AND a.round = ? AND (a.statement, a.proof) > (?, ?)"
-                " AND NOT EXISTS (SELECT 1 FROM checks c WHERE c.proof = a.proof)"
+                f" AND NOT EXISTS (SELECT 1 FROM checks WHERE proof = a.proof AND NOT ({_OF_THE_MACHINE}))"
                 " ORDER BY a.statement, a.proof LIMIT ?",
                 *(stage, round, statement, proof, _PAGE_ROWS),
             )
@@ -131,8 +133,7 @@ class Proofs(Connection):
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (proof) DO UPDATE SET (verdict, reason, heartbeats,"
             " elapsed_ms, axioms, premises, toolchain) = (excluded.verdict, excluded.reason,"
             " excluded.heartbeats, excluded.elapsed_ms, excluded.axioms, excluded.premises,"
-            " excluded.toolchain) WHERE verdict IN ('crashed', 'out_of_memory')"
-            " OR (verdict = 'timed_out' AND heartbeats = 0)",
+            f" excluded.toolchain) WHERE {_OF_THE_MACHINE}",
             (
                 (
                     *(key, check.verdict.value, check.reason, check.heartbeats, 1e3 * check.elapsed_s),

@@ -175,12 +175,18 @@ class ServiceStore:
                 [id_, after, count],
             ).fetchall()
 
-    def answer(self, id_: str, results: Sequence[tuple[int, str]]) -> None:
-        """Keeps results, each as JSON, by the numbers of their jobs. A batch deleted meanwhile is let go."""
+    def answer(self, batch: Batch, results: Sequence[tuple[int, str]]) -> None:
+        """Keeps results, each as JSON, by the numbers of their jobs. A batch deleted meanwhile is let go, and
+        so is one in whose place another has its id."""
+        id_ = batch.id
         with self._explained(), self._transaction():
-            ((last,),) = self._db.execute(
-                "SELECT COALESCE(MAX(answer), 0) FROM items WHERE batch = ?", [id_]
+            ((last, same),) = self._db.execute(
+                "SELECT (SELECT COALESCE(MAX(answer), 0) FROM items WHERE batch = ?1),"
+                " EXISTS (SELECT 1 FROM batches WHERE id = ?1 AND digest = ?2 AND created = ?3)",
+                [id_, batch.digest, batch.created],
             ).fetchall()
+            if not same:
+                return
             self._db.conn.executemany(
                 "UPDATE items SET answer = ?, result = ? WHERE batch = ? AND number = ? AND answer IS NULL",
                 ((last + i, result, id_, number) for i, (number, result) in enumerate(results, 1)),

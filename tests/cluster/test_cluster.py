@@ -138,7 +138,10 @@ def test_another_version_and_too_few_gpus_are_said_in_one_line(
         other.setattr(ray, "__version__", "2.0.0")
         with pytest.raises(UsageError, match=r"Version mismatch: .*Ray: 2\.0\.0.* of this machine, or unset"):
             start_ray()
-    with pytest.raises(UsageError, match=r"model\.gpus: an engine is to have 2 GPUs, and the cluster has 1"):
+    joined.add_node(num_cpus=1, num_gpus=1, object_store_memory=80 << 20)
+    with pytest.raises(
+        UsageError, match=r"model\.gpus: an engine is to have 2 GPUs of one node, .* have 1, 1:"
+    ):
         open_generator(ModelSettings(replicas=3, gpus=2), seed_model(ModelSettings()))
 
 

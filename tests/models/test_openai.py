@@ -115,6 +115,18 @@ def test_nobody_there_is_said_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -
         OpenAiGenerator(TINY, "tiny", "http://127.0.0.1:9/v1")
 
 
+@pytest.mark.parametrize("url", ["http://localhost:port/v1", "localhost:8000/v1", "http://[::1/v1"])
+def test_what_is_no_address_is_said_at_once(url: str) -> None:
+    with pytest.raises(UsageError, match=r"model\.url: expected http://HOST:PORT/v1, found"):
+        http.Server(url).ask("GET", "/models")
+
+
+def test_a_key_that_no_header_can_carry_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-…")
+    with pytest.raises(UsageError, match="OPENAI_API_KEY"):
+        http.Server("http://localhost:1/v1")
+
+
 def test_a_server_with_other_weights_is_refused_unless_it_takes_ours(server: Server) -> None:
     server.root = "/elsewhere"
     with pytest.raises(UsageError, match="VLLM_SERVER_DEV_MODE"):

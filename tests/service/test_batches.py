@@ -13,7 +13,7 @@ import pytest
 
 from stp.client import Client
 from stp.errors import MachineryError, StoreError, UsageError
-from stp.store.service import ServiceStore
+from stp.store.service import Batch, ServiceStore, new_batch
 from stp.types import Job
 from tests.service.conftest import Live, ScriptedHost, job
 
@@ -107,16 +107,29 @@ def test_a_batch_goes_on_when_the_disk_takes_its_answers_again(
     full = iter([True] * 3)
     answer = ServiceStore.answer
 
-    def answer_or_fail(store: ServiceStore, id_: str, results: Any) -> None:
+    def answer_or_fail(store: ServiceStore, batch: Batch, results: Any) -> None:
         if next(full, False):
             raise StoreError("disk full")
-        answer(store, id_, results)
+        answer(store, batch, results)
 
     monkeypatch.setattr(ServiceStore, "answer", answer_or_fail)
     with live() as client, Client(str(client.base_url)) as ours:
         batch = ours.send([Job(str(i), "", "theorem foo : True", "proved") for i in range(200)])
         assert Counter(r.id for r in ours.results(batch)) == Counter(str(i) for i in range(200))
     assert next(full, None) is None
+
+
+def test_answers_of_a_batch_whose_key_was_revoked_are_no_other_s(tmp_path: Path) -> None:
+    store = ServiceStore(tmp_path / "service.sqlite")
+    old, new = (new_batch("b", client, client, 0, 1) for client in ("old", "new"))
+    store.put_batch(old, ["{}"])
+    store.drop_key("old")
+    store.put_batch(new, ["{}"])
+    store.answer(old, [(0, "of the old job")])
+    assert (store.answers("b", 0, 9), store.unanswered("b", -1, 9)) == ([], [(0, "{}")])
+    store.answer(new, [(0, "of the new job")])
+    assert store.answers("b", 0, 9) == [(1, "of the new job")]
+    store.close()
 
 
 def test_whoever_else_answers_is_no_service(tmp_path: Path) -> None:

@@ -182,6 +182,15 @@ def test_a_proof_of_several_rounds_is_one_proof(store: Store) -> None:
     assert proof.count == 5
 
 
+def test_a_crash_of_one_round_is_asked_again_in_another_that_samples_the_proof(store: Store) -> None:
+    store.add_attempts(1, "attempt", [("a", "by simp", 16, 1), ("a", "by omega", 16, 1)])
+    verdicts = {"by simp": Verdict.CRASHED, "by omega": Verdict.REJECTED}
+    waiting = [*store.unchecked(1, "attempt")]
+    store.add_checks((key, CheckResult("", verdicts[text])) for key, _, text in waiting)
+    store.add_attempts(2, "attempt", [("a", "by simp", 16, 1), ("a", "by omega", 16, 1)])
+    assert [text for _, _, text in store.unchecked(2, "attempt")] == ["by simp"]
+
+
 def test_barely_provable_are_conjectures_within_the_band(store: Store) -> None:
     store.add_statements([statement(key, Source.CONJECTURE) for key in "uvwx"], round=1)
     attempt(store, 1, "a", proved=1, rejected=3)

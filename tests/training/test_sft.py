@@ -72,6 +72,12 @@ def test_five_proofs_are_learned_by_heart(folder: Path, tmp_path: Path) -> None:
     assert all(sample.finished for samples in written for sample in samples)
 
 
+@pytest.mark.parametrize("seed", [-1, 20261130220000])
+def test_any_number_is_a_seed(folder: Path, tmp_path: Path, seed: int) -> None:
+    once = SETTINGS.model_copy(update={"epochs": 1})
+    sft.train(folder, tmp_path / "out", EXAMPLES, once, prompt_format="tiny", seed=seed)
+
+
 def test_only_the_proportions_of_weights_matter(folder: Path, tmp_path: Path) -> None:
     doubled = [Example(e.prompt, e.target, 2 * e.weight) for e in EXAMPLES]
     even = [Example(e.prompt, e.target, 1.0) for e in EXAMPLES]
