@@ -275,7 +275,10 @@ class Stream(subprocess.Popen[str]):
 
     def __init__(self) -> None:
         command = [sys.executable, "-m", "stp", "verify", "--jsonl", "-"]
-        super().__init__(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        super().__init__(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored in background jobs
+        )  # fmt: skip
 
     def verdict(self, proof: str) -> str:
         """The answer to a line, before the next one is sent."""
