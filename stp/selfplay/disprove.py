@@ -38,8 +38,8 @@ def disprove(store: Store, pool: Checkers, settings: Settings) -> dict[str, int]
         if job.id in found:
             alike.setdefault(negations[job.id].key, []).append(job)
     with store.atomic():
-        for key, (job, *others) in alike.items():
-            parents = (job.id, *(other.id for other in others))
+        for key, same in alike.items():
+            job, parents = same[0], tuple(job.id for job in same)
             store.add_statements([replace(negations[job.id], parents=parents)], 0, None)
             store.add_attempts(0, "seed", [(key, job.proof, 1, 0)])
             store.add_checks([(proof_key(key, job.proof), found[job.id])])

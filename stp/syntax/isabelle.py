@@ -164,9 +164,9 @@ def cut_conjecture(raw: str) -> str | None:
         if first is None or first.text not in COMMANDS:
             raw = f"theorem {UNNAMED}: {raw[first.end :] if first and first.text == ':' else raw}"
         signature = normalise(split_theorem(raw).signature)
+        return None if any(token.text in COMMANDS for token in tokens(signature)) else f": {signature}"
     except UsageError:
         return None
-    return None if any(token.text in COMMANDS for token in tokens(signature)) else f": {signature}"
 
 
 def contradiction(statement: str) -> str | None:

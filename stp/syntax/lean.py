@@ -27,16 +27,13 @@ MODIFIERS = frozenset(
     {"private", "protected", "public", "noncomputable", "nonrec", "unsafe", "partial", "meta"}
 )
 #: Words that no conjecture may contain: other commands, what stands before them, and ways around a proof.
-FORBIDDEN = (
-    COMMANDS
-    | MODIFIERS
-    | frozenset(
-        """@[ def abbrev axiom opaque instance class structure inductive coinductive variable universe
-    import open export namespace section end mutual attribute set_option local scoped
-    notation infix infixl infixr prefix postfix macro macro_rules syntax elab
-    elab_rules declare_syntax_cat initialize builtin_initialize deriving alias include omit run_cmd
-    run_elab run_meta run_tac by_elab native_decide sorry sorryAx admit""".split()  # noqa: SIM905
-    )
+FORBIDDEN = COMMANDS.union(
+    MODIFIERS,
+    """@[ def abbrev axiom opaque instance class structure inductive coinductive variable universe
+    import open export namespace section end mutual attribute set_option local scoped notation infix infixl
+    infixr prefix postfix macro macro_rules syntax elab elab_rules declare_syntax_cat initialize
+    builtin_initialize deriving alias include omit run_cmd run_elab run_meta run_tac by_elab native_decide
+    sorry sorryAx admit""".split(),  # noqa: SIM905
 )
 #: Line breaks may end what these begin, so a statement with one of them, or with `fun |`, keeps its lines.
 LINED = LAYOUT | {"show", ":="}

@@ -83,8 +83,7 @@ class LeanWorker:
             began = time.monotonic()
             try:
                 while waiting and len(piped) < _IN_PIPE:
-                    number = self._number()
-                    process.send({"id": number, **_request(jobs[waiting[0]])})
+                    number = self._ask(process, jobs[waiting[0]])
                     piped.append((waiting.popleft(), number))
                 index, number = piped[0]
                 head = jobs[index]
@@ -110,8 +109,11 @@ class LeanWorker:
         self._recycle()
         return [result for result in results if result is not None]
 
-    def _number(self) -> str:
-        return str(next(self._numbers))
+    def _ask(self, process: LeanProcess, job: Job, **instead: object) -> str:
+        """Sends a job; gives the number that the reply to it must have."""
+        number = str(next(self._numbers))
+        process.send({"id": number, **_request(job), **instead})
+        return number
 
     def _running(self) -> LeanProcess:
         if self._process is None:
@@ -148,8 +150,7 @@ class LeanWorker:
         try:
             if self._second is None:
                 self._second = self._start()
-            number = self._number()
-            self._second.send({"id": number, **_request(job), "proof": "", "exported": exported})
+            number = self._ask(self._second, job, proof="", exported=exported)
             second = self._result(job, _reply(self._second, number, job.limits))
         except (ReplyTimeoutError, ProcessDiedError) as error:
             self._drop_second()
